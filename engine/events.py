@@ -1,0 +1,131 @@
+"""What a long job reports while it runs, and how it hears that it should stop.
+
+Every front end (headless run, app, tests) consumes the same events:
+
+    StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
+    AnswerText                                          a piece of streamed text
+    Note                                                a remark for the person
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from engine.errors import Cancelled
+
+_NO_FIGURES: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins; `total` is the number of steps when it is known, `unit` names a step."""
+
+    stage: str
+    total: int | None = None
+    unit: str = "steps"
+
+
+@dataclass(frozen=True)
+class StageAdvanced:
+    """`step` of `total` steps are done after `seconds`; `figures` holds loss, tokens/s and the like."""
+
+    stage: str
+    step: int
+    total: int | None
+    seconds: float
+    figures: Mapping[str, float] = field(default=_NO_FIGURES)
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage ended after `seconds`; `memory` is the device memory in use then, in bytes, if known."""
+
+    stage: str
+    seconds: float
+    memory: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerText:
+    """A piece of answer text: prompt number `row`, from the arm ("base", "adapted")."""
+
+    row: int
+    arm: str
+    text: str
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark for the person, one line; `warning` asks for more attention."""
+
+    text: str
+    warning: bool = False
+
+
+Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note
+
+
+class Stage:
+    """The running stage, handed out by `Reporter.stage`."""
+
+    def __init__(self, reporter: Reporter, name: str, total: int | None) -> None:
+        self._reporter = reporter
+        self._name = name
+        self._began = time.perf_counter()
+        self.total = total
+        self.step = 0
+        self.note = ""
+        self.memory: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage began."""
+        return time.perf_counter() - self._began
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """Count `steps` more as done, tell it, and stop here if the person asked for it."""
+        self.step += steps
+        self._reporter.emit(StageAdvanced(self._name, self.step, self.total, self.seconds, figures))
+
+
+class Reporter:
+    """Carries events to one sink and the wish to stop back into the job.
+
+    Args:
+        sink: called with every event, in the job's own thread.
+        cancelled: asked at every event; once it says True, the job is left by `Cancelled`.
+    """
+
+    def __init__(
+        self,
+        sink: Callable[[Event], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._sink = sink
+        self._cancelled = cancelled
+        self.timings: dict[str, float] = {}
+
+    def emit(self, event: Event) -> None:
+        """Hand on `event`. Raises `Cancelled` when the job should stop."""
+        if self._cancelled():
+            raise Cancelled
+        self._sink(event)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """A remark for the person."""
+        self.emit(Note(text, warning))
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "steps") -> Iterator[Stage]:
+        """Time a stage; its seconds are added up in `timings[name]`."""
+        self.emit(StageStarted(name, total, unit))
+        stage = Stage(self, name, total)
+        yield stage
+        self.timings[name] = self.timings.get(name, 0.0) + stage.seconds
+        self.emit(StageFinished(name, stage.seconds, stage.memory, stage.note))
