@@ -1,0 +1,1 @@
+"""A LoRA adapter: in memory, attached by peft, on disk."""

@@ -1,0 +1,134 @@
+"""Writing that leaves the old or the new, never half; and content hashes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError
+
+
+@contextmanager
+def replacing_file(target: Path) -> Iterator[Path]:
+    """Yields a path beside `target` to write to; it takes the place of `target` when the block ends well.
+
+    Raises:
+        EngineError: the disk is full or the folder cannot be written.
+    """
+    with _told_to_people(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            _flush(part)
+            os.chmod(part, 0o666 & ~_umask())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields a new folder beside `target`; it takes the place of `target` when the block ends well.
+
+    Args:
+        replace: an existing `target` that is not an empty folder may be replaced.
+
+    Raises:
+        EngineError: `target` exists and may not be replaced, the disk is full, the place cannot be written.
+    """
+    with _told_to_people(target):
+        occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
+        if occupied and not replace:
+            raise EngineError("already exists", where=str(target), hint="Choose another --out or allow --replace")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        old = part.with_suffix(".old")
+        try:
+            yield part
+            for file in part.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            os.chmod(part, 0o777 & ~_umask())
+            if target.exists():
+                os.rename(target, old)
+            os.rename(part, target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                os.rename(old, target)
+            raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(target: Path, data: Any) -> None:
+    """`data` as indented JSON, atomically."""
+    with replacing_file(target) as part:
+        part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(source: Path) -> Any:
+    """The data of a JSON file. Raises EngineError with file and place when it is missing or broken."""
+    try:
+        return json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EngineError("no such file", where=str(source)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"cannot be read: {error}", where=str(source)) from error
+    except json.JSONDecodeError as error:
+        raise EngineError(f"broken JSON: {error.msg}", where=f"{source}, line {error.lineno}") from error
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
+
+
+def digest_json(data: Any) -> str:
+    """SHA-256 of plain data, independent of the order of keys."""
+    return digest_bytes(json.dumps(data, sort_keys=True, ensure_ascii=False).encode())
+
+
+def digest_file(source: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _told_to_people(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "Free some space or choose another folder; what was there before is untouched"
+            raise EngineError("the disk is full", where=str(target), hint=hint) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise EngineError("cannot be written", where=str(target), hint="Choose another folder") from error
+        raise
+
+
+def _flush(file: Path) -> None:
+    with open(file, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

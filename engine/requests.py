@@ -1,0 +1,166 @@
+"""What can be asked of the engine: one dataclass a job.
+
+The app, the headless run and the tests build the same requests; `engine.jobs.run` answers them.
+Paths are what the person named; None means "the default", resolved by the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Base model, generator and where they run.
+
+    base: "default", a hub id, a folder, or a .gguf file.
+    generator: folder of a generator artifact; None is the released one.
+    device: "auto", "cpu", "cuda", "cuda:1", "mps".
+    dtype: "auto", "float32", "bfloat16", "float16"; of the base model.
+    trust_remote_code: run code that comes with a hub model; off unless the person says so.
+    """
+
+    base: str = "default"
+    generator: Path | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptChoice:
+    """Which prompts condition the adapter.
+
+    source: a prompt file or a dataset folder.
+    column: name of the prompt column; None finds it.
+    count: how many prompts are sampled; None is what the generator was trained with.
+    seed: seed of the sampling.
+    """
+
+    source: Path
+    column: str | None = None
+    count: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """Prompts -> adapter, written to `out` as a PEFT folder."""
+
+    models: ModelChoice
+    prompts: PromptChoice
+    out: Path
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Base and adapted answers to the first `rows` prompts of `prompts.source`, streamed; scored with labels.
+
+    adapter: a PEFT folder; None generates one from `prompts`.
+    metric: "exact_match", "rouge_l", "last_number"; None is rouge_l.
+    """
+
+    models: ModelChoice
+    prompts: PromptChoice
+    adapter: Path | None = None
+    rows: int = 4
+    max_new_tokens: int = 64
+    metric: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """The quality table of a generator over the tasks of one split of a task folder.
+
+    tasks: folder with `tasks.json`, `NAME.train.jsonl`, `NAME.test.jsonl`.
+    library: folder of `collect`; None leaves the mean adapter out.
+    out: folder for `table.json`, `table.md` and `answers.jsonl`; finished arms found there are not run again.
+    rows: test rows a task.
+    """
+
+    models: ModelChoice
+    tasks: Path
+    out: Path
+    library: Path | None = None
+    split: str = "unseen"
+    rows: int = 100
+    count: int | None = None
+    seed: int = 0
+    max_new_tokens: int = 64
+    batch: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """An adapter folder (or prompts to generate one from) -> a checked PEFT folder at `out`.
+
+    float_type: "float32" or "float16", of the written matrices.
+    """
+
+    models: ModelChoice
+    adapter: Path
+    out: Path
+    float_type: str = "float32"
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest:
+    """What base models, encoders and generators are here, and what can be fetched.
+
+    fetch: names to fetch now; empty only lists.
+    """
+
+    fetch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoRequest:
+    """What a path is: a prompt file or dataset folder, an adapter, a generator, or (None) this installation."""
+
+    models: ModelChoice
+    target: Path | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectRequest:
+    """LoRA checkpoints of tasks: a multi-task start, then a few steps a task. Resumable.
+
+    tasks: folder of tasks; out: folder of the library; recipe: a JSON file, None is the default recipe.
+    """
+
+    models: ModelChoice
+    tasks: Path
+    out: Path
+    recipe: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """A library -> a generator artifact at `out`. Resumable.
+
+    library: folder of `collect`; recipe: a JSON file, None is the default recipe.
+    """
+
+    models: ModelChoice
+    tasks: Path
+    library: Path
+    out: Path
+    recipe: Path | None = None
+    seed: int = 0
+
+
+Request = (
+    GenerateRequest
+    | CompareRequest
+    | EvaluateRequest
+    | ExportRequest
+    | ModelsRequest
+    | InfoRequest
+    | CollectRequest
+    | TrainRequest
+)

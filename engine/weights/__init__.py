@@ -1,0 +1,1 @@
+"""Which matrices a LoRA has for a base (layout), and matrices <-> weight tokens."""
