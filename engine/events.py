@@ -13,11 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from engine.errors import Cancelled
-
-_NO_FIGURES: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class StageAdvanced:
     step: int
     total: int | None
     seconds: float
-    figures: Mapping[str, float] = field(default=_NO_FIGURES)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

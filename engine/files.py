@@ -48,9 +48,7 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         EngineError: `target` exists and may not be replaced, the disk is full, the place cannot be written.
     """
     with _told_to_people(target):
-        occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
-        if occupied and not replace:
-            raise EngineError("already exists", where=str(target), hint="Choose another --out or allow --replace")
+        refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         old = part.with_suffix(".old")
@@ -71,6 +69,16 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
             if target.exists():
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def refuse_occupied(target: Path, replace: bool) -> None:
+    """Raises EngineError when `target` is there, is not an empty folder, and may not be replaced.
+
+    Jobs ask this before the work, so that nobody waits for a result that cannot be written.
+    """
+    occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
+    if occupied and not replace:
+        raise EngineError("already exists", where=str(target), hint="Choose another --out or allow --replace")
 
 
 def write_json(target: Path, data: Any) -> None:

@@ -1,0 +1,128 @@
+"""The command `dnd-tui`: one subcommand a request, none of the work.
+
+    command line --(options.py)--> request --(headless.py)--> engine.jobs.run --> stdout, stderr, exit code
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from dnd_tui import __version__
+from dnd_tui.headless import WRONG_USE, complain, run
+from dnd_tui.options import ADAPTER_TO_EXPORT, LIBRARY_FOR_MEAN, ROWS_A_TASK, Option, build, parameters
+from engine.requests import (
+    CollectRequest,
+    CompareRequest,
+    EvaluateRequest,
+    ExportRequest,
+    GenerateRequest,
+    InfoRequest,
+    ModelsRequest,
+    Request,
+    TrainRequest,
+)
+
+NAME = "dnd-tui"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand; `differing` holds the options that are not as in other commands."""
+
+    name: str
+    request_type: type[Request]
+    help: str
+    differing: Mapping[str, Option] = field(default_factory=dict)
+
+
+COMMANDS = (
+    Command("generate", GenerateRequest, "Make a LoRA adapter from prompts, without training."),
+    Command("compare", CompareRequest, "Answer prompts with base and adapted model side by side."),
+    Command(
+        "evaluate",
+        EvaluateRequest,
+        "Make the quality table of a generator over tasks.",
+        {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
+    ),
+    Command("export", ExportRequest, "Write an adapter as a checked PEFT folder.", {"adapter": ADAPTER_TO_EXPORT}),
+    Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
+    Command("train", TrainRequest, "Train a generator on a library."),
+    Command("models", ModelsRequest, "List or fetch base models, encoders, generators."),
+    Command("info", InfoRequest, "Say what a file or folder is, or what this installation has."),
+)
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Help by rich costs 0.1 s more at every start.
+    rich_markup_mode=None,
+    subcommand_metavar="--headless COMMAND [ARGS]...",
+    options_metavar="",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Help on a command: {NAME} --headless COMMAND --help",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    headless: Annotated[bool, typer.Option("--headless", help="Run one command without the app.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Drag prompts in, get a working LoRA adapter: no labels, no training."""
+    arguments: list[str] = ctx.obj
+    command = ctx.invoked_subcommand
+    if version:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+    # Shown in the usage line of every command, so that it can be copied.
+    ctx.info_name = f"{NAME} --headless"
+    names = ", ".join(each.name for each in COMMANDS)
+    if headless and command is None:
+        complain(f"--headless needs a command: {names}")
+        raise typer.Exit(WRONG_USE)
+    if command is None:
+        complain(f"the terminal app is not built yet. Use {NAME} --headless with a command: {names}")
+        raise typer.Exit(WRONG_USE)
+    if not headless and not {"-h", "--help"} & set(arguments):
+        complain(f"{command} needs --headless. Run: {shlex.join([NAME, '--headless', *arguments])}")
+        raise typer.Exit(WRONG_USE)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    app(args=given, prog_name=NAME, obj=given)
+
+
+def _add(command: Command) -> None:
+    def body(**values: Any) -> None:
+        as_json, debug = values.pop("json"), values.pop("debug")
+        raise typer.Exit(run(build(command.request_type, values), as_json=as_json, debug=debug))
+
+    flags = [
+        _flag("json", "Print the data as JSON (one object a line) instead of text."),
+        _flag("debug", "Show the traceback of an error and the warnings of libraries."),
+    ]
+    body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        parameters(command.request_type, command.differing) + flags
+    )
+    app.command(command.name, help=command.help, options_metavar="[OPTIONS]")(body)
+
+
+def _flag(name: str, text: str) -> inspect.Parameter:
+    info = typer.Option(f"--{name}", help=text, show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, info])
+
+
+for _command in COMMANDS:
+    _add(_command)

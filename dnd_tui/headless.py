@@ -1,0 +1,197 @@
+"""One request, run in this process without the app.
+
+    stdout  data: lines for people, or JSON with --json
+    stderr  progress, remarks, errors
+    exit    0 done, 1 failed, 2 wrong use, 130 interrupted
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import traceback
+import warnings
+from typing import Any, Protocol
+
+from dnd_tui.answers import AnswersAsJson, AnswersForPeople
+from dnd_tui.interrupts import Interrupts
+from dnd_tui.options import names
+from dnd_tui.progress import PlainProgress, open_progress
+from dnd_tui.text import one_line, printable
+from engine.errors import Cancelled, EngineError
+from engine.events import AnswerText, Event, Reporter
+from engine.requests import (
+    CollectRequest,
+    CompareRequest,
+    EvaluateRequest,
+    ExportRequest,
+    GenerateRequest,
+    InfoRequest,
+    ModelsRequest,
+    Request,
+    TrainRequest,
+)
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+_QUIET_LIBRARIES = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DATASETS_VERBOSITY": "error",
+}
+_ALWAYS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+_WHOLE_OR_BEFORE = "{out} is as it was, or complete; it is never half written"
+_GOES_ON = "what is finished is kept in {out}; the same command goes on from there"
+_KEPT: dict[type[Request], str] = {
+    GenerateRequest: _WHOLE_OR_BEFORE,
+    CompareRequest: "nothing was written to disk",
+    EvaluateRequest: _GOES_ON,
+    ExportRequest: _WHOLE_OR_BEFORE,
+    CollectRequest: _GOES_ON,
+    TrainRequest: _GOES_ON,
+    ModelsRequest: "models that had arrived completely are kept",
+    InfoRequest: "nothing was written to disk",
+}
+
+_LOWER_MEMORY = {
+    "batch": "a smaller --batch",
+    "count": "a smaller --count",
+    "max_new_tokens": "a smaller --max-new-tokens",
+    "recipe": "smaller batches in --recipe",
+    "dtype": "--dtype bfloat16",
+    "device": "--device cpu",
+}
+
+
+class Result(Protocol):
+    """What `engine.jobs.run` answers, as far as the command line needs to know."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+
+    def summary(self) -> list[tuple[str, str]]:
+        """(label, value) lines for people."""
+
+
+class ReaderGone(Cancelled):
+    """Whoever read our stdout has closed it (`| head`)."""
+
+
+def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
+    """Run `request` to its end; returns the exit code. Every failure is told on stderr, none is raised.
+
+    Args:
+        as_json: stdout is JSON, one object a line, instead of text for people.
+        debug: failures come with their traceback; libraries may warn.
+    """
+    with Interrupts() as interrupts:
+        try:
+            _settle_libraries(debug)
+            with open_progress(sys.stderr) as progress:
+                _answer(request, progress, interrupts, as_json)
+            return DONE
+        except ReaderGone:
+            return FAILED
+        except (KeyboardInterrupt, Cancelled):
+            print(f"stopped: {_kept(request)}", file=sys.stderr)
+            return INTERRUPTED
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            complain(_told(error, request, debug))
+            return FAILED
+
+
+def complain(problem: str) -> None:
+    """One error line on stderr."""
+    print(f"error: {one_line(problem)}", file=sys.stderr)
+
+
+def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, as_json: bool) -> None:
+    _settle_stdout(as_json)
+    answers = AnswersAsJson(_write) if as_json else AnswersForPeople(_write)
+    one_terminal = sys.stdout.isatty()
+
+    def sink(event: Event) -> None:
+        if not isinstance(event, AnswerText):
+            progress.handle(event)
+            return
+        if one_terminal:
+            progress.pause()
+        answers.add(event)
+
+    from engine.jobs import run as run_job
+
+    result: Result = run_job(request, Reporter(sink, interrupts.asked))
+    answers.close()
+    _write(_json_line(result.to_json()) if as_json else _lines(result.summary()))
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; it must find something that takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReaderGone from None
+
+
+def _json_line(data: Any) -> str:
+    return json.dumps(_finite(data), ensure_ascii=False, default=str) + "\n"
+
+
+def _finite(data: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _lines(summary: list[tuple[str, str]]) -> str:
+    """Labels in one column, values in the next; a value of several lines stands under its label."""
+    width = max((len(label) for label, value in summary if "\n" not in value), default=0)
+    lines = [f"{label}\n{value}" if "\n" in value else f"{label:<{width}}  {value}" for label, value in summary]
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _settle_stdout(as_json: bool) -> None:
+    """JSON is UTF-8 whatever the locale; text a locale cannot show is escaped instead of failing."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure:
+        reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
+
+
+def _settle_libraries(debug: bool) -> None:
+    """Before the first heavy import: no telemetry, no bars and no warnings of libraries among our lines."""
+    for name, value in (_ALWAYS if debug else _ALWAYS | _QUIET_LIBRARIES).items():
+        os.environ.setdefault(name, value)
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _kept(request: Request) -> str:
+    return _KEPT[type(request)].format(out=getattr(request, "out", None))
+
+
+def _told(error: Exception, request: Request, debug: bool) -> str:
+    if isinstance(error, EngineError):
+        return str(error)
+    if _is_out_of_memory(error):
+        settings = [text for name, text in _LOWER_MEMORY.items() if name in names(type(request))]
+        return "out of memory" + (f". Try {', or '.join(settings)}" if settings else "")
+    advice = "" if debug else ". Add --debug for the traceback"
+    return f"unexpected failure: {type(error).__name__}: {error}{advice}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """By name: torch may not be imported here, and its allocator on the CPU raises a bare RuntimeError."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

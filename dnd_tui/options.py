@@ -1,0 +1,145 @@
+"""The options of a headless command, derived from its request dataclass.
+
+    request class --(its fields, ModelChoice and PromptChoice laid flat)--> command-line parameters
+    values of those parameters --> request
+
+Names, types and defaults are the request's own. Only what a person reads is written here: one
+`Option` a field. A field without one is an error at the first run of any command.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from engine.requests import Request
+
+
+@dataclass(frozen=True)
+class Option:
+    """How one field looks on the command line.
+
+    help: shown by `--help`.
+    metavar: the name of the value in the help; None is typer's own.
+    default: what happens without it, where the field's default does not say that.
+    positional: given without a name.
+    choices: the only values accepted.
+    minimum: smallest number accepted.
+    """
+
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+    positional: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+
+
+OPTIONS: Mapping[str, Option] = {
+    "source": Option("Prompt file, or folder of prompts.", "PROMPTS", positional=True),
+    "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
+    "count": Option("How many prompts are sampled.", "N", "as many as the generator was trained with", minimum=1),
+    "seed": Option("Seed of everything drawn at random.", "N"),
+    "adapter": Option("LoRA adapter, a PEFT folder.", "DIR", "generated from PROMPTS"),
+    "rows": Option("How many prompts are answered, from the first on.", "N", minimum=1),
+    "max_new_tokens": Option("Longest answer, in tokens.", "N", minimum=1),
+    "metric": Option(
+        "How answers are scored where there are labels.",
+        default="rouge_l",
+        choices=("exact_match", "rouge_l", "last_number"),
+    ),
+    "tasks": Option("Folder of tasks: tasks.json, NAME.train.jsonl, NAME.test.jsonl.", "DIR"),
+    "library": Option("Folder that collect wrote.", "DIR"),
+    "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
+    "batch": Option("How many answers are written at the same time.", "N", minimum=1),
+    "out": Option("Folder to write to.", "DIR"),
+    "replace": Option("Replace what is already at --out."),
+    "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),
+    "recipe": Option("Training settings, a JSON file.", "FILE", "the recipe of the released generator"),
+    "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
+    "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
+    "base": Option('Base model: "default", a hub id, a folder, or a .gguf file.', "MODEL"),
+    "generator": Option("Folder of a generator.", "DIR", "the released one"),
+    "device": Option('Where the model runs: "auto", "cpu", "cuda", "cuda:1" or "mps".', "DEVICE"),
+    "dtype": Option("Number format of the base model.", choices=("auto", "float32", "bfloat16", "float16")),
+    "trust_remote_code": Option("Run the code that comes with a model of the hub."),
+}
+
+# What one command says differently.
+ADAPTER_TO_EXPORT = Option("LoRA adapter, a PEFT folder.", "ADAPTER", positional=True)
+ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
+LIBRARY_FOR_MEAN = Option("Folder that collect wrote, for the mean adapter.", "DIR", "that arm is left out")
+
+
+def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> list[inspect.Parameter]:
+    """The keyword parameters of the command that makes a `request_type`.
+
+    Args:
+        differing: options of this command that are not as in `OPTIONS`.
+    """
+    found = [
+        _parameter(name, differing.get(name) or OPTIONS[name], kind, default)
+        for name, kind, default in _leaves(request_type)
+    ]
+    return sorted(found, key=lambda parameter: not _is_positional(parameter))
+
+
+def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
+    """The request whose fields, however deep, have these values."""
+    hints = get_type_hints(request_type)
+    made = {}
+    for field in fields(request_type):
+        kind: Any = hints[field.name]
+        value = build(kind, values) if _is_nested(kind) else values[field.name]
+        made[field.name] = tuple(value or ()) if get_origin(kind) is tuple else value
+    return request_type(**made)
+
+
+def names(request_type: type[Request]) -> tuple[str, ...]:
+    """The names of all plain fields of a request, those of the nested choices too."""
+    return tuple(name for name, _, _ in _leaves(request_type))
+
+
+def _leaves(request_type: type[Any]) -> list[tuple[str, Any, Any]]:
+    """(name, type, default) of every plain field: the request's own first, the choice of models last."""
+    hints = get_type_hints(request_type)
+    own: list[tuple[str, Any, Any]] = [(field.name, hints[field.name], field.default) for field in fields(request_type)]
+    plain = [leaf for leaf in own if not _is_nested(leaf[1])]
+    nested = [leaf for name, kind, _ in reversed(own) if _is_nested(kind) for leaf in _leaves(kind)]
+    return plain + nested
+
+
+def _is_nested(kind: Any) -> bool:
+    return is_dataclass(kind)
+
+
+def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Parameter:
+    annotation = kind
+    if option.choices:
+        annotation = Literal[option.choices]
+        if type(None) in get_args(kind):
+            annotation = annotation | None
+    elif get_origin(kind) is tuple:
+        annotation = list[get_args(kind)[0]]  # type: ignore[misc]
+    shown = option.default or (kind is not bool and default not in (None, MISSING, ()))
+    info: Any
+    if option.positional:
+        info = typer.Argument(help=option.help, metavar=option.metavar, show_default=shown)
+    else:
+        # A switch named explicitly gets no --no-... twin.
+        flag = f"--{name.replace('_', '-')}"
+        info = typer.Option(flag, help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[annotation, info],
+    )
+
+
+def _is_positional(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.annotation.__metadata__[0], type(typer.Argument()))

@@ -1,0 +1,43 @@
+"""Text and figures as people read them in a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Model output and file names may hold escape sequences; a terminal would obey them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters shown as `\\x1b` and the like; newline and tab stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, safe for a terminal."""
+    return printable(" ".join(text.split()))
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `2 min 05 s` or `1 h 02 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes: `412 MB`, with powers of ten."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def figure(value: float) -> str:
+    """Four significant digits, without an exponent for large values."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

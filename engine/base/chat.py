@@ -1,0 +1,66 @@
+"""A base's own way to be asked and to end an answer, as token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_MARK = "0mark0"  # stands in for an answer; neither a template nor a tokenizer changes it
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of one user turn up to where the answer begins.
+
+    Without a chat template: the prompt and a newline, after the start token if the tokenizer sets one.
+
+    Raises:
+        EngineError: the base's chat template does not take a user turn.
+    """
+    if tokenizer.chat_template is None:
+        ids = list(tokenizer(f"{prompt}\n").input_ids)
+        # Some tokenizers close every text; the answer has to come before the end.
+        return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+    return _ids(tokenizer, _render(tokenizer, [{"role": "user", "content": prompt}], answer_next=True))
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """Token ids of an answer and of the token that ends the turn."""
+    end = end_of_turn_id(tokenizer)
+    return _ids(tokenizer, response) + ([] if end is None else [end])
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[int]:
+    """Every token id that ends an answer: of the model's generation config, the tokenizer and the template."""
+    config = getattr(model, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    from_config = ends if isinstance(ends, list) else [ends]
+    return sorted({end for end in [*from_config, tokenizer.eos_token_id, end_of_turn_id(tokenizer)] if end is not None})
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The special token that the chat template puts after an answer, else the end-of-text token."""
+    if tokenizer.chat_template is None:
+        return tokenizer.eos_token_id
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
+    after = _ids(tokenizer, _render(tokenizer, turns, answer_next=False).rpartition(_MARK)[2].lstrip())
+    # Added tokens, not `all_special_ids`: Gemma's end of turn is no declared special token.
+    if after and after[0] in tokenizer.added_tokens_decoder:
+        return after[0]
+    return tokenizer.eos_token_id
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, answer_next: bool) -> str:
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next))
+    except TemplateError as error:
+        raise EngineError(f"the base's chat template does not work: {error}", where="chat template") from error
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False).input_ids)

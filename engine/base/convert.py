@@ -1,0 +1,117 @@
+"""The default base's GGUF file, dequantised once into a folder that transformers loads in a moment.
+
+SmolLM2-135M-Instruct.Q4_1.gguf --(float32)--> CACHE/models/NAME-float32/{model.safetensors, config, tokenizer}
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.base.catalog import DEFAULT_BASE
+from engine.base.fetch import model_cache, model_files, one_process
+from engine.base.quiet import quiet_libraries
+from engine.errors import EngineError
+from engine.events import Reporter, Stage
+from engine.files import replacing_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_COMPLETE = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_NEEDED_BYTES = 1_200_000_000  # the safetensors file twice, for a folder that is being replaced
+
+
+def converted_base() -> Path | None:
+    """The converted default base, if it is there; it was put there whole or not at all."""
+    folder = model_cache(DEFAULT_BASE, "-float32")
+    return folder if all((folder / name).is_file() for name in _COMPLETE) else None
+
+
+def default_base(reporter: Reporter | None = None) -> Path:
+    """The folder of the default base for `from_pretrained`; fetched and converted at first need.
+
+    Raises:
+        EngineError: it cannot be fetched, or the disk is too full for the converted copy (about 540 MB).
+    """
+    reporter = reporter or Reporter()
+    ready = converted_base()
+    if ready:
+        return ready
+    gguf = model_files(DEFAULT_BASE, reporter) / DEFAULT_BASE.weights.path
+    target = model_cache(DEFAULT_BASE, "-float32")
+    with one_process(target, reporter):
+        # Another process may have done it while this one waited.
+        if not converted_base():
+            _convert(gguf, target, reporter)
+    return target
+
+
+def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
+    if shutil.disk_usage(target.parent).free < _NEEDED_BYTES:
+        hint = f"Free {_NEEDED_BYTES / 1e9:.1f} GB there; nothing was changed"
+        raise EngineError("the disk is too full to convert the default base", where=str(target.parent), hint=hint)
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = {"gguf_file": gguf.name, "local_files_only": True}
+    with (
+        reporter.stage("convert", unit="tensors") as stage,
+        quiet_libraries(),
+        _tensors_counted(stage),
+        replacing_folder(target, replace=True) as folder,
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **place)
+        # The tensors are plain now, and a config that says "gguf" would have them read as quantised ones.
+        vars(model.config).pop("quantization_config", None)
+        model.config.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
+        _split_digits(tokenizer)
+        tokenizer.save_pretrained(folder)
+        _set_name(folder / "config.json")
+        state = model.state_dict()
+        if model.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _set_name(config: Path) -> None:
+    """Name the model as the field does, not by the training run that the GGUF file remembers."""
+    data = json.loads(config.read_text(encoding="utf-8")) | {"_name_or_path": DEFAULT_BASE.hub_id}
+    data.pop("_model_name_or_path", None)
+    config.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Each digit a piece of its own before the merges, as GGUF's "smollm" rule says and transformers leaves out."""
+    from tokenizers import pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+
+
+@contextmanager
+def _tensors_counted(stage: Stage) -> Iterator[None]:
+    """transformers shows its GGUF reading only as a tqdm bar: stand in for that bar, and count for `stage`."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
+        tensors = list(tensors)
+        stage.total = len(tensors)
+        for tensor in tensors:
+            yield tensor
+            stage.advance()
+
+    bar = reading.tqdm
+    reading.tqdm = counted
+    try:
+        yield
+    finally:
+        reading.tqdm = bar

@@ -1,0 +1,80 @@
+"""Where tensors live and in which type: device and dtype from their names, memory in use, out-of-memory told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from engine.errors import EngineError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device called `name`: "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        EngineError: there is no such device here; those that are there are listed.
+    """
+    available = _available_devices()
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda:0", "mps", "cpu") if kind in available))
+    if name == "cuda" and "cuda:0" in available:
+        return torch.device("cuda", torch.cuda.current_device())
+    if name not in available:
+        raise EngineError(
+            f"there is no device {name!r} here", where="--device", hint=f"There is: {', '.join(available)}"
+        )
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The type called `name`; "auto" is float32 on cpu, bfloat16 (else float16) on cuda, float16 on mps.
+
+    Raises:
+        EngineError: no such type.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            return torch.bfloat16 if bfloat16 else torch.float16
+        return torch.float16 if device.type == "mps" else torch.float32
+    if name not in _DTYPES:
+        raise EngineError(f"there is no type {name!r}", where="--dtype", hint=f"There is: auto, {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Bytes in use: tensors on cuda and mps, the whole process on the cpu; None where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return None
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def out_of_memory_told(setting: str) -> Iterator[None]:
+    """Turns an out-of-memory error of the block into an EngineError that says to lower `setting`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On cuda it is a type of its own; on cpu and mps only the text tells it from other RuntimeErrors.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise
+        raise EngineError("the device is out of memory", hint=f"Lower {setting}") from error
+
+
+def _available_devices() -> list[str]:
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]

@@ -1,0 +1,63 @@
+"""The files of a hub model in the local hub cache, fetched when there is a network; errors in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.base.quiet import quiet_libraries
+from engine.errors import EngineError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]
+_OTHER_FORMATS = ["*/*", "consolidated*.safetensors"]  # weights a second time, for other programs
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether `name` could be `owner/model` or an old one-word id."""
+    return bool(_HUB_ID.fullmatch(name)) and ".." not in name and "--" not in name
+
+
+def hub_snapshot(
+    hub_id: str, *, revision: str | None = None, weights: bool = False, trust_remote_code: bool = False
+) -> Path:
+    """The local snapshot folder of `hub_id` (its name is the commit): config and tokenizer, on demand the weights.
+
+    Only safetensors weights are fetched, never pickled ones.
+
+    Raises:
+        EngineError: no network and not in the hub cache, no such model, or its terms were not accepted.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = _SMALL + (["*.safetensors"] if weights else []) + (["*.py"] if trust_remote_code else [])
+    with quiet_libraries(), _told_to_people(hub_id):
+        folder = snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=_OTHER_FORMATS)
+    return Path(folder)
+
+
+@contextmanager
+def _told_to_people(hub_id: str) -> Iterator[None]:
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError as UnknownError
+
+    elsewhere = 'name a folder, a .gguf file or "default"'
+    try:
+        yield
+    except GatedRepoError as error:
+        hint = "Accept its terms on the hub and log in with `hf auth login`"
+        raise EngineError("this model asks for its terms to be accepted first", where=hub_id, hint=hint) from error
+    except (UnknownError, HFValidationError) as error:
+        hint = f"Check the spelling, log in with `hf auth login` if it is private, or {elsewhere}"
+        raise EngineError("is no folder here and no model that the hub shows you", where=hub_id, hint=hint) from error
+    except LocalEntryNotFoundError as error:
+        hint = f"Connect to the network, or {elsewhere}"
+        raise EngineError(
+            "is no folder here and not in the local hub cache, and the hub cannot be reached", where=hub_id, hint=hint
+        ) from error
+    except OSError as error:
+        raise EngineError(
+            f"the hub does not give this model: {error}", where=hub_id, hint=f"Try again, or {elsewhere}"
+        ) from error

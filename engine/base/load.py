@@ -1,0 +1,221 @@
+"""A base model: from the name a person gives to a reference, from the reference to a model in memory.
+
+"default" | folder | file.gguf | hub id  --resolve_base-->  BaseRef (no weights read)  --load_base-->  LoadedBase
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.base.catalog import DEFAULT_BASE
+from engine.base.convert import default_base
+from engine.base.fingerprint import fingerprint
+from engine.base.hub import hub_snapshot, looks_like_hub_id
+from engine.base.quiet import quiet_libraries
+from engine.errors import EngineError
+from engine.events import Reporter
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class BaseRef:
+    """A base that was found, its weights not read yet.
+
+    name: as the person named it.
+    id: what goes into an adapter's config: the hub id, or the name of the folder or file.
+    folder, gguf_file: what `from_pretrained` takes; both are local.
+    config: the model's config.
+    fingerprint: see `engine.base.fingerprint`.
+    hub_id: the hub model whose weights are still to be fetched into the hub cache, if it is one.
+    """
+
+    name: str
+    id: str
+    folder: str
+    gguf_file: str | None
+    config: PretrainedConfig
+    fingerprint: str
+    hub_id: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A frozen model in eval mode on `device`, and its tokenizer."""
+
+    ref: BaseRef
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+
+
+def resolve_base(
+    name: str = "default", *, trust_remote_code: bool = False, reporter: Reporter | None = None
+) -> BaseRef:
+    """Find the base called `name`: "default", a folder, a .gguf file or a hub id.
+
+    The default is fetched and converted at first need; of a hub model only config and tokenizer are fetched.
+
+    Raises:
+        EngineError: it is not there, cannot be fetched, or is not a causal language model.
+    """
+    if name in ("default", DEFAULT_BASE.name):
+        return _folder_ref(name, default_base(reporter), DEFAULT_BASE.hub_id, trust_remote_code)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _folder_ref(name, path, path.resolve().name, trust_remote_code)
+    if path.suffix.lower() == ".gguf":
+        return _gguf_ref(name, path)
+    if path.exists() or not looks_like_hub_id(name):
+        problem = "is neither a model folder nor a .gguf file" if path.exists() else "no such base model"
+        raise EngineError(
+            problem, where=name, hint='Name a folder with config.json, a .gguf file, a hub id or "default"'
+        )
+    folder = hub_snapshot(name, trust_remote_code=trust_remote_code)
+    config = _read_config(folder, name, trust_remote_code=trust_remote_code)
+    return BaseRef(name, name, str(folder), None, config, fingerprint(config, [], commit=folder.name), hub_id=name)
+
+
+def load_base(
+    ref: BaseRef,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    reporter: Reporter | None = None,
+) -> LoadedBase:
+    """Load model and tokenizer of `ref`; the stage is called "load".
+
+    Args:
+        device, dtype: see `engine.base.device`.
+
+    Raises:
+        EngineError: broken or missing weights, no tokenizer, no linear layer for LoRA, no such device, no memory.
+    """
+    from engine.base.device import device_memory, out_of_memory_told, pick_device, pick_dtype
+
+    place = pick_device(device)
+    kind = pick_dtype(dtype, place)
+    folder = ref.folder
+    if ref.hub_id:
+        revision = Path(ref.folder).name
+        fetched = hub_snapshot(ref.hub_id, revision=revision, weights=True, trust_remote_code=trust_remote_code)
+        folder = str(fetched)
+    with (reporter or Reporter()).stage("load") as stage:
+        with out_of_memory_told("the size of the base, or choose --dtype float16 or --device cpu"):
+            source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+            if ref.gguf_file:
+                source["gguf_file"] = ref.gguf_file
+            tokenizer = _load_tokenizer(ref, folder, source)
+            model = _load_model(ref, folder, kind, source, place)
+        stage.memory = device_memory(place)
+    return LoadedBase(ref, model, tokenizer, place, kind)
+
+
+def _folder_ref(name: str, folder: Path, model_id: str, trust_remote_code: bool) -> BaseRef:
+    if not (folder / "config.json").is_file():
+        raise EngineError("this folder has no config.json", where=str(folder), hint="Name the folder of a model")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        hint = "Save the model as safetensors; pickled weights are not read"
+        raise EngineError("this folder has no .safetensors weights", where=str(folder), hint=hint)
+    config = _read_config(folder, name, trust_remote_code=trust_remote_code)
+    return BaseRef(name, model_id, str(folder.absolute()), None, config, fingerprint(config, files))
+
+
+def _gguf_ref(name: str, path: Path) -> BaseRef:
+    if not path.is_file():
+        raise EngineError("no such file", where=name)
+    with open(path, "rb") as file:
+        if file.read(4) != b"GGUF":
+            raise EngineError("this is not a GGUF file", where=name)
+    config = _read_config(path.parent, name, gguf_file=path.name)
+    # Said of the file; in memory the weights are dequantised, and a model built from this config is a plain one.
+    vars(config).pop("quantization_config", None)
+    folder = str(path.parent.absolute())
+    return BaseRef(name, path.stem, folder, path.name, config, fingerprint(config, [path]))
+
+
+def _read_config(
+    folder: Path, name: str, *, gguf_file: str | None = None, trust_remote_code: bool = False
+) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
+    with quiet_libraries(), _broken_told(name, "the config"):
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code, **source
+        )
+    _check_causal(config, name)
+    return config
+
+
+def _check_causal(config: PretrainedConfig, name: str) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kinds = ", ".join(config.architectures or ()) or config.model_type
+    hint = "Choose a model that writes text from left to right"
+    if getattr(config, "is_encoder_decoder", False):
+        raise EngineError(f"{kinds} is an encoder-decoder model, not a causal language model", where=name, hint=hint)
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    masked = all(kind.endswith("ForMaskedLM") for kind in config.architectures or ("",))
+    if masked or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
+        raise EngineError(f"{kinds} is not a causal language model", where=name, hint=hint)
+
+
+def _load_tokenizer(ref: BaseRef, folder: str, source: dict[str, Any]) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    with quiet_libraries(), _broken_told(ref.name, "the tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, **source)
+
+
+def _load_model(
+    ref: BaseRef, folder: str, dtype: torch.dtype, source: dict[str, Any], place: torch.device
+) -> PreTrainedModel:
+    from torch import nn
+    from transformers import AutoModelForCausalLM
+
+    formats: dict[str, Any] = {} if ref.gguf_file else {"use_safetensors": True}
+    model: PreTrainedModel
+    with quiet_libraries(), _broken_told(ref.name, "the weights"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, **formats, **source
+        )
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers would go on with random numbers in these places.
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise EngineError(f"the weights lack {shown}", where=ref.name, hint="Fetch or save the model again")
+    head = model.get_output_embeddings()
+    if not any(isinstance(module, nn.Linear) and module is not head for module in model.modules()):
+        raise EngineError(f"{type(model).__name__} has no linear layer that LoRA can adapt", where=ref.name)
+    if ref.gguf_file:
+        # The tensors are plain now; the mark would have other libraries treat them as quantised.
+        vars(model.config).pop("quantization_config", None)
+    nn.Module.to(model, place)
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _broken_told(name: str, what: str) -> Iterator[None]:
+    """Whatever transformers raises over files that it cannot use, as one line for the person."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if "trust_remote_code" in str(error):
+            hint = "It needs code that comes with the model: allow it only if you trust its authors"
+            raise EngineError(f"{what} cannot be loaded without running code", where=name, hint=hint) from error
+        hint = "Files of it are missing or broken: fetch or save the model again"
+        raise EngineError(f"{what} cannot be loaded: {reason}", where=name, hint=hint) from error

@@ -1,0 +1,1 @@
+"""Making a generator of one's own: collecting LoRA checkpoints, pairing, training."""

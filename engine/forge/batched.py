@@ -1,0 +1,74 @@
+"""Many LoRA adapters on one frozen base, each with its own rows, in one batch.
+
+    x (E·P, S, in) --A--> (E, P·S, rank) --B of adapter e--> (E, P·S, out) --> added to the linear module's output
+
+Adapter e answers the sequences e·P … (e+1)·P - 1. The gradient of each adapter comes from its own rows alone,
+so training E adapters in one batch equals training them one by one (tested).
+`peft`'s own mixed batches are for inference only, hence this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from engine.forge.packing import IGNORED, PackedBatch
+from engine.weights.layout import Layout
+
+
+@contextmanager
+def adapters_in_batch(model: nn.Module, layout: Layout, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Iterator[None]:
+    """While open, the linear modules of `layout` add their adapters' updates.
+
+    a[path]: (rank, in) shared by all adapters, or (E, rank, in). b[path]: (E, out, rank). The model's weights
+    are not touched; gradients flow to `a` and `b` wherever they ask for it.
+    """
+    hooks = []
+
+    def update(path: str) -> object:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            x = inputs[0]
+            down, up = a[path], b[path]
+            grouped = x.reshape(up.shape[0], -1, x.shape[-1]).to(down.dtype)
+            inner = grouped @ down.transpose(-1, -2)
+            return output + (torch.bmm(inner, up.transpose(-1, -2)) * scaling).reshape(output.shape).to(output.dtype)
+
+        return add
+
+    scaling = layout.lora.scaling
+    try:
+        for module in layout.modules:
+            hooks.append(model.get_submodule(module.path).register_forward_hook(update(module.path)))  # type: ignore[arg-type]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32.
+
+    The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
+    see one another.
+    """
+    lowest = torch.finfo(torch.float32).min
+    mask = torch.zeros(batch.mask.shape, device=batch.ids.device).masked_fill(~batch.mask, lowest)
+    dtype = next(model.parameters()).dtype
+    body = model.base_model
+    hidden = body(  # type: ignore[operator]
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask.to(dtype), use_cache=False
+    ).last_hidden_state
+    asked = batch.targets != IGNORED
+    logits = model.get_output_embeddings()(hidden[asked]).float()  # type: ignore[operator]
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
+    packs = batch.ids.shape[0] // adapters
+    owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
+    total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)
+    count = torch.zeros(adapters, device=losses.device).index_add(0, owner, torch.ones_like(losses))
+    return total / count.clamp_min(1.0)

@@ -1,0 +1,55 @@
+"""The card of a generator: what it is, what made it, what it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.generator.generator import Generator
+
+
+def generator_card(generator: Generator) -> str:
+    """README.md of the artifact, with the front matter that model hubs read."""
+    spec, frame = generator.spec, generator.frame
+    history: Mapping[str, Any] = spec.history
+    lora = frame.layout.lora
+    decoder = sum(parameter.numel() for parameter in generator.decoder.parameters())
+    shapes = " -> ".join(
+        str(shape).replace(" ", "")
+        for shape in (
+            (spec.condition.prompts, spec.condition.tokens, spec.condition.channels),
+            *spec.cascade,
+            (generator.grid.tokens, generator.grid.height, generator.grid.width),
+        )
+    )
+    lines = [
+        "---",
+        "library_name: dnd-tui",
+        f"base_model: {spec.base['id']}",
+        "license: apache-2.0",
+        "tags:",
+        "- lora",
+        "- hypernetwork",
+        "---",
+        "",
+        f"# Adapter generator for {spec.base['id']}",
+        "",
+        "Turns a batch of unlabelled prompts into a LoRA adapter in one forward pass,",
+        "after Drag-and-Drop LLMs (arXiv 2506.16406).",
+        "",
+        f"- Adapter: rank {lora.rank}, alpha {lora.alpha}, on {', '.join(frame.layout.kinds)}; "
+        f"{frame.layout.parameters:,} parameters",
+        f"- Frame: {frame.kind}; an empty condition gives the multi-task adapter exactly",
+        f"- Condition: {spec.condition.prompts} prompts of {spec.condition.tokens} tokens, {spec.condition.channels} channels",
+        f"- Decoder: hyper-convolutional, kernel {spec.kernel}, {decoder:,} parameters: {shapes}",
+        f"- Trained on {len(history.get('tasks', {}))} tasks ({len(history.get('library_tasks', []))} with checkpoints of "
+        f"their own); {len(history.get('held_out', {}))} more were held out",
+        "",
+        "The recipe, the tasks and the hashes of their rows are in `generator.json`.",
+    ]
+    losses: Mapping[str, float] = history.get("losses") or {}
+    if losses:
+        lines += ["", "Loss on the held-out tasks, in nats a token of the answer:", "", "| Adapter | Loss |", "|---|---:|"]
+        titles = {"multi_task": "Multi-task", "generated": "Generated", "other_prompts": "Generated, other tasks' prompts"}
+        lines += [f"| {titles.get(arm, arm)} | {loss:.4f} |" for arm, loss in losses.items()]
+    return "\n".join(lines) + "\n"

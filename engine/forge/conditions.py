@@ -1,0 +1,60 @@
+"""Prompts of the training tasks, encoded once and kept on disk as float16."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.condition.encoder import TextEncoder, fill_condition
+from engine.events import Reporter
+from engine.files import digest_json, replacing_file
+from engine.forge.library import read_tensors
+from engine.forge.rows import TaskTokens
+
+# Prompts encoded a task, in units of the condition's N: enough for fresh batches, small enough for the disk.
+POOL = 2
+
+
+class ConditionPool:
+    """For each task a pool of encoded prompts to draw prompt batches from: (pool, L, C) float16."""
+
+    def __init__(self, folder: Path, prompts: int, tokens: int) -> None:
+        self._folder = folder
+        self.prompts = prompts
+        self.tokens = tokens
+        self._pools: dict[str, Tensor] = {}
+
+    def fill(self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter) -> None:
+        """Encode what is not on disk yet."""
+        with reporter.stage("encode", len(data), "tasks") as stage:
+            for tokens in data:
+                texts = _draw_texts(tokens, self.prompts * POOL, seed)
+                name = tokens.task.name
+                path = self._folder / f"{name}-{digest_json([encoder.fingerprint, self.tokens, texts])[:12]}.safetensors"
+                if not path.is_file():
+                    hidden = encoder.encode(texts, self.tokens).to(torch.float16)
+                    used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
+                    with replacing_file(path) as part:
+                        save_file({"hidden": hidden[:, :used].contiguous()}, part)
+                self._pools[name] = read_tensors(path)["hidden"]
+                stage.advance()
+
+    def draw(self, task: str, place: str, few: float = 0.0) -> Tensor:
+        """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts."""
+        chance = random.Random(f"{place}/{task}")
+        pool = self._pools[task]
+        count = chance.randint(1, self.prompts) if chance.random() < few else self.prompts
+        places = chance.sample(range(pool.shape[0]), min(count, pool.shape[0]))
+        hidden = torch.zeros(len(places), self.tokens, pool.shape[2])
+        hidden[:, : pool.shape[1]] = pool[torch.tensor(places)].float()
+        return fill_condition(hidden, self.prompts)
+
+
+def _draw_texts(tokens: TaskTokens, count: int, seed: int) -> list[str]:
+    texts = list(dict.fromkeys(tokens.prompts))
+    return random.Random(f"{seed}/pool/{tokens.task.name}").sample(texts, min(count, len(texts)))

@@ -1,0 +1,119 @@
+"""The library: what `collect` leaves on disk and `train` reads.
+
+    library.json               recipe, base, layout, tasks and their hashes
+    frame.safetensors          the frame: A and the multi-task adapter's B (A too in a full frame)
+    checkpoints/NAME.safetensors   the last checkpoints of a task, as differences from the frame:
+                               by matrix name (K, rows, columns), float16
+    log.jsonl                  every step
+    *.state.safetensors        unfinished stages; gone when the stage is done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from engine.errors import EngineError
+from engine.files import read_json, replacing_file
+from engine.weights.frame import Frame
+from engine.weights.layout import Layout
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library folder that has its frame."""
+
+    folder: Path
+    about: dict[str, Any]
+    frame: Frame
+
+    @property
+    def task_names(self) -> list[str]:
+        """Tasks whose checkpoints are there, sorted."""
+        return sorted(path.name.removesuffix(".safetensors") for path in checkpoint_folder(self.folder).glob("*.safetensors"))
+
+    def checkpoints(self, task: str) -> dict[str, Tensor]:
+        """Differences from the frame by matrix name: (K, rows, columns), float32."""
+        tensors = read_tensors(checkpoint_folder(self.folder) / f"{task}.safetensors")
+        return {name: tensor.float() for name, tensor in tensors.items()}
+
+    def mean_difference(self) -> dict[str, Tensor]:
+        """The mean over tasks of each task's last checkpoint, as a difference from the frame."""
+        names = self.task_names
+        total: dict[str, Tensor] = {}
+        for task in names:
+            for name, tensor in self.checkpoints(task).items():
+                total[name] = total.get(name, torch.zeros_like(tensor[-1])) + tensor[-1] / len(names)
+        return total
+
+
+def open_library(folder: Path) -> Library:
+    """Raises EngineError when `folder` is no library or has no checkpoints yet."""
+    if not (folder / "library.json").is_file():
+        raise EngineError("is not a library", where=str(folder), hint="Make one with `dnd-tui --headless collect`")
+    about = read_json(folder / "library.json")
+    library = Library(folder, about, read_frame(folder / "frame.safetensors", Layout.from_json(about["layout"]), about["kind"]))
+    if not library.task_names:
+        raise EngineError("has no checkpoints yet", where=str(folder), hint="Let `collect` finish first")
+    return library
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Where the checkpoints of the tasks lie."""
+    return folder / "checkpoints"
+
+
+def write_checkpoints(folder: Path, task: str, differences: Mapping[str, Tensor]) -> None:
+    """Store (K, rows, columns) differences of one task as float16, atomically."""
+    with replacing_file(checkpoint_folder(folder) / f"{task}.safetensors") as part:
+        save_file({name: tensor.to(torch.float16).contiguous() for name, tensor in differences.items()}, part)
+
+
+def write_frame(path: Path, frame: Frame) -> None:
+    """Store a frame's matrices as float16 (they are rounded to it already), atomically."""
+    with replacing_file(path) as part:
+        save_file(frame_tensors(frame), part)
+
+
+def frame_tensors(frame: Frame) -> dict[str, Tensor]:
+    """The frame's matrices by matrix name, float16."""
+    named = {f"{path}.lora_A": tensor for path, tensor in frame.a.items()}
+    named |= {f"{path}.lora_B": tensor for path, tensor in frame.b.items()}
+    return {name: tensor.to(torch.float16).contiguous() for name, tensor in named.items()}
+
+
+def frame_from_tensors(tensors: Mapping[str, Tensor], layout: Layout, kind: str, where: str) -> Frame:
+    """The inverse of `frame_tensors`. Raises EngineError for a missing matrix or another shape."""
+    rank = layout.lora.rank
+    a, b = {}, {}
+    for module in layout.modules:
+        for matrices, part, shape in ((a, "lora_A", (rank, module.in_features)), (b, "lora_B", (module.out_features, rank))):
+            tensor = tensors.get(f"{module.path}.{part}")
+            if tensor is None or tuple(tensor.shape) != shape:
+                raise EngineError(f"{module.path}.{part} is missing or not of shape {shape}", where=where)
+            matrices[module.path] = tensor.float()
+    return Frame(layout, kind, a, b)
+
+
+def read_frame(path: Path, layout: Layout, kind: str) -> Frame:
+    """Read what `write_frame` wrote."""
+    if not path.is_file():
+        raise EngineError("has no frame yet", where=str(path), hint="Let `collect` finish its multi-task stage first")
+    return frame_from_tensors(read_tensors(path), layout, kind, str(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file. Raises EngineError when it is missing, truncated or tampered with."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise EngineError("no such file", where=str(path)) from None
+    except SafetensorError as error:
+        raise EngineError(f"is damaged: {error}", where=str(path), hint="Get it again from where it came") from error

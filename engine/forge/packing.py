@@ -1,0 +1,116 @@
+"""Several rows of one task in one sequence, their common prefix only once.
+
+Rows of a task share the chat format's start and the instruction, often most of their tokens. Causal attention
+lets the prefix be computed once for all of them:
+
+    tokens     [ prefix ........ ][ rest of row 1 ][ rest of row 2 ] ...
+    positions   0 ............ p-1 p ......         p ......
+    attention   causal; a row's rest sees the prefix and itself, never another row
+
+The logits equal those of separate rows (tested), at less than half of the tokens on instruction tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """Token ids of a row: the prompt as the base's chat format renders it, and the answer with its end."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Padded packed sequences, one a line.
+
+    ids, positions, targets: (P, S) int64; targets[i, j] is the token that position j must predict, or IGNORED.
+    mask: (P, 1, S, S) bool, True where attention is allowed.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    mask: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens computed, padding included."""
+        return self.ids.numel()
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """On another device."""
+        return PackedBatch(*(part.to(device) for part in (self.ids, self.positions, self.targets, self.mask)))
+
+
+def common_prefix(rows: Sequence[TokenRow]) -> int:
+    """Length of the longest prefix that all prompts share, leaving each prompt its last token at least."""
+    shortest = min(len(row.prompt) for row in rows) - 1
+    first = rows[0].prompt
+    for place in range(shortest):
+        if any(row.prompt[place] != first[place] for row in rows[1:]):
+            return place
+    return shortest
+
+
+def packed_length(rows: Sequence[TokenRow]) -> int:
+    """Tokens of the packed sequence of `rows`."""
+    prefix = common_prefix(rows)
+    return prefix + sum(len(row) - prefix for row in rows)
+
+
+def take_that_fit(rows: Sequence[TokenRow], max_tokens: int) -> list[TokenRow]:
+    """The longest start of `rows` whose packed sequence has at most `max_tokens`; one row at least."""
+    taken = [rows[0]]
+    for row in rows[1:]:
+        if packed_length([*taken, row]) > max_tokens:
+            break
+        taken.append(row)
+    return taken
+
+
+def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int) -> PackedBatch:
+    """Rows, grouped into packs -> one padded batch of P = len(packs) sequences."""
+    lines = [_line(rows) for rows in packs]
+    length = max(len(ids) for ids, _, _, _ in lines)
+    ids = torch.full((len(lines), length), pad_id)
+    positions = torch.zeros(len(lines), length, dtype=torch.long)
+    targets = torch.full((len(lines), length), IGNORED)
+    owner = torch.full((len(lines), length), -1)
+    for index, (line_ids, line_positions, line_targets, line_owner) in enumerate(lines):
+        size = len(line_ids)
+        ids[index, :size] = torch.tensor(line_ids)
+        positions[index, :size] = torch.tensor(line_positions)
+        targets[index, :size] = torch.tensor(line_targets)
+        owner[index, :size] = torch.tensor(line_owner)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    same = owner[:, :, None] == owner[:, None, :]
+    prefix = (owner == 0)[:, None, :] & (owner >= 0)[:, :, None]
+    # Padding has owner -1 and sees padding only: no row of the mask is empty, so no softmax is undefined.
+    return PackedBatch(ids, positions, targets, (causal & (same | prefix))[:, None])
+
+
+def _line(rows: Sequence[TokenRow]) -> tuple[list[int], list[int], list[int], list[int]]:
+    prefix = common_prefix(rows)
+    ids, positions = list(rows[0].prompt[:prefix]), list(range(prefix))
+    targets, owner = [IGNORED] * prefix, [0] * prefix
+    for number, row in enumerate(rows, 1):
+        rest = (*row.prompt[prefix:], *row.answer)
+        asked = len(row.prompt) - prefix
+        ids += rest
+        positions += range(prefix, prefix + len(rest))
+        targets += [IGNORED] * (asked - 1) + list(row.answer) + [IGNORED]
+        owner += [number] * len(rest)
+    return ids, positions, targets, owner

@@ -1,0 +1,109 @@
+"""Training rows as base model tokens, and packs of them drawn by seed and step.
+
+What a step sees depends on (seed, stage, step, task) alone, so a resumed run sees exactly what it would have seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine.base.chat import answer_ids, prompt_ids
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import digest_json
+from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
+from engine.forge.recipe import DataRecipe
+from engine.forge.tasks import Task, read_rows, without_instruction
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+
+@dataclass(frozen=True)
+class TaskTokens:
+    """The usable training rows of a task; `hidden` are the same rows without their instruction."""
+
+    task: Task
+    prompts: tuple[str, ...]
+    rows: tuple[TokenRow, ...]
+    hidden: tuple[TokenRow, ...]
+
+    @property
+    def mean_length(self) -> float:
+        """Mean tokens of a row."""
+        return sum(map(len, self.rows)) / len(self.rows)
+
+
+def tokenize_tasks(
+    base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter
+) -> list[TaskTokens]:
+    """All tasks as tokens; tasks with too few short rows are left out and said."""
+    kept, left_out = [], []
+    with reporter.stage("tokenize", len(tasks), "tasks") as stage:
+        for task in tasks:
+            tokens = _tokenize(base, task, recipe)
+            if len(tokens.rows) >= recipe.task_rows:
+                kept.append(tokens)
+            else:
+                left_out.append(task.name)
+            stage.advance()
+    if not kept:
+        raise EngineError(
+            f"no task has {recipe.task_rows} rows of at most {recipe.row_tokens} tokens",
+            hint="Raise data.row_tokens or lower data.task_rows in the recipe",
+        )
+    if left_out:
+        reporter.note(f"{len(left_out)} tasks have fewer than {recipe.task_rows} short rows and are left out")
+    return kept
+
+
+def split_held_out(
+    data: Sequence[TaskTokens], count: int, seed: int
+) -> tuple[list[TaskTokens], list[TaskTokens]]:
+    """Tasks for training, and `count` tasks kept from it, drawn by the seed.
+
+    Raises:
+        EngineError: nothing would be left to train on.
+    """
+    if count >= len(data):
+        raise EngineError(f"{count} held-out tasks leave none of {len(data)} to train on", hint="Lower held_out in the recipe")
+    names = set(random.Random(f"{seed}/held-out").sample(sorted(tokens.task.name for tokens in data), count))
+    return [t for t in data if t.task.name not in names], [t for t in data if t.task.name in names]
+
+
+def data_digest(tasks: Sequence[TaskTokens]) -> str:
+    """SHA-256 over the names and rows of the tasks."""
+    return digest_json({tokens.task.name: tokens.task.digest for tokens in tasks})
+
+
+def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hide: float = 0.0) -> list[TokenRow]:
+    """Rows of one task that fit one packed sequence, drawn by `place` (seed, stage, step, …)."""
+    chance = random.Random(f"{place}/{tokens.task.name}")
+    rows = tokens.hidden if chance.random() < hide else tokens.rows
+    return take_that_fit(chance.sample(rows, min(recipe.pack_rows, len(rows))), recipe.pack_tokens)
+
+
+def draw_batch(
+    base: LoadedBase, groups: Sequence[TaskTokens], packs: int, recipe: DataRecipe, place: str, hide: float = 0.0
+) -> PackedBatch:
+    """`packs` packed sequences for each task of `groups`, task by task."""
+    drawn = [draw_pack(tokens, recipe, f"{place}/{index}", hide) for tokens in groups for index in range(packs)]
+    return pack(drawn, base.tokenizer.pad_token_id or 0).to(base.device)
+
+
+def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe) -> TaskTokens:
+    prompts, rows, hidden = [], [], []
+    for row in read_rows(task.train_path):
+        answer = tuple(answer_ids(base.tokenizer, row.response))
+        full = TokenRow(tuple(prompt_ids(base.tokenizer, row.prompt)), answer)
+        if len(full) > recipe.row_tokens:
+            continue
+        prompts.append(row.prompt)
+        rows.append(full)
+        short = without_instruction(row.prompt)
+        same = short == row.prompt
+        hidden.append(full if same else replace(full, prompt=tuple(prompt_ids(base.tokenizer, short))))
+    return TaskTokens(task, tuple(prompts), tuple(rows), tuple(hidden))

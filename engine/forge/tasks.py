@@ -1,0 +1,101 @@
+"""A folder of labelled tasks: what is trained on and what is judged on.
+
+    tasks.json           {"NAME": {"metric": ..., "split": ..., "source": ..., "kind": ...}, ...}
+    NAME.train.jsonl     rows {"prompt": ..., "response": ..., "references"?: [...]}
+    NAME.test.jsonl      the same
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.files import digest_file, read_json
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A labelled row; `references` are all the right answers, `response` the first of them."""
+
+    prompt: str
+    response: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a task folder. `metric` is exact_match, rouge_l or last_number."""
+
+    name: str
+    metric: str
+    split: str
+    source: str
+    folder: Path
+
+    @property
+    def train_path(self) -> Path:
+        """The labelled rows for training; their prompts condition the generator."""
+        return self.folder / f"{self.name}.train.jsonl"
+
+    @property
+    def test_path(self) -> Path:
+        """The labelled rows for judging."""
+        return self.folder / f"{self.name}.test.jsonl"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the training rows."""
+        return digest_file(self.train_path)
+
+
+def read_tasks(folder: Path, split: str, exclude: Sequence[str] = ()) -> list[Task]:
+    """The tasks of one split, sorted by name, without those whose name fits a pattern of `exclude`.
+
+    Raises:
+        EngineError: no tasks.json, no task of that split, a task without its files.
+    """
+    index = read_json(folder / "tasks.json")
+    if not isinstance(index, dict):
+        raise EngineError("should be an object of tasks by name", where=str(folder / "tasks.json"))
+    tasks = [
+        Task(name, about.get("metric", "rouge_l"), about.get("split", ""), about.get("source", ""), folder)
+        for name, about in sorted(index.items())
+        if about.get("split", "") == split and not any(fnmatch(name, pattern) for pattern in exclude)
+    ]
+    if not tasks:
+        splits = ", ".join(sorted({str(about.get("split", "")) for about in index.values()}))
+        raise EngineError(f"no task of split {split!r}", where=str(folder), hint=f"Splits there: {splits or 'none'}")
+    for task in tasks:
+        if not task.train_path.is_file():
+            raise EngineError("a task of tasks.json has no training rows", where=str(task.train_path))
+    return tasks
+
+
+def read_rows(path: Path) -> list[TaskRow]:
+    """All rows of a task file. Raises EngineError with file and line when a row is broken or lacks a field."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"cannot be read: {error}", where=str(path)) from error
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+            prompt, response = str(row["prompt"]), str(row["response"])
+        except json.JSONDecodeError as error:
+            raise EngineError(f"broken JSON: {error.msg}", where=where) from None
+        except (KeyError, TypeError):
+            raise EngineError("a task row needs the fields prompt and response", where=where) from None
+        rows.append(TaskRow(prompt, response, tuple(row.get("references") or [response])))
+    return rows
+
+
+def without_instruction(prompt: str) -> str:
+    """The prompt without its first paragraph; unchanged when it has only one."""
+    _, gap, rest = prompt.partition("\n\n")
+    return rest if gap and rest.strip() else prompt

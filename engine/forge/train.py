@@ -1,0 +1,229 @@
+"""Training the generator: pairs in weight space, then the language-model loss through the generated adapters.
+
+    1. warm start     prompt batch -> weight tokens, against a checkpoint of the same task
+                      (arXiv 2506.16406, sections 3.2 and 3.5: random pairing, weighted squared error)
+    2. language loss  prompt batch -> adapter -> answers to other rows of the task
+                      (arXiv 2506.06105, section 3: what generalises is trained through the model)
+
+The frame is fixed; an empty condition stays the multi-task adapter exactly, whatever the decoder learns.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engine.events import Reporter, Stage
+from engine.files import digest_json
+from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.conditions import ConditionPool
+from engine.forge.library import Library
+from engine.forge.loop import RunLog, TrainingState, cosine
+from engine.forge.packing import PackedBatch
+from engine.forge.recipe import Recipe
+from engine.forge.rows import TaskTokens, draw_batch
+from engine.forge.workers import Workers, join_workers
+from engine.generator.generator import Generator
+from engine.weights.frame import Frame
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Tasks to train on, tasks to watch, and their prompts' conditions."""
+
+    train: Sequence[TaskTokens]
+    held_out: Sequence[TaskTokens]
+    pool: ConditionPool
+
+
+@dataclass
+class _Run:
+    base: LoadedBase
+    generator: Generator
+    data: TrainingData
+    recipe: Recipe
+    out: Path
+    identity: str
+    seed: int
+    log: RunLog
+    workers: Workers
+    frame: Frame  # on the base's device
+
+
+def library_spread(library: Library, reporter: Reporter) -> dict[str, Tensor]:
+    """Mean square of the differences over all checkpoints, entry by entry: by matrix name (rows, columns)."""
+    names = library.task_names
+    total: dict[str, Tensor] = {}
+    with reporter.stage("spread", len(names), "tasks") as stage:
+        for task in names:
+            for name, checkpoints in library.checkpoints(task).items():
+                total[name] = total.get(name, torch.zeros(checkpoints.shape[1:])) + checkpoints.pow(2).mean(0) / len(names)
+            stage.advance()
+    return total
+
+
+def train_generator(
+    base: LoadedBase,
+    generator: Generator,
+    library: Library,
+    spread: Mapping[str, Tensor],
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Train `generator.decoder` in place; resumes what `out` holds.
+
+    Args:
+        spread: see `library_spread`.
+
+    Returns:
+        The losses on the held-out tasks, see `held_out_losses`.
+    """
+    workers = join_workers()
+    identity = digest_json([library.about, recipe.to_json(), seed])
+    log = RunLog(out / "log.jsonl", workers.is_main)
+    run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, generator.frame.to(base.device))
+    generator.to(base.device)
+    if recipe.warm_start.steps:
+        _warm_start(run, library, spread, reporter)
+    if recipe.language_loss.steps:
+        _language_loss(run, reporter)
+    return held_out_losses(run, reporter)
+
+
+def weighted_squared_error(tokens: Tensor, target: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Mean over valid entries of `weight` (T,) times the squared difference of (B, T, h, w) tokens; padding never counts."""
+    error = (tokens - target).pow(2) * mask * weight[:, None, None]
+    return error.sum() / (mask.sum() * tokens.shape[0])
+
+
+def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], reporter: Reporter) -> None:
+    settings, generator = run.recipe.warm_start, run.generator
+    grid, device = generator.grid, run.base.device
+    mask = grid.mask.to(device)
+    scales = generator.scales.cpu()[:, None, None]
+    size = (grid.cut({name: value.sqrt() for name, value in spread.items()}) * grid.mask).sum((1, 2)) / grid.mask.sum((1, 2))
+    weight = (size / generator.scales.cpu()).to(device)
+    weight = weight / weight.mean()
+    targets = {task: (grid.cut(library.checkpoints(task)) / scales).to(torch.float16) for task in library.task_names}
+    parameters = dict(generator.decoder.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.01)
+    state = TrainingState(run.out / "warm-start.state.safetensors", parameters, optimizer, f"warm-start/{run.identity}")
+    first = state.restore()
+    names = sorted(targets)
+    with reporter.stage("warm start", settings.steps) as stage:
+        stage.advance(first)
+        for step in range(first, settings.steps):
+            place = f"{run.seed}/warm-start/{step}"
+            began = time.perf_counter()
+            chance = random.Random(place)
+            chosen = run.workers.share(chance.sample(names, min(settings.tasks, len(names))))
+            noise = torch.Generator().manual_seed(step * run.workers.count + run.workers.index)
+            condition = torch.stack([run.data.pool.draw(task, place) for task in chosen])
+            target = torch.stack([targets[task][chance.randrange(len(targets[task]))] for task in chosen]).float()
+            condition += settings.noise * torch.randn(condition.shape, generator=noise)
+            target += settings.target_noise * torch.randn(target.shape, generator=noise)
+            made = generator.decoder(condition.to(device))
+            loss = weighted_squared_error(made, target.to(device), mask, weight)
+            loss.backward()
+            rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
+            _update(run, optimizer, parameters, rate)
+            if run.workers.is_main:
+                state.save(step + 1, last=step + 1 == settings.steps)
+            run.log.add(stage="warm start", step=step + 1, loss=loss.item(), seconds=time.perf_counter() - began)
+            stage.advance(loss=loss.item())
+
+
+def _language_loss(run: _Run, reporter: Reporter) -> None:
+    settings, generator, base = run.recipe.language_loss, run.generator, run.base
+    parameters = dict(generator.decoder.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state = TrainingState(
+        run.out / "language-loss.state.safetensors", parameters, optimizer, f"language-loss/{run.identity}"
+    )
+    first = state.restore()
+    with reporter.stage("language loss", settings.steps) as stage:
+        stage.advance(first)
+        for step in range(first, settings.steps):
+            place = f"{run.seed}/language-loss/{step}"
+            began = time.perf_counter()
+            chosen = run.workers.share(random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train))))
+            condition = torch.stack([run.data.pool.draw(t.task.name, place, settings.few_prompts) for t in chosen])
+            differences = generator.differences(condition.to(base.device))
+            batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, settings.hide_instruction)
+            losses = _losses(run, differences, batch, len(chosen))
+            loss, figures = losses.mean(), {"loss": losses.mean().item()}
+            if settings.swap_every and step % settings.swap_every == 0 and len(chosen) > 1:
+                swapped = _losses(run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen))
+                loss = loss + torch.relu(settings.margin - (swapped - losses)).mean()
+                figures["swapped_loss"] = swapped.mean().item()
+            loss.backward()
+            rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
+            _update(run, optimizer, parameters, rate)
+            if run.workers.is_main:
+                state.save(step + 1, last=step + 1 == settings.steps)
+            seconds = time.perf_counter() - began
+            figures["tokens_per_second"] = batch.tokens / seconds
+            run.log.add(stage="language loss", step=step + 1, seconds=seconds, **figures)
+            stage.advance(**figures)
+            if settings.judge_every and (step + 1) % settings.judge_every == 0:
+                _watch(run, step + 1, stage)
+
+
+def held_out_losses(run: _Run, reporter: Reporter) -> dict[str, float]:
+    """Mean loss on the held-out tasks, in nats a token: multi-task adapter, matched prompts, another task's prompts."""
+    if len(run.data.held_out) < 2:
+        return {}
+    with reporter.stage("held-out loss"):
+        return _held_out_losses(run)
+
+
+@torch.no_grad()
+def _held_out_losses(run: _Run) -> dict[str, float]:
+    place = f"{run.seed}/held-out"
+    arms: dict[str, list[float]] = {"multi_task": [], "generated": [], "other_prompts": []}
+    tasks = list(run.data.held_out)
+    for index, tokens in enumerate(tasks):
+        other = tasks[(index + 1) % len(tasks)]
+        batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
+        matched, swapped = (run.data.pool.draw(t.task.name, place)[None].to(run.base.device) for t in (tokens, other))
+        zero = {name: value * 0 for name, value in run.generator.differences(matched).items()}
+        arms["multi_task"].append(_losses(run, zero, batch, 1).item())
+        arms["generated"].append(_losses(run, run.generator.differences(matched), batch, 1).item())
+        arms["other_prompts"].append(_losses(run, run.generator.differences(swapped), batch, 1).item())
+    return {arm: sum(values) / len(values) for arm, values in arms.items()}
+
+
+def _watch(run: _Run, step: int, stage: Stage) -> None:
+    if len(run.data.held_out) < 2:
+        return
+    losses = _held_out_losses(run)
+    run.log.add(stage="held-out", step=step, **losses)
+    stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
+
+
+def _losses(run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int) -> Tensor:
+    a, b = run.frame.shifted(differences)
+    with adapters_in_batch(run.base.model, run.frame.layout, a, b):
+        return token_losses(run.base.model, batch, adapters)
+
+
+def _update(run: _Run, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:
+    run.workers.average_gradients(parameters.values())
+    torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,52 @@
+"""Several processes (GPUs or machines) started by `accelerate launch`; alone, every call here costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among `count`; process 0 writes files and reports."""
+
+    index: int
+    count: int
+    state: Any
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return self.index == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """This process's part of `items`; every process gets at least one when there are enough."""
+        return list(items[self.index :: self.count])
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its mean over the processes."""
+        if self.count == 1:
+            return
+        from accelerate.utils import reduce
+
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = reduce(parameter.grad, reduction="mean")
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.count > 1:
+            self.state.wait_for_everyone()
+
+
+def join_workers() -> Workers:
+    """The process group that `accelerate launch` made, or one process alone."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Workers(state.process_index, state.num_processes, state)

@@ -1,0 +1,1 @@
+"""The generator: condition -> weight tokens -> a LoRA adapter; its artifact on disk."""

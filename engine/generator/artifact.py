@@ -1,0 +1,124 @@
+"""A generator on disk: three files, none of them executable.
+
+    generator.safetensors   decoder and frame (float16), scales (float32)
+    generator.json          format, layout, frame, condition, cascade, base, recipe, data hashes, scores, file hash
+    README.md               the card
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from engine.condition.encoder import ConditionSpec
+from engine.errors import EngineError
+from engine.files import digest_file, read_json, replacing_folder
+from engine.forge.library import frame_from_tensors, frame_tensors, read_tensors
+from engine.generator.generator import Generator, GeneratorSpec
+from engine.weights.layout import Layout, LoraSpec, derive_layout
+
+if TYPE_CHECKING:
+    from engine.base.load import BaseRef
+
+FORMAT = 1
+TENSORS, ABOUT, CARD = "generator.safetensors", "generator.json", "README.md"
+
+
+def save_generator(folder: Path, generator: Generator, card: str, *, replace: bool = False) -> None:
+    """Write the artifact atomically. The decoder is stored in float16; judge the artifact, not the trained module."""
+    tensors = {f"decoder.{name}": value.to(torch.float16).contiguous() for name, value in generator.decoder.state_dict().items()}
+    tensors |= {f"frame.{name}": value for name, value in frame_tensors(generator.frame).items()}
+    tensors["scales"] = generator.scales.float().cpu().contiguous()
+    spec = generator.spec
+    with replacing_folder(folder, replace=replace) as part:
+        save_file({name: value.cpu() for name, value in tensors.items()}, part / TENSORS)
+        about = {
+            "format": FORMAT,
+            "sha256": digest_file(part / TENSORS),
+            "base": dict(spec.base),
+            "layout": generator.frame.layout.to_json(),
+            "frame": generator.frame.kind,
+            "condition": spec.condition.to_json(),
+            "cascade": [list(shape) for shape in spec.cascade],
+            "kernel": spec.kernel,
+            "tokens": [generator.grid.tokens, generator.grid.height, generator.grid.width],
+            "history": dict(spec.history),
+        }
+        write_about(part / ABOUT, about)
+        (part / CARD).write_text(card, encoding="utf-8")
+
+
+def write_about(path: Path, about: dict[str, Any]) -> None:
+    """The description, as JSON that reads well in a diff."""
+    import json
+
+    path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generator:
+    """Read and check an artifact.
+
+    Raises:
+        EngineError: not an artifact, a newer format, damaged or tampered tensors.
+    """
+    about = read_about(folder)
+    path = folder / TENSORS
+    tensors = read_tensors(path)
+    if digest_file(path) != about["sha256"]:
+        raise EngineError("differs from the hash in generator.json", where=str(path), hint="Get the artifact again")
+    try:
+        layout = Layout.from_json(about["layout"])
+        condition = ConditionSpec(**about["condition"])
+        cascade = tuple((int(n), int(length), int(channels)) for n, length, channels in about["cascade"])
+        spec = GeneratorSpec(condition, cascade, int(about["kernel"]), about["base"], about["history"])
+        kind = about["frame"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineError(f"lacks or garbles a field: {error}", where=str(folder / ABOUT)) from error
+    frame = frame_from_tensors(_part(tensors, "frame."), layout, kind, str(path))
+    # Built without memory, then given the tensors of the file: no time goes into a random start.
+    with torch.device("meta"):
+        generator = Generator(spec, frame)
+    state = {f"decoder.{name}": value.float() for name, value in _part(tensors, "decoder.").items()}
+    try:
+        generator.load_state_dict(state | {"scales": tensors["scales"]}, assign=True)
+    except (RuntimeError, KeyError) as error:
+        raise EngineError(f"does not fit generator.json: {error}", where=str(path)) from error
+    return generator.to(device).eval().requires_grad_(False)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The description of an artifact. Raises EngineError when `folder` holds none or a newer one."""
+    if not (folder / ABOUT).is_file():
+        raise EngineError("is not a generator", where=str(folder), hint=f"A generator is a folder with {ABOUT}")
+    about = read_json(folder / ABOUT)
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        raise EngineError(f"has format {found!r}, this program reads format {FORMAT}", where=str(folder / ABOUT))
+    return about
+
+
+def check_base(about: dict[str, Any], ref: BaseRef) -> None:
+    """Refuse a base that the generator was not made for.
+
+    A base fits when its layout is the generator's and it has either the same id or the same weights.
+    """
+    layout = Layout.from_json(about["layout"])
+    made_for = about["base"]
+    lora = LoraSpec(layout.lora.rank, layout.lora.alpha, layout.lora.target_modules)
+    same = ref.id == made_for["id"] or ref.fingerprint == made_for["fingerprint"]
+    try:
+        fits = same and derive_layout(ref.config, lora).digest == layout.digest
+    except EngineError:
+        fits = False
+    if not fits:
+        raise EngineError(
+            f"the generator was made for {made_for['id']}, not for {ref.id}",
+            hint="Choose that base, or make a generator for yours with `collect` and `train`",
+        )
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,60 @@
+"""One job a request: the effects around the engine's pure parts. `run` is the only way in."""
+
+from __future__ import annotations
+
+from engine.events import Reporter
+from engine.jobs.results import Result
+from engine.requests import (
+    CollectRequest,
+    CompareRequest,
+    EvaluateRequest,
+    ExportRequest,
+    GenerateRequest,
+    InfoRequest,
+    ModelsRequest,
+    Request,
+    TrainRequest,
+)
+
+
+def run(request: Request, reporter: Reporter) -> Result:
+    """Do what is asked, reporting on the way.
+
+    Raises:
+        EngineError: it cannot be done; says what is wrong and what to do.
+        Cancelled: the person asked for it to stop.
+    """
+    # Imported here: each job brings in the heavy libraries that it needs and no others. It takes seconds: timed.
+    match request:
+        case ModelsRequest():
+            with reporter.stage("import"):
+                from engine.jobs.inspect import list_models_job
+            return list_models_job(request, reporter)
+        case InfoRequest():
+            with reporter.stage("import"):
+                from engine.jobs.inspect import info_job
+            return info_job(request, reporter)
+        case GenerateRequest():
+            with reporter.stage("import"):
+                from engine.jobs.generate import generate_job
+            return generate_job(request, reporter)
+        case ExportRequest():
+            with reporter.stage("import"):
+                from engine.jobs.generate import export_job
+            return export_job(request, reporter)
+        case CompareRequest():
+            with reporter.stage("import"):
+                from engine.jobs.answer import compare_job
+            return compare_job(request, reporter)
+        case EvaluateRequest():
+            with reporter.stage("import"):
+                from engine.jobs.answer import evaluate_job
+            return evaluate_job(request, reporter)
+        case CollectRequest():
+            with reporter.stage("import"):
+                from engine.jobs.forge import collect_job
+            return collect_job(request, reporter)
+        case TrainRequest():
+            with reporter.stage("import"):
+                from engine.jobs.forge import train_job
+            return train_job(request, reporter)

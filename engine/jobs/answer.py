@@ -1,0 +1,138 @@
+"""Base and adapted answers: side by side, and over the tasks of the quality table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from engine.adapter.attach import attach
+from engine.adapter.lora import LoraAdapter
+from engine.adapter.peft_folder import read_peft_folder
+from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.condition.encoder import TextEncoder
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import replacing_file, write_json
+from engine.forge.library import open_library
+from engine.forge.tasks import Task, read_rows, read_tasks
+from engine.jobs.generate import sample_batch
+from engine.jobs.results import Result
+from engine.judge.compare import ARMS, compare
+from engine.judge.evaluate import JudgedTask, evaluate_arms
+from engine.pipeline import Pipeline, load_pipeline
+from engine.prompts import read_prompts, sample_prompts
+from engine.requests import CompareRequest, EvaluateRequest
+
+
+# Says something about answers of any length, and equals 1 where exact match does.
+DEFAULT_METRIC = "rouge_l"
+
+
+def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
+    """Stream answers of base and adapter to the first prompts; score them where there are labels."""
+    prompts = read_prompts(request.prompts.source, column=request.prompts.column)
+    rows = prompts.head(request.rows)
+    base, adapter = _base_and_adapter(request, reporter)
+    with reporter.stage("attach"):
+        attached = attach(base, adapter)
+    metric = request.metric or DEFAULT_METRIC
+    with attached:
+        found = compare(base, attached, rows, max_new_tokens=request.max_new_tokens, metric=metric, reporter=reporter)
+    data = {
+        "metric": found.metric,
+        "means": found.means,
+        "timings": {arm: vars(timing) | {"tokens_per_second": timing.tokens_per_second} for arm, timing in found.timings.items()},
+        "rows": [vars(row) for row in found.rows],
+    }
+    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in ARMS if arm in found.means]
+    lines += [(f"{arm}, tokens/s", f"{found.timings[arm].tokens_per_second:.1f}") for arm in ARMS]
+    return Result(data, tuple(lines))
+
+
+def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
+    """The quality table of a generator on the tasks of one split."""
+    tasks = read_tasks(request.tasks, request.split)
+    judged = [_judged(task) for task in tasks]
+    pipeline = load_pipeline(request.models, reporter)
+    arms = _arms(request, tasks, pipeline, reporter)
+    settings = {
+        "generator": pipeline.about["sha256"],
+        "count": request.count or pipeline.generator.spec.condition.prompts,
+        "seed": request.seed,
+        "library": str(request.library.resolve()) if request.library else None,
+    }
+    table = evaluate_arms(
+        pipeline.base,
+        arms,
+        judged,
+        out=request.out,
+        rows=request.rows,
+        max_new_tokens=request.max_new_tokens,
+        batch=request.batch,
+        settings=settings,
+        reporter=reporter,
+    )
+    write_json(request.out / "table.json", table.to_json())
+    with replacing_file(request.out / "table.md") as part:
+        part.write_text(table.to_markdown(), encoding="utf-8")
+    means = [(arm, table.mean(arm)) for arm in table.arms]
+    lines = [(arm, "not measured" if mean is None else f"{mean:.3f}") for arm, mean in means]
+    return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
+
+
+def _base_and_adapter(request: CompareRequest, reporter: Reporter) -> tuple[LoadedBase, LoraAdapter]:
+    if request.adapter is None:
+        pipeline = load_pipeline(request.models, reporter)
+        return pipeline.base, pipeline.adapter(sample_batch(request.prompts, pipeline, reporter).texts, reporter)
+    adapter, _ = read_peft_folder(request.adapter)
+    models = request.models
+    ref = resolve_base(models.base, trust_remote_code=models.trust_remote_code, reporter=reporter)
+    loaded = load_base(
+        ref, device=models.device, dtype=models.dtype, trust_remote_code=models.trust_remote_code, reporter=reporter
+    )
+    return loaded, adapter
+
+
+def _judged(task: Task) -> JudgedTask:
+    rows = [(row.prompt, row.references) for row in read_rows(task.test_path)]
+    return JudgedTask(task.name, task.metric, rows, task.source)
+
+
+def _arms(
+    request: EvaluateRequest, tasks: Sequence[Task], pipeline: Pipeline, reporter: Reporter
+) -> dict[str, Callable[[JudgedTask], LoraAdapter | None]]:
+    frame = pipeline.generator.frame
+    multi_task = frame.base_adapter
+    names = [task.name for task in tasks]
+    by_name = {task.name: task for task in tasks}
+
+    def generated(task: JudgedTask) -> LoraAdapter:
+        return _generated_for(by_name[task.name], request, pipeline, reporter)
+
+    def other_prompts(task: JudgedTask) -> LoraAdapter:
+        # The next task of the list: a fixed pairing in which every task is conditioned on exactly once.
+        other = names[(names.index(task.name) + 1) % len(names)]
+        return _generated_for(by_name[other], request, pipeline, reporter)
+
+    arms: dict[str, Callable[[JudgedTask], LoraAdapter | None]] = {
+        "base": lambda task: None,
+        "multi_task": lambda task: multi_task,
+        "generated": generated,
+    }
+    if len(tasks) > 1:
+        arms["other_prompts"] = other_prompts
+    if request.library:
+        library = open_library(request.library)
+        if library.frame.layout.digest != frame.layout.digest:
+            raise EngineError("was collected for another layout than the generator's", where=str(request.library))
+        a, b = library.frame.shifted(library.mean_difference())
+        mean = LoraAdapter(frame.layout, a, b)
+        arms["mean"] = lambda task: mean
+    return arms
+
+
+def _generated_for(task: Task, request: EvaluateRequest, pipeline: Pipeline, reporter: Reporter) -> LoraAdapter:
+    """An adapter from prompts of the task's training rows; its labels are never read."""
+    spec = pipeline.generator.spec.condition
+    batch = sample_prompts(read_prompts(task.train_path, column="prompt"), request.count or spec.prompts, request.seed)
+    encoder: TextEncoder = pipeline.encoder
+    return pipeline.generator.generate(encoder.encode(batch.texts, spec.tokens))

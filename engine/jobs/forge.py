@@ -1,0 +1,127 @@
+"""Collecting a library and training a generator, from folders to folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engine.base.device import out_of_memory_told, pick_device
+from engine.base.encoder import resolve_encoder
+from engine.base.load import load_base, resolve_base
+from engine.condition.encoder import TextEncoder
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import digest_file
+from engine.forge.card import generator_card
+from engine.forge.collect import collect
+from engine.forge.conditions import ConditionPool
+from engine.forge.library import Library, open_library
+from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
+from engine.forge.rows import tokenize_tasks
+from engine.forge.tasks import read_tasks
+from engine.forge.train import TrainingData, library_spread, train_generator
+from engine.forge.workers import join_workers
+from engine.generator.artifact import TENSORS, save_generator
+from engine.generator.generator import Generator, GeneratorSpec, token_scales
+from engine.jobs.results import Result, readable_size
+from engine.requests import CollectRequest, TrainRequest
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+SEEN = "seen"
+
+
+def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
+    """Train the multi-task adapter and the checkpoints of single tasks into `request.out`."""
+    recipe = read_recipe(request.recipe)
+    tasks = read_tasks(request.tasks, SEEN, recipe.exclude)
+    base = _load_base(request, reporter)
+    with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
+        library = collect(base, tasks, recipe, request.out, request.seed, reporter)
+    done = library.task_names
+    lines = (("tasks", str(len(done))), ("library", str(request.out)), ("log", str(request.out / "log.jsonl")))
+    return Result({"library": str(request.out), "tasks": done, "seconds": dict(reporter.timings)}, lines)
+
+
+def train_job(request: TrainRequest, reporter: Reporter) -> Result:
+    """Train a generator on a library and write its artifact to `request.out`; the run's log and state lie in it too."""
+    library = open_library(request.library)
+    recipe = read_recipe(request.recipe) if request.recipe else recipe_from_json(library.about["recipe"])
+    base = _load_base(request, reporter)
+    if base.ref.fingerprint != library.about["base"]["fingerprint"]:
+        raise EngineError(f"was collected for {library.about['base']['id']} with other weights", where=str(request.library))
+    run_folder = request.out.with_name(request.out.name + ".run")
+    data, encoder = _training_data(request, library, recipe, base, reporter)
+    spread = library_spread(library, reporter)
+    generator = _new_generator(library, spread, recipe, encoder, request.seed)
+    with out_of_memory_told("language_loss.tasks or data.pack_tokens in the recipe"):
+        losses = train_generator(
+            base, generator, library, spread, data, recipe, run_folder, request.seed, reporter
+        )
+    if not join_workers().is_main:
+        return Result({}, ())
+    generator = generator.cpu().with_history(losses=losses)
+    save_generator(request.out, generator, generator_card(generator), replace=True)
+    size = (request.out / TENSORS).stat().st_size
+    lines = (
+        *((f"held-out loss, {arm.replace('_', ' ')}", f"{loss:.4f} nats a token") for arm, loss in losses.items()),
+        ("generator", f"{request.out} ({readable_size(size)})"),
+        ("log", str(run_folder / "log.jsonl")),
+    )
+    return Result({"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines)
+
+
+def _load_base(request: CollectRequest | TrainRequest, reporter: Reporter) -> LoadedBase:
+    models = request.models
+    ref = resolve_base(models.base, trust_remote_code=models.trust_remote_code, reporter=reporter)
+    return load_base(
+        ref, device=models.device, dtype=models.dtype, trust_remote_code=models.trust_remote_code, reporter=reporter
+    )
+
+
+def _training_data(
+    request: TrainRequest, library: Library, recipe: Recipe, base: LoadedBase, reporter: Reporter
+) -> tuple[TrainingData, TextEncoder]:
+    known: dict[str, str] = library.about["tasks"] | library.about["held_out"]
+    tasks = [task for task in read_tasks(request.tasks, SEEN, recipe.exclude) if task.name in known]
+    for task in tasks:
+        if digest_file(task.train_path) != known[task.name]:
+            raise EngineError("has changed since the library was collected", where=str(task.train_path))
+    if missing := sorted(set(known) - {task.name for task in tasks}):
+        raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
+    tokens = tokenize_tasks(base, tasks, recipe.data, reporter)
+    encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
+    pool = ConditionPool(
+        request.library / "conditions", recipe.decoder.prompts, recipe.decoder.prompt_tokens
+    )
+    pool.fill(encoder, tokens, request.seed, reporter)
+    train = [task for task in tokens if task.task.name in library.about["tasks"]]
+    held_out = [task for task in tokens if task.task.name in library.about["held_out"]]
+    return TrainingData(train, held_out, pool), encoder
+
+
+def _new_generator(
+    library: Library, spread: Mapping[str, Tensor], recipe: Recipe, encoder: TextEncoder, seed: int
+) -> Generator:
+    spec = GeneratorSpec(
+        encoder.spec(recipe.decoder.prompts, recipe.decoder.prompt_tokens),
+        recipe.decoder.cascade,
+        recipe.decoder.kernel,
+        library.about["base"],
+        {
+            "recipe": recipe.to_json(),
+            "seed": seed,
+            "tasks": library.about["tasks"],
+            "held_out": library.about["held_out"],
+            "library_tasks": library.task_names,
+        },
+    )
+    torch.manual_seed(seed)
+    generator = Generator(spec, library.frame)
+    sizes = {name: value.mean().sqrt().item() for name, value in spread.items()}
+    generator.scales = token_scales(generator.grid, sizes)
+    return generator

@@ -1,0 +1,125 @@
+"""Prompts -> adapter folder; adapter folder -> checked export."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from engine.adapter.attach import attach
+from engine.adapter.card import Provenance, card_files
+from engine.adapter.check import CHECK_PROMPT, export_adapter
+from engine.adapter.peft_folder import peft_files, write_files
+from engine.base.chat import prompt_ids
+from engine.base.load import load_base, resolve_base
+from engine.events import Reporter
+from engine.files import refuse_occupied, replacing_folder
+from engine.jobs.results import Result, readable_size, stage_lines
+from engine.pipeline import Pipeline, load_pipeline
+from engine.prompts import PromptBatch, read_prompts, sample_prompts
+from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptChoice
+
+
+def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
+    """Generate an adapter and write it as a PEFT folder with its card."""
+    refuse_occupied(request.out, request.replace)
+    prompts = read_prompts(request.prompts.source, column=request.prompts.column)
+    reporter.note(f"prompts from {prompts.column} of {prompts.format}")
+    pipeline = load_pipeline(request.models, reporter)
+    batch = sample_batch(request.prompts, pipeline, reporter)
+    adapter = pipeline.adapter(batch.texts, reporter)
+    with reporter.stage("attach"):
+        attach(pipeline.base, adapter).detach()
+    base_id = pipeline.base.ref.id
+    with replacing_folder(request.out, replace=request.replace) as part:
+        with reporter.stage("write"):
+            provenance = Provenance(
+                generator_id=pipeline.folder.name,
+                generator_digest=pipeline.about["sha256"],
+                prompts_name=request.prompts.source.name,
+                prompts_digest=batch.digest,
+                prompts_used=len(batch.texts),
+                prompts_total=batch.total,
+                seed=request.prompts.seed,
+                command=command_line(request),
+                timings=dict(reporter.timings),
+            )
+            write_files(part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout))
+    size = sum(file.stat().st_size for file in request.out.iterdir())
+    timings = dict(reporter.timings)
+    data = {
+        "adapter": str(request.out),
+        "bytes": size,
+        "parameters": adapter.layout.parameters,
+        "base": base_id,
+        "generator": pipeline.about["sha256"],
+        "prompts": {"column": prompts.column, "used": len(batch.texts), "total": batch.total, "digest": batch.digest},
+        "seconds": timings,
+    }
+    lines = (
+        *stage_lines(timings),
+        ("prompts", f"{len(batch.texts)} of {batch.total}, from {prompts.column}"),
+        ("adapter", f"{request.out} ({readable_size(size)}, {adapter.layout.parameters:,} parameters)"),
+    )
+    return Result(data, lines)
+
+
+def export_job(request: ExportRequest, reporter: Reporter) -> Result:
+    """Write an adapter folder anew, reload it and compare its logits."""
+    refuse_occupied(request.out, request.replace)
+    ref = resolve_base(request.models.base, trust_remote_code=request.models.trust_remote_code, reporter=reporter)
+    base = load_base(
+        ref,
+        device=request.models.device,
+        dtype=request.models.dtype,
+        trust_remote_code=request.models.trust_remote_code,
+        reporter=reporter,
+    )
+    export = export_adapter(
+        request.adapter,
+        request.out,
+        base,
+        prompt_ids(base.tokenizer, CHECK_PROMPT),
+        float_type=request.float_type,
+        replace=request.replace,
+        reporter=reporter,
+    )
+    data = {
+        "adapter": str(export.folder),
+        "bytes": export.bytes,
+        "float_type": request.float_type,
+        "logit_difference": export.logit_difference,
+        "rounding_difference": export.rounding_difference,
+        "seconds": dict(reporter.timings),
+    }
+    lines = (
+        *stage_lines(reporter.timings),
+        ("reloaded", f"largest logit difference {export.logit_difference:.1e}"),
+        ("rounding", f"largest logit difference to float32 {export.rounding_difference:.1e}"),
+        ("adapter", f"{export.folder} ({readable_size(export.bytes)}, {request.float_type})"),
+    )
+    return Result(data, lines)
+
+
+def sample_batch(choice: PromptChoice, pipeline: Pipeline, reporter: Reporter) -> PromptBatch:
+    """The prompt batch of a choice: as many prompts as asked for, at most as many as the generator takes."""
+    most = pipeline.generator.spec.condition.prompts
+    count = choice.count or most
+    if count > most:
+        reporter.note(f"the generator reads {most} prompts, not {count}", warning=True)
+    return sample_prompts(read_prompts(choice.source, column=choice.column), min(count, most), choice.seed, reporter)
+
+
+def command_line(request: GenerateRequest) -> str:
+    """The command that makes the same adapter again; only what differs from the defaults."""
+    chosen: Mapping[str, object] = {
+        "column": request.prompts.column,
+        "count": request.prompts.count,
+        "seed": request.prompts.seed or None,
+        "base": None if request.models.base == ModelChoice.base else request.models.base,
+        "generator": request.models.generator,
+    }
+    words = ["dnd-tui", "--headless", "generate", str(request.prompts.source), "--out", str(request.out)]
+    for name, value in chosen.items():
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)

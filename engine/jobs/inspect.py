@@ -1,0 +1,119 @@
+"""What is here: models, generators, a file or folder that somebody asks about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.base.fetch import cache_folder
+from engine.base.listing import ModelEntry, fetch_model, list_models
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.generator.artifact import ABOUT, TENSORS, read_about
+from engine.jobs.results import Result, readable_size
+from engine.prompts import describe, read_prompts
+from engine.released import released_generator
+from engine.requests import InfoRequest, ModelsRequest
+
+
+def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:
+    """Fetch what is asked for, then list every model there is to use."""
+    for name in request.fetch:
+        fetch_model(name, reporter)
+    entries = [_entry_json(entry) for entry in list_models()]
+    try:
+        folder = released_generator()
+        entries.append(_generator_json(folder))
+    except EngineError as missing:
+        reporter.note(str(missing), warning=True)
+    lines = tuple((str(entry["name"]), _entry_line(entry)) for entry in entries)
+    return Result({"models": entries, "cache": str(cache_folder())}, lines)
+
+
+def info_job(request: InfoRequest, reporter: Reporter) -> Result:
+    """Say what a path is; without a path, what this installation has."""
+    target = request.target
+    if target is None:
+        return list_models_job(ModelsRequest(), reporter)
+    if (target / ABOUT).is_file():
+        return _generator_info(target)
+    if (target / "adapter_config.json").is_file():
+        return _adapter_info(target)
+    return _prompts_info(target, request.column)
+
+
+def _entry_json(entry: ModelEntry) -> dict[str, Any]:
+    return {key: value if not isinstance(value, Path) else str(value) for key, value in vars(entry).items()}
+
+
+def _entry_line(entry: dict[str, Any]) -> str:
+    where = f"here: {entry['where']}" if entry["present"] else "not here yet: fetched at first use, or with --fetch"
+    return f"{entry['kind']}, {entry['licence']}, {readable_size(entry['size'])}, {where}"
+
+
+def _generator_json(folder: Path) -> dict[str, Any]:
+    about = read_about(folder)
+    return {
+        "name": "released generator",
+        "kind": f"generator for {about['base']['id']}",
+        "licence": "Apache-2.0",
+        "size": (folder / TENSORS).stat().st_size,
+        "present": True,
+        "where": str(folder),
+    }
+
+
+def _generator_info(folder: Path) -> Result:
+    about = read_about(folder)
+    history = about["history"]
+    lora = about["layout"]["lora"]
+    condition = about["condition"]
+    lines = (
+        ("kind", "generator"),
+        ("base", about["base"]["id"]),
+        ("adapter", f"rank {lora['rank']}, alpha {lora['alpha']}, {len(about['layout']['modules'])} modules"),
+        ("frame", about["frame"]),
+        ("condition", f"{condition['prompts']} prompts of {condition['tokens']} tokens"),
+        ("weight tokens", " x ".join(str(size) for size in about["tokens"])),
+        ("trained on", f"{len(history.get('tasks', {}))} tasks"),
+        ("hash", about["sha256"]),
+    )
+    data = {"kind": "generator"} | {key: value for key, value in about.items() if key != "layout"}
+    return Result(data | {"lora": lora}, lines)
+
+
+def _adapter_info(folder: Path) -> Result:
+    from engine.adapter.card import read_provenance
+    from engine.adapter.peft_folder import read_peft_folder
+
+    adapter, config = read_peft_folder(folder)
+    provenance = read_provenance(folder)
+    lora = adapter.layout.lora
+    lines = [
+        ("kind", "adapter"),
+        ("base", str(config.get("base_model_name_or_path"))),
+        ("adapter", f"rank {lora.rank}, alpha {lora.alpha}, {len(adapter.layout.modules)} modules"),
+        ("parameters", f"{adapter.layout.parameters:,}"),
+    ]
+    if provenance:
+        lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
+        lines += [("made by", provenance.command)]
+    data = {"kind": "adapter", "config": config, "parameters": adapter.layout.parameters}
+    return Result(data | {"provenance": vars(provenance) if provenance else None}, tuple(lines))
+
+
+def _prompts_info(source: Path, column: str | None) -> Result:
+    report = describe(read_prompts(source, column=column))
+    data = json.loads(json.dumps(vars(report), default=str))
+    counted = f"{report.rows}" if report.complete else f"the first {report.rows}, there are more"
+    lines = (
+        ("kind", f"prompts ({report.format})"),
+        ("files", ", ".join(file.name for file in report.files)),
+        ("prompt column", report.column),
+        ("labels", f"{report.label_column}, on {report.labelled} rows" if report.label_column else "none"),
+        ("rows", counted),
+        ("length", f"{report.shortest} to {report.longest} characters, median {report.median}"),
+        ("duplicates", str(report.duplicates)),
+    )
+    return Result({"kind": "prompts"} | data, lines)

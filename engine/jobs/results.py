@@ -1,0 +1,37 @@
+"""What a job answers: plain data for programs, label and value lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """`data` is everything, ready for JSON; `lines` are (label, value) for people, in order."""
+
+    data: Mapping[str, Any]
+    lines: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return dict(self.data)
+
+    def summary(self) -> list[tuple[str, str]]:
+        """(label, value) lines for people."""
+        return list(self.lines)
+
+
+def readable_size(count: float) -> str:
+    """Bytes as people say them: 4.9 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+    """Seconds of each stage, and of all of them."""
+    return (*((stage, f"{seconds:.2f} s") for stage, seconds in timings.items()), ("all", f"{sum(timings.values()):.2f} s"))

@@ -1,0 +1,1 @@
+"""Streamed answers of base and adapted model, metrics, and the quality table over unseen tasks."""

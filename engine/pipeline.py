@@ -1,0 +1,72 @@
+"""Everything that turns prompts into an adapter, loaded once and used any number of times.
+
+    texts --encode--> hidden (n, L, C) --decode--> weight tokens (T, h, w) --detokenise--> LoraAdapter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.adapter.lora import LoraAdapter
+from engine.base.device import device_memory, out_of_memory_told, pick_device
+from engine.base.encoder import resolve_encoder
+from engine.base.fetch import cache_folder
+from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.condition.encoder import TextEncoder
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.generator.artifact import check_base, load_generator, read_about
+from engine.generator.generator import Generator
+from engine.released import released_generator
+from engine.requests import ModelChoice
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A loaded base, encoder and generator that fit one another. `about` describes the generator's artifact."""
+
+    base: LoadedBase
+    encoder: TextEncoder
+    generator: Generator
+    folder: Path
+    about: dict[str, Any]
+
+    def adapter(self, texts: Sequence[str], reporter: Reporter) -> LoraAdapter:
+        """A prompt batch of any size -> adapter, in the stages encode, decode, detokenise."""
+        spec = self.generator.spec.condition
+        used = texts[: spec.prompts]
+        device = self.generator.scales.device
+        with reporter.stage("encode", len(used), "prompts") as stage, out_of_memory_told("--count"):
+            hidden = self.encoder.encode(used, spec.tokens, stage=stage)
+            stage.memory = device_memory(device)
+        with reporter.stage("decode") as stage, out_of_memory_told("--device to cpu"):
+            tokens = self.generator.decode(hidden).cpu()
+            stage.memory = device_memory(device)
+        with reporter.stage("detokenise"):
+            return self.generator.detokenise(tokens)
+
+
+def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = True) -> Pipeline:
+    """Load everything that `choice` names, after checking that it fits together.
+
+    Args:
+        cached: keep conditions in the user's cache, by content.
+    """
+    folder = choice.generator or released_generator()
+    about = read_about(folder)
+    ref = resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
+    check_base(about, ref)
+    base = load_base(
+        ref, device=choice.device, dtype=choice.dtype, trust_remote_code=choice.trust_remote_code, reporter=reporter
+    )
+    with reporter.stage("load") as stage:
+        device = pick_device(choice.device)
+        encoder = TextEncoder(resolve_encoder(reporter), device, cache_folder() / "conditions" if cached else None)
+        generator = load_generator(folder, device)
+        stage.memory = device_memory(device)
+    if encoder.fingerprint != generator.spec.condition.encoder:
+        raise EngineError("the generator was trained with another text encoder", where=str(folder))
+    return Pipeline(base, encoder, generator, folder, about)

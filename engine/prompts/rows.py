@@ -1,0 +1,304 @@
+"""One row of data -> its prompt and, kept apart, its references. Pure: no files here.
+
+a few rows --find_shape--> RowShape        which column is the prompt, which are labels
+RowShape, row --read_row--> (prompt, references)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.prompts.options import option_lines, read_options
+from engine.prompts.turns import as_turns, assistant_texts, last_exchange
+
+# The first of these that a row has is the prompt.
+PROMPT_COLUMNS = (
+    "prompt",
+    "messages",
+    "conversations",
+    "conversation",
+    "instruction",
+    "question",
+    "question_stem",
+    "query",
+    "problem",
+    "input",
+    "inputs",
+    "text",
+)
+_CHATS = frozenset({"messages", "conversations", "conversation"})
+# Text columns that belong to a prompt: in front of it, and after it.
+_BEFORE = ("system_prompt", "system")
+_BEFORE_QUESTION = ("context", "passage")
+_AFTER_INSTRUCTION = ("input", "context")
+_QUESTIONS = frozenset({"question", "question_stem", "query", "problem"})
+_OPTIONS = ("choices", "options")
+_LABELS = (
+    "response",
+    "output",
+    "outputs",
+    "answer",
+    "answerkey",
+    "answers",
+    "completion",
+    "target",
+    "targets",
+    "solution",
+    "label",
+)
+_MORE_LABELS = ("references", "reference")
+
+
+class RowError(ValueError):
+    """A row that cannot be read; whoever knows file and line makes an EngineError of it."""
+
+    def __init__(self, problem: str, hint: str) -> None:  # noqa: D107
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """Where the parts of a row are.
+
+    column: the prompt column; None for rows that are plain text.
+    before, after: text columns put in front of the prompt and after it, a blank line between.
+    options: the column of a multiple-choice row's options.
+    labels: columns whose values become the references.
+    turns: the prompt column holds chat turns.
+    answered: the assistant turn after the prompt is the label.
+    """
+
+    column: str | None
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    options: str | None = None
+    labels: tuple[str, ...] = ()
+    turns: bool = False
+    answered: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        main = (self.column,) if self.column is not None else ()
+        choices = (self.options,) if self.options is not None else ()
+        return tuple(dict.fromkeys((*self.before, *main, *self.after, *choices, *self.labels)))
+
+    @property
+    def prompt_words(self) -> str:
+        """The prompt column for people, for example "instruction + input"."""
+        if self.column is None:
+            return "plain text"
+        main = f"{self.column} (last user turn)" if self.turns else self.column
+        choices = (self.options,) if self.options is not None else ()
+        return " + ".join((*self.before, main, *self.after, *choices))
+
+    @property
+    def label_words(self) -> str | None:
+        """The label columns for people; None when there are none."""
+        if self.labels:
+            return " + ".join(self.labels)
+        return f"{self.column} (assistant turn)" if self.answered else None
+
+
+def find_shape(rows: Sequence[Any], *, column: str | None = None, label: str | None = None) -> RowShape:
+    """The shape of rows of which `rows` are the first few (at least one).
+
+    Names are found in any case ("Question" is `question`). A column that is named is taken alone, exactly as it is.
+
+    Raises:
+        RowError: the rows are no rows, no prompt column is known, or a named column is not there.
+    """
+    first = rows[0]
+    if isinstance(first, str):
+        named = column if column is not None else label
+        if named is not None:
+            raise RowError(f'there is no column "{named}": the prompts are plain text', "Leave the column out")
+        return RowShape(None)
+    if not isinstance(first, Mapping):
+        raise RowError(f"a row must be an object or a string, this one is {_words(first)}", "Write one object a prompt")
+    tables = [row for row in rows if isinstance(row, Mapping)]
+    main = _named(column, first) if column is not None else _found(first, tables)
+    kind = main.lower() if column is None else ""
+    before = _BEFORE + (_BEFORE_QUESTION if kind in _QUESTIONS else ()) if kind else ()
+    after = _AFTER_INSTRUCTION if kind == "instruction" else ()
+    found_after = _text_columns(after, tables)[:1]  # `input` and `context` are two names for one thing
+    options = next(iter(_there(_OPTIONS, tables)), None) if kind in _QUESTIONS else None
+    chats = [turns for row in tables if (turns := as_turns(row.get(main)))]
+    answered = label is None and any(last_exchange(chat).answer is not None for chat in chats)
+    used = {main, *found_after, options}
+    labels: tuple[str, ...] = ()
+    if label is not None:
+        labels = (_named(label, *tables),)
+    elif not answered:
+        candidates = [name for name in _there(_LABELS, tables) if name not in used]
+        labels = (*candidates[:1], *(name for name in _there(_MORE_LABELS, tables) if name not in used))
+    if main in labels:
+        raise RowError(f'"{main}" cannot be both prompt and label', "Name two different columns")
+    found_before = tuple(name for name in _text_columns(before, tables) if name not in {*used, *labels})
+    return RowShape(main, found_before, found_after, options, labels, bool(chats), answered)
+
+
+def read_row(shape: RowShape, row: Any) -> tuple[str, tuple[str, ...]]:
+    """The prompt of a row ("" when it has none) and its references (labels, each once).
+
+    Raises:
+        RowError: the row is not of this shape.
+    """
+    if shape.column is None:
+        if not isinstance(row, str):
+            raise RowError(f"{_words(row)} among rows of plain text", "Make all rows strings, or all objects")
+        return _clean(row), ()
+    if not isinstance(row, Mapping):
+        raise RowError(f"{_words(row)} among rows with columns", f'Make it an object with "{shape.column}"')
+    if shape.column not in row:
+        raise RowError(
+            f'the row has no column "{shape.column}"; its columns: {_listed(row)}',
+            f'Give every row "{shape.column}", or name a column that all rows have with --column',
+        )
+    value = row[shape.column]
+    labels: list[str] = []
+    turns = as_turns(value)
+    if turns is not None:
+        prompt, answer = last_exchange(turns)
+        if shape.answered and answer is not None:
+            labels.append(answer)
+    else:
+        prompt = _plain_prompt(shape.column, value, row)
+    options = read_options(row.get(shape.options)) if shape.options is not None else []
+    for name in shape.labels:
+        labels.extend(_references(row.get(name), options))
+    references = tuple(dict.fromkeys(_clean(text) for text in labels if text.strip()))
+    if not prompt.strip():
+        return "", references
+    parts = [*_texts(shape.before, row), prompt, *_texts(shape.after, row)]
+    whole = "\n\n".join(parts)
+    if options:
+        whole += "\n" + option_lines(options)
+    elif shape.options is not None:
+        whole += "".join("\n" + text for text in _texts((shape.options,), row))
+    return _clean(whole), references
+
+
+def has_prompt(row: Mapping[str, Any]) -> bool:
+    """Whether an object is a row by itself: one of its columns is a known prompt column with text or turns."""
+    return any(_usable(row[name]) for name in _there(PROMPT_COLUMNS, [row]))
+
+
+def _plain_prompt(column: str, value: Any, row: Mapping[str, Any]) -> str:
+    text = "" if value == [] else _scalar(value)
+    if text is None:
+        raise RowError(
+            f'column "{column}" holds {_words(value)}, not text',
+            f"Name another column with --column; columns there: {_listed(row)}",
+        )
+    if column.lower() in _CHATS and text.strip():  # taken as it is, it would carry the answers into the prompt
+        raise RowError(
+            f'column "{column}" holds {_words(value)}, not a list of turns',
+            'Write the turns as JSON: [{"role": "user", "content": "..."}, ...]',
+        )
+    return text
+
+
+def _found(first: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> str:
+    """The prompt column: the first known name with a prompt in it, or else with nothing in it."""
+    names = _there(PROMPT_COLUMNS, [first])
+    for name in names:
+        if any(_usable(row.get(name)) for row in tables):
+            return name
+    for name in names:
+        if all(row.get(name) in (None, "", []) or _scalar(row.get(name)) is not None for row in tables):
+            return name
+    raise RowError(
+        f"no column is known to hold the prompt; columns there: {_listed(first)}",
+        f"Name it with --column, or call it one of: {', '.join(PROMPT_COLUMNS)}",
+    )
+
+
+def _named(name: str, *rows: Mapping[str, Any]) -> str:
+    for row in rows:
+        if name in row:
+            return name
+    for row in rows:
+        for key in row:
+            if isinstance(key, str) and key.lower() == name.lower():
+                return key
+    raise RowError(f'there is no column "{name}"', f"Columns there: {_listed(rows[0])}")
+
+
+def _there(names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which of `names` the rows have, in the order of `names`, as the rows spell them."""
+    spelled: dict[str, str] = {}
+    for row in rows:
+        for key in row:
+            if isinstance(key, str):
+                spelled.setdefault(key.lower(), key)
+    return [spelled[name] for name in names if name in spelled]
+
+
+def _text_columns(names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Those of `names` that hold text, or nothing yet, in the rows."""
+    there = _there(names, rows)
+    return tuple(name for name in there if all(isinstance(row.get(name), str | None) for row in rows))
+
+
+def _usable(value: Any) -> bool:
+    return as_turns(value) is not None or bool((_scalar(value) or "").strip())
+
+
+def _scalar(value: Any) -> str | None:
+    """Text or a number as text, "" for nothing; None for what is no text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return "" if value != value else str(value)  # NaN is how some tables write "nothing"
+    return None
+
+
+def _texts(names: Iterable[str], row: Mapping[str, Any]) -> list[str]:
+    values = (row.get(name) for name in names)
+    return [value for value in values if isinstance(value, str) and value.strip()]
+
+
+def _references(value: Any, options: list[tuple[str, str]]) -> list[str]:
+    """The texts of a label: text, number, list of them, chat turns, or an object with `text`."""
+    letters = [letter for letter, _ in options]
+    if isinstance(value, int) and not isinstance(value, bool) and str(value) not in letters:
+        return [letters[value]] if 0 <= value < len(letters) else [str(value)]  # the place, counted from 0
+    if (turns := as_turns(value)) is not None:
+        return assistant_texts(turns)
+    if isinstance(value, list):
+        return [text for item in value for text in _references(item, [])]
+    if isinstance(value, Mapping):
+        return _references(value.get("text"), [])
+    text = _scalar(value)
+    return [text] if text is not None else []
+
+
+def _clean(text: str) -> str:
+    """Half characters (lone surrogates, which JSON can write) become U+FFFD: no encoder or hash takes them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _listed(row: Mapping[str, Any], most: int = 20) -> str:
+    names = [str(name)[:60] for name in row]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"an object (columns: {_listed(value)})"
+    names = {str: "a string", list: "a list", bytes: "binary data", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")

@@ -1,0 +1,96 @@
+"""The model card and the provenance beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import yaml
+
+from engine.adapter.card import Provenance, adapter_card, card_files, read_provenance
+from engine.errors import EngineError
+from engine.weights.layout import Layout, LayoutModule, LoraSpec
+
+LAYOUT = Layout((LayoutModule("model.layers.0.self_attn.q_proj", 6, 4),), LoraSpec(4, 8, ("q_proj",)))
+PROVENANCE = Provenance(
+    generator_id="dnd-small",
+    generator_digest="ab" * 32,
+    prompts_name="home/me/secret/questions.jsonl",
+    prompts_digest="cd" * 32,
+    prompts_used=32,
+    prompts_total=12345,
+    seed=7,
+    command="dnd-tui --headless generate questions.jsonl --seed 7",
+    timings=MappingProxyType({"load": 0.25, "decode": 1.5}),
+    scores={"exact_match": 0.4321},
+)
+
+
+def front_matter(card: str) -> dict[str, object]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_front_matter_is_what_the_hub_reads() -> None:
+    assert front_matter(adapter_card(PROVENANCE, base_id="someone/base", layout=LAYOUT)) == {
+        "library_name": "peft",
+        "base_model": "someone/base",
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", "base_model:adapter:someone/base"],
+    }
+
+
+def test_names_cannot_break_out_of_the_front_matter() -> None:
+    name = 'x"\n---\nlicense: mine # {'
+    assert front_matter(adapter_card(None, base_id=name, layout=LAYOUT))["base_model"] == name
+
+
+def test_card_says_where_the_adapter_comes_from() -> None:
+    card = adapter_card(PROVENANCE, base_id="someone/base", layout=LAYOUT)
+    for part in (
+        "`dnd-small`", "ab" * 32, "`questions.jsonl`, 32 of 12,345", "cd" * 32, "| Seed | 7 |",
+        "```sh\ndnd-tui --headless generate questions.jsonl --seed 7\n```", "| decode | 1.500 |", "| total | 1.750 |",
+        "| exact_match | 0.4321 |", "PeftModel.from_pretrained(base", "--max-lora-rank 8 ",
+    ):  # fmt: skip
+        assert part in card
+    assert "secret" not in card
+
+
+def test_card_without_scores_or_provenance_leaves_them_out() -> None:
+    assert "Scores" not in adapter_card(replace(PROVENANCE, scores=None), base_id="b", layout=LAYOUT)
+    card = adapter_card(None, base_id="b", layout=LAYOUT)
+    assert "Generator" not in card
+    assert "## Use" in card
+
+
+def test_backticks_and_bars_stay_inside_their_place() -> None:
+    odd = replace(PROVENANCE, prompts_name="a`|b.txt", command="echo ```")
+    card = adapter_card(odd, base_id="b", layout=LAYOUT)
+    assert "`` a`\\|b.txt ``" in card
+    assert "````sh\necho ```\n````" in card
+
+
+def test_provenance_survives_the_folder(tmp_path: Path) -> None:
+    for name, text in card_files(PROVENANCE, base_id="b", layout=LAYOUT).items():
+        (tmp_path / name).write_text(text)
+    read = read_provenance(tmp_path)
+    assert read == replace(PROVENANCE, timings=dict(PROVENANCE.timings))
+    assert read.prompts_name == "questions.jsonl"
+
+
+def test_no_provenance_no_file(tmp_path: Path) -> None:
+    assert list(card_files(None, base_id="b", layout=LAYOUT)) == ["README.md"]
+    assert read_provenance(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": "7"}, {"timings": None}, {"timings": {"load": "fast"}}, {"command": 1}, {"scores": 3}, {"more": 1}],
+)
+def test_a_provenance_of_another_kind_is_told(tmp_path: Path, change: dict[str, object]) -> None:
+    data = json.loads(card_files(PROVENANCE, base_id="b", layout=LAYOUT)["provenance.json"])
+    (tmp_path / "provenance.json").write_text(json.dumps(data | change))
+    with pytest.raises(EngineError, match=r"provenance\.json"):
+        read_provenance(tmp_path)

@@ -1,0 +1,138 @@
+"""The command line says everything a request can hold, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from dnd_tui import __version__
+from dnd_tui.cli import COMMANDS, main
+from dnd_tui.options import OPTIONS, build, names
+from engine import requests
+from engine.requests import CompareRequest, EvaluateRequest, ExportRequest, GenerateRequest, ModelsRequest, TrainRequest
+
+
+class Nothing:
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    def summary(self) -> list[tuple[str, str]]:
+        return []
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The requests that reach the engine."""
+    seen: list[Any] = []
+    jobs = types.ModuleType("engine.jobs")
+    jobs.run = lambda request, reporter: seen.append(request) or Nothing()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "engine.jobs", jobs)
+    return seen
+
+
+def leave(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return int(left.value.code or 0)
+
+
+def test_every_request_has_a_command_and_every_field_a_help_text() -> None:
+    assert {command.request_type for command in COMMANDS} == set(get_args(requests.Request))
+    fields = {name for command in COMMANDS for name in names(command.request_type)}
+    assert fields == set(OPTIONS)
+
+
+def test_defaults_are_those_of_the_request(asked: list[Any]) -> None:
+    assert leave("--headless", "generate", "p.jsonl", "--out", "a") == 0
+    prompts = requests.PromptChoice(source=Path("p.jsonl"))
+    assert asked == [GenerateRequest(models=requests.ModelChoice(), prompts=prompts, out=Path("a"))]
+
+
+def test_every_option_reaches_the_request(asked: list[Any]) -> None:
+    line = (
+        "--headless compare rows.csv --adapter a --rows 7 --max-new-tokens 9 --metric last_number --column question "
+        "--count 5 --seed 3 --base b.gguf --generator g --device cuda:1 --dtype bfloat16 --trust-remote-code"
+    )
+    assert leave(*line.split()) == 0
+    models = requests.ModelChoice(
+        base="b.gguf", generator=Path("g"), device="cuda:1", dtype="bfloat16", trust_remote_code=True
+    )
+    prompts = requests.PromptChoice(source=Path("rows.csv"), column="question", count=5, seed=3)
+    expected = CompareRequest(
+        models=models, prompts=prompts, adapter=Path("a"), rows=7, max_new_tokens=9, metric="last_number"
+    )
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("export a --out b --float-type float16 --replace", {"adapter": Path("a"), "float_type": "float16"}),
+        ("evaluate --tasks t --out o --library l --split seen --rows 5 --batch 2", {"library": Path("l"), "batch": 2}),
+        ("train --tasks t --library l --out o --recipe r.json --seed 4", {"recipe": Path("r.json"), "seed": 4}),
+        ("collect --tasks t --out o", {"recipe": None, "seed": 0}),
+        ("models --fetch one --fetch two", {"fetch": ("one", "two")}),
+        ("models", {"fetch": ()}),
+        ("info", {"target": None}),
+        ("info some/path --column text", {"target": Path("some/path"), "column": "text"}),
+    ],
+)
+def test_fields_of_each_command(asked: list[Any], line: str, expected: dict[str, Any]) -> None:
+    assert leave("--headless", *line.split()) == 0
+    assert {name: getattr(asked[0], name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "generate p",
+        "generate --out a",
+        "generate p --out a --dtype int3",
+        "compare p --rows 0",
+        "compare p --metric nicest",
+        "export a --out b --seed 1",
+        "models --device cpu",
+        "evaluate --tasks t --out o --rows many",
+        "nonsense",
+        "generate p --out a --no-replace",
+    ],
+)
+def test_wrong_use_is_exit_2_and_reaches_no_engine(asked: list[Any], line: str) -> None:
+    assert leave("--headless", *line.split()) == 2
+    assert asked == []
+
+
+def test_without_headless_the_right_line_is_told(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("generate", "my prompts.txt", "--out", "a") == 2
+    told = capsys.readouterr()
+    assert "dnd-tui --headless generate 'my prompts.txt' --out a" in told.err
+    assert told.out == "" and asked == []
+
+
+@pytest.mark.parametrize(("arguments", "word"), [((), "not built yet"), (("--headless",), "needs a command")])
+def test_no_command(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str) -> None:
+    assert leave(*arguments) == 2
+    told = capsys.readouterr()
+    assert word in told.err and "generate" in told.err and told.out == ""
+
+
+def test_help_of_a_command_needs_no_headless(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("generate", "--help") == 0
+    assert "dnd-tui --headless generate [OPTIONS]" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--version") == 0
+    assert capsys.readouterr().out == f"dnd-tui {__version__}\n"
+
+
+@pytest.mark.parametrize("kind", [EvaluateRequest, ExportRequest, ModelsRequest, TrainRequest])
+def test_build_keeps_every_value(kind: type[Any]) -> None:
+    values = {name: object() for name in names(kind) if name != "fetch"} | {"fetch": ["a"]}
+    made = build(kind, values)
+    for name in names(kind):
+        holder = made if hasattr(made, name) else made.models
+        assert getattr(holder, name) == (("a",) if name == "fetch" else values[name])

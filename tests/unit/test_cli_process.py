@@ -1,0 +1,134 @@
+"""The command as a process of its own: imports, signals, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "textual", "transformers", "datasets", "peft", "rich", "pydantic", "engine.jobs")
+
+# A stand-in for the engine's jobs; the rest of the process is the real one.
+JOB = """
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
+jobs = types.ModuleType("engine.jobs")
+sys.modules["engine.jobs"] = jobs
+from engine.events import AnswerText
+
+class Made:
+    def to_json(self): return {"out": "a", "word": "\\u00e9"}
+    def summary(self): return [("adapter", "a")]
+"""
+
+
+def start(code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    program = f"import sys; sys.argv[1:] = {list(arguments)!r}\n{code}\nfrom dnd_tui.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--headless", "--help"), ("--headless", "generate", "--help")])
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    code = f"""
+import atexit, sys
+loaded = lambda: [name for name in {HEAVY!r} if name in sys.modules]
+atexit.register(lambda: print(loaded(), file=sys.stderr))
+"""
+    process = start(code, *arguments)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Usage: dnd-tui" in out
+    assert err.strip() == "[]"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_job_and_lets_it_tidy_up(number: signal.Signals, tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+    code = f"""{JOB}
+def run(request, reporter):
+    try:
+        reporter.note("ready")
+        time.sleep(60)
+    finally:
+        open({str(tidied)!r}, "w").close()
+jobs.run = run
+"""
+    process = start(code, "--headless", "generate", "p", "--out", "a")
+    assert process.stderr and process.stderr.readline() == "note: ready\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == "" and err.startswith("stopped: a is as it was") and tidied.exists()
+
+
+def test_a_job_whose_library_swallows_the_interrupt_stops_at_its_next_event() -> None:
+    code = f"""{JOB}
+def run(request, reporter):
+    try:
+        reporter.note("ready")
+        time.sleep(60)
+    except BaseException:
+        pass
+    reporter.note("not told any more")
+jobs.run = run
+"""
+    process = start(code, "--headless", "generate", "p", "--out", "a")
+    assert process.stderr and process.stderr.readline() == "note: ready\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "not told" not in err
+
+
+def test_the_second_interrupt_kills_at_once() -> None:
+    code = f"""{JOB}
+def run(request, reporter):
+    try:
+        reporter.note("ready")
+        time.sleep(60)
+    finally:
+        print("tidying", file=sys.stderr, flush=True)
+        time.sleep(60)
+jobs.run = run
+"""
+    process = start(code, "--headless", "generate", "p", "--out", "a")
+    assert process.stderr and process.stderr.readline() == "note: ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "tidying\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == -signal.SIGINT
+    process.communicate()
+
+
+def test_a_reader_that_goes_away_ends_the_job_quietly() -> None:
+    code = f"""{JOB}
+def run(request, reporter):
+    for row in range(100000):
+        reporter.emit(AnswerText(row, "base", "text", done=True))
+jobs.run = run
+"""
+    process = start(code, "--headless", "compare", "p")
+    assert process.stdout and process.stderr
+    assert process.stdout.readline() == "[0] base\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 1
+
+
+def test_json_is_utf8_in_any_locale() -> None:
+    code = f"{JOB}\njobs.run = lambda request, reporter: Made()"
+    process = start(code, "--headless", "info", "--json", PYTHONIOENCODING="latin-1", LC_ALL="C")
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out) == {"out": "a", "word": "é"}
