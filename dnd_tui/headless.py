@@ -1,8 +1,8 @@
 """One request, run in this process without the app.
 
-    stdout  data: lines for people, or JSON with --json
-    stderr  progress, remarks, errors
-    exit    0 done, 1 failed, 2 wrong use, 130 interrupted
+stdout  data: lines for people, or JSON with --json
+stderr  progress, remarks, errors
+exit    0 done, 1 failed, 2 wrong use, 130 interrupted
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Everything that turns prompts into an adapter, loaded once and used any number of times.
 
-    texts --encode--> hidden (n, L, C) --decode--> weight tokens (T, h, w) --detokenise--> LoraAdapter
+texts --encode--> hidden (n, L, C) --decode--> weight tokens (T, h, w) --detokenise--> LoraAdapter
 """
 
 from __future__ import annotations

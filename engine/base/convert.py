@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.fetch import model_cache, model_files, one_process
+from engine.base.gguf import forget_quantisation, gguf_tensors_counted
 from engine.base.quiet import quiet_libraries
 from engine.errors import EngineError
-from engine.events import Reporter, Stage
+from engine.events import Reporter
 from engine.files import replacing_folder
 
 if TYPE_CHECKING:
@@ -63,13 +62,12 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
     with (
         reporter.stage("convert", unit="tensors") as stage,
         quiet_libraries(),
-        _tensors_counted(stage),
+        gguf_tensors_counted(stage),
         replacing_folder(target, replace=True) as folder,
     ):
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **place)
-        # The tensors are plain now, and a config that says "gguf" would have them read as quantised ones.
-        vars(model.config).pop("quantization_config", None)
+        forget_quantisation(model)
         model.config.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
         _split_digits(tokenizer)
@@ -95,23 +93,3 @@ def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
     backend = tokenizer.backend_tokenizer
     digits = pre_tokenizers.Digits(individual_digits=True)
     backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
-
-
-@contextmanager
-def _tensors_counted(stage: Stage) -> Iterator[None]:
-    """transformers shows its GGUF reading only as a tqdm bar: stand in for that bar, and count for `stage`."""
-    from transformers import modeling_gguf_pytorch_utils as reading
-
-    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
-        tensors = list(tensors)
-        stage.total = len(tensors)
-        for tensor in tensors:
-            yield tensor
-            stage.advance()
-
-    bar = reading.tqdm
-    reading.tqdm = counted
-    try:
-        yield
-    finally:
-        reading.tqdm = bar

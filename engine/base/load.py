@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.convert import default_base
 from engine.base.fingerprint import fingerprint
+from engine.base.gguf import forget_quantisation, gguf_tensors_counted
 from engine.base.hub import hub_snapshot, looks_like_hub_id
 from engine.base.quiet import quiet_libraries
 from engine.errors import EngineError
@@ -114,7 +115,8 @@ def load_base(
             if ref.gguf_file:
                 source["gguf_file"] = ref.gguf_file
             tokenizer = _load_tokenizer(ref, folder, source)
-            model = _load_model(ref, folder, kind, source, place)
+            with gguf_tensors_counted(stage) if ref.gguf_file else nullcontext():
+                model = _load_model(ref, folder, kind, source, place)
         stage.memory = device_memory(place)
     return LoadedBase(ref, model, tokenizer, place, kind)
 
@@ -199,8 +201,7 @@ def _load_model(
     if not any(isinstance(module, nn.Linear) and module is not head for module in model.modules()):
         raise EngineError(f"{type(model).__name__} has no linear layer that LoRA can adapt", where=ref.name)
     if ref.gguf_file:
-        # The tensors are plain now; the mark would have other libraries treat them as quantised.
-        vars(model.config).pop("quantization_config", None)
+        forget_quantisation(model)
     nn.Module.to(model, place)
     return model.eval().requires_grad_(False)
 

@@ -1,6 +1,6 @@
 """The frozen sentence encoder (arXiv 2506.16406, section 3.3): last hidden state of every token of every prompt.
 
-    texts (N) --tokenise, cut to L--> ids (N, L) --encoder--> hidden (N, L, C), zero where there is no token
+texts (N) --tokenise, cut to L--> ids (N, L) --encoder--> hidden (N, L, C), zero where there is no token
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class TextEncoder:
             short = [texts[place][: tokens * CHARACTERS_A_TOKEN] for place in places]
             features = tokenizer(short, padding=True, truncation=True, max_length=tokens, return_tensors="pt")
             mask = features["attention_mask"].to(self._device)
-            states = transformer(input_ids=features["input_ids"].to(self._device), attention_mask=mask).last_hidden_state
+            states = transformer(
+                input_ids=features["input_ids"].to(self._device), attention_mask=mask
+            ).last_hidden_state
             states = (states * mask[..., None]).float().cpu()
             hidden[torch.tensor(places), : states.shape[1]] = states
             if stage:

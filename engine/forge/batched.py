@@ -20,7 +20,9 @@ from engine.weights.layout import Layout
 
 
 @contextmanager
-def adapters_in_batch(model: nn.Module, layout: Layout, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Iterator[None]:
+def adapters_in_batch(
+    model: nn.Module, layout: Layout, a: Mapping[str, Tensor], b: Mapping[str, Tensor]
+) -> Iterator[None]:
     """While open, the linear modules of `layout` add their adapters' updates.
 
     a[path]: (rank, in) shared by all adapters, or (E, rank, in). b[path]: (E, out, rank). The model's weights

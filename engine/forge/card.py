@@ -49,7 +49,17 @@ def generator_card(generator: Generator) -> str:
     ]
     losses: Mapping[str, float] = history.get("losses") or {}
     if losses:
-        lines += ["", "Loss on the held-out tasks, in nats a token of the answer:", "", "| Adapter | Loss |", "|---|---:|"]
-        titles = {"multi_task": "Multi-task", "generated": "Generated", "other_prompts": "Generated, other tasks' prompts"}
+        lines += [
+            "",
+            "Loss on the held-out tasks, in nats a token of the answer:",
+            "",
+            "| Adapter | Loss |",
+            "|---|---:|",
+        ]
+        titles = {
+            "multi_task": "Multi-task",
+            "generated": "Generated",
+            "other_prompts": "Generated, other tasks' prompts",
+        }
         lines += [f"| {titles.get(arm, arm)} | {loss:.4f} |" for arm, loss in losses.items()]
     return "\n".join(lines) + "\n"

@@ -2,8 +2,8 @@
 
     all tasks --(multi-task training)--> frame --(a few steps a task, many adapters in one batch)--> checkpoints
 
-Following arXiv 2506.16406 (section 3.1: fine-tune, then keep a checkpoint at each of the last steps), with the common
-start of `method.md`, so that all adapters lie in one basin and the generator predicts the difference.
+Following arXiv 2506.16406 (section 3.1: fine-tune, then keep a checkpoint at each of the last steps), with one common
+start, so that all adapters lie in one basin and the generator predicts the difference.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from engine.errors import EngineError
 from engine.events import Reporter, Stage
-from engine.files import digest_json, write_json
+from engine.files import digest_json, read_json, write_json
 from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.library import Library, checkpoint_folder, open_library, read_frame, write_checkpoints, write_frame
 from engine.forge.loop import RunLog, TrainingState, clip_each, cosine
 from engine.forge.recipe import LibraryRecipe, Recipe
-from engine.forge.rows import TaskTokens, data_digest, draw_batch, split_held_out, tokenize_tasks
+from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.forge.tasks import Task
 from engine.forge.workers import Workers, join_workers
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
@@ -41,24 +42,26 @@ def collect(
     layout = derive_layout(base.ref.config, recipe.frame.lora)
     data = tokenize_tasks(base, tasks, recipe.data, reporter)
     data, held_out = split_held_out(data, recipe.held_out, seed)
-    about = {
+    facts = {
         "kind": recipe.frame.kind,
         "layout": layout.to_json(),
         "base": {"id": base.ref.id, "fingerprint": base.ref.fingerprint},
-        "recipe": recipe.to_json(),
         "seed": seed,
         "tasks": {tokens.task.name: tokens.task.digest for tokens in data},
         "held_out": {tokens.task.name: tokens.task.digest for tokens in held_out},
     }
-    identity = digest_json({key: about[key] for key in ("kind", "layout", "base", "seed")} | {"data": data_digest(data)})
+    if (out / "library.json").is_file():
+        _check_same(read_json(out / "library.json"), facts, out)
+    identity = digest_json(facts)
     log = RunLog(out / "log.jsonl", workers.is_main)
     frame_path = out / "frame.safetensors"
     if not frame_path.is_file():
         frame = _train_multi_task(base, layout, data, recipe, out, identity, seed, reporter, log, workers)
         if workers.is_main:
             write_frame(frame_path, frame)
-            write_json(out / "library.json", about)
         workers.wait()
+    if workers.is_main:
+        write_json(out / "library.json", facts | {"recipe": recipe.to_json()})
     frame = read_frame(frame_path, layout, recipe.frame.kind)
     _train_library(base, frame, data, recipe, out, identity, seed, reporter, log, workers)
     workers.wait()
@@ -193,6 +196,14 @@ def _train_group(
     for index, tokens in enumerate(group):
         write_checkpoints(out, tokens.task.name, {name: kept[f"kept.{name}"][:, index] for name in parameters})
     state.path.unlink(missing_ok=True)
+
+
+def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise EngineError(
+                f"holds a library of another {name}", where=str(out), hint="Choose another --out for this one"
+            )
 
 
 def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:

@@ -35,7 +35,9 @@ class ConditionPool:
             for tokens in data:
                 texts = _draw_texts(tokens, self.prompts * POOL, seed)
                 name = tokens.task.name
-                path = self._folder / f"{name}-{digest_json([encoder.fingerprint, self.tokens, texts])[:12]}.safetensors"
+                path = (
+                    self._folder / f"{name}-{digest_json([encoder.fingerprint, self.tokens, texts])[:12]}.safetensors"
+                )
                 if not path.is_file():
                     hidden = encoder.encode(texts, self.tokens).to(torch.float16)
                     used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1

@@ -1,11 +1,11 @@
 """The library: what `collect` leaves on disk and `train` reads.
 
-    library.json               recipe, base, layout, tasks and their hashes
-    frame.safetensors          the frame: A and the multi-task adapter's B (A too in a full frame)
-    checkpoints/NAME.safetensors   the last checkpoints of a task, as differences from the frame:
-                               by matrix name (K, rows, columns), float16
-    log.jsonl                  every step
-    *.state.safetensors        unfinished stages; gone when the stage is done
+library.json               recipe, base, layout, tasks and their hashes
+frame.safetensors          the frame: A and the multi-task adapter's B (A too in a full frame)
+checkpoints/NAME.safetensors   the last checkpoints of a task, as differences from the frame:
+                           by matrix name (K, rows, columns), float16
+log.jsonl                  every step
+*.state.safetensors        unfinished stages; gone when the stage is done
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Library:
     @property
     def task_names(self) -> list[str]:
         """Tasks whose checkpoints are there, sorted."""
-        return sorted(path.name.removesuffix(".safetensors") for path in checkpoint_folder(self.folder).glob("*.safetensors"))
+        return sorted(
+            path.name.removesuffix(".safetensors") for path in checkpoint_folder(self.folder).glob("*.safetensors")
+        )
 
     def checkpoints(self, task: str) -> dict[str, Tensor]:
         """Differences from the frame by matrix name: (K, rows, columns), float32."""
@@ -59,7 +61,9 @@ def open_library(folder: Path) -> Library:
     if not (folder / "library.json").is_file():
         raise EngineError("is not a library", where=str(folder), hint="Make one with `dnd-tui --headless collect`")
     about = read_json(folder / "library.json")
-    library = Library(folder, about, read_frame(folder / "frame.safetensors", Layout.from_json(about["layout"]), about["kind"]))
+    library = Library(
+        folder, about, read_frame(folder / "frame.safetensors", Layout.from_json(about["layout"]), about["kind"])
+    )
     if not library.task_names:
         raise EngineError("has no checkpoints yet", where=str(folder), hint="Let `collect` finish first")
     return library
@@ -94,7 +98,10 @@ def frame_from_tensors(tensors: Mapping[str, Tensor], layout: Layout, kind: str,
     rank = layout.lora.rank
     a, b = {}, {}
     for module in layout.modules:
-        for matrices, part, shape in ((a, "lora_A", (rank, module.in_features)), (b, "lora_B", (module.out_features, rank))):
+        for matrices, part, shape in (
+            (a, "lora_A", (rank, module.in_features)),
+            (b, "lora_B", (module.out_features, rank)),
+        ):
             tensor = tensors.get(f"{module.path}.{part}")
             if tensor is None or tuple(tensor.shape) != shape:
                 raise EngineError(f"{module.path}.{part} is missing or not of shape {shape}", where=where)

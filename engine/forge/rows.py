@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from engine.base.chat import answer_ids, prompt_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_json
 from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
 from engine.forge.recipe import DataRecipe
 from engine.forge.tasks import Task, read_rows, without_instruction
@@ -37,9 +36,7 @@ class TaskTokens:
         return sum(map(len, self.rows)) / len(self.rows)
 
 
-def tokenize_tasks(
-    base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter
-) -> list[TaskTokens]:
+def tokenize_tasks(base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter) -> list[TaskTokens]:
     """All tasks as tokens; tasks with too few short rows are left out and said."""
     kept, left_out = [], []
     with reporter.stage("tokenize", len(tasks), "tasks") as stage:
@@ -60,23 +57,18 @@ def tokenize_tasks(
     return kept
 
 
-def split_held_out(
-    data: Sequence[TaskTokens], count: int, seed: int
-) -> tuple[list[TaskTokens], list[TaskTokens]]:
+def split_held_out(data: Sequence[TaskTokens], count: int, seed: int) -> tuple[list[TaskTokens], list[TaskTokens]]:
     """Tasks for training, and `count` tasks kept from it, drawn by the seed.
 
     Raises:
         EngineError: nothing would be left to train on.
     """
     if count >= len(data):
-        raise EngineError(f"{count} held-out tasks leave none of {len(data)} to train on", hint="Lower held_out in the recipe")
+        raise EngineError(
+            f"{count} held-out tasks leave none of {len(data)} to train on", hint="Lower held_out in the recipe"
+        )
     names = set(random.Random(f"{seed}/held-out").sample(sorted(tokens.task.name for tokens in data), count))
     return [t for t in data if t.task.name not in names], [t for t in data if t.task.name in names]
-
-
-def data_digest(tasks: Sequence[TaskTokens]) -> str:
-    """SHA-256 over the names and rows of the tasks."""
-    return digest_json({tokens.task.name: tokens.task.digest for tokens in tasks})
 
 
 def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hide: float = 0.0) -> list[TokenRow]:

@@ -1,8 +1,8 @@
 """A folder of labelled tasks: what is trained on and what is judged on.
 
-    tasks.json           {"NAME": {"metric": ..., "split": ..., "source": ..., "kind": ...}, ...}
-    NAME.train.jsonl     rows {"prompt": ..., "response": ..., "references"?: [...]}
-    NAME.test.jsonl      the same
+tasks.json           {"NAME": {"metric": ..., "split": ..., "source": ..., "kind": ...}, ...}
+NAME.train.jsonl     rows {"prompt": ..., "response": ..., "references"?: [...]}
+NAME.test.jsonl      the same
 """
 
 from __future__ import annotations

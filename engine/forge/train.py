@@ -67,7 +67,9 @@ def library_spread(library: Library, reporter: Reporter) -> dict[str, Tensor]:
     with reporter.stage("spread", len(names), "tasks") as stage:
         for task in names:
             for name, checkpoints in library.checkpoints(task).items():
-                total[name] = total.get(name, torch.zeros(checkpoints.shape[1:])) + checkpoints.pow(2).mean(0) / len(names)
+                total[name] = total.get(name, torch.zeros(checkpoints.shape[1:])) + checkpoints.pow(2).mean(0) / len(
+                    names
+                )
             stage.advance()
     return total
 
@@ -114,7 +116,9 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
     grid, device = generator.grid, run.base.device
     mask = grid.mask.to(device)
     scales = generator.scales.cpu()[:, None, None]
-    size = (grid.cut({name: value.sqrt() for name, value in spread.items()}) * grid.mask).sum((1, 2)) / grid.mask.sum((1, 2))
+    size = (grid.cut({name: value.sqrt() for name, value in spread.items()}) * grid.mask).sum((1, 2)) / grid.mask.sum(
+        (1, 2)
+    )
     weight = (size / generator.scales.cpu()).to(device)
     weight = weight / weight.mean()
     targets = {task: (grid.cut(library.checkpoints(task)) / scales).to(torch.float16) for task in library.task_names}
@@ -159,14 +163,18 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
         for step in range(first, settings.steps):
             place = f"{run.seed}/language-loss/{step}"
             began = time.perf_counter()
-            chosen = run.workers.share(random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train))))
+            chosen = run.workers.share(
+                random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
+            )
             condition = torch.stack([run.data.pool.draw(t.task.name, place, settings.few_prompts) for t in chosen])
             differences = generator.differences(condition.to(base.device))
             batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, settings.hide_instruction)
             losses = _losses(run, differences, batch, len(chosen))
             loss, figures = losses.mean(), {"loss": losses.mean().item()}
             if settings.swap_every and step % settings.swap_every == 0 and len(chosen) > 1:
-                swapped = _losses(run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen))
+                swapped = _losses(
+                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen)
+                )
                 loss = loss + torch.relu(settings.margin - (swapped - losses)).mean()
                 figures["swapped_loss"] = swapped.mean().item()
             loss.backward()

@@ -1,8 +1,8 @@
 """A generator on disk: three files, none of them executable.
 
-    generator.safetensors   decoder and frame (float16), scales (float32)
-    generator.json          format, layout, frame, condition, cascade, base, recipe, data hashes, scores, file hash
-    README.md               the card
+generator.safetensors   decoder and frame (float16), scales (float32)
+generator.json          format, layout, frame, condition, cascade, base, recipe, data hashes, scores, file hash
+README.md               the card
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ TENSORS, ABOUT, CARD = "generator.safetensors", "generator.json", "README.md"
 
 def save_generator(folder: Path, generator: Generator, card: str, *, replace: bool = False) -> None:
     """Write the artifact atomically. The decoder is stored in float16; judge the artifact, not the trained module."""
-    tensors = {f"decoder.{name}": value.to(torch.float16).contiguous() for name, value in generator.decoder.state_dict().items()}
+    tensors = {
+        f"decoder.{name}": value.to(torch.float16).contiguous()
+        for name, value in generator.decoder.state_dict().items()
+    }
     tensors |= {f"frame.{name}": value for name, value in frame_tensors(generator.frame).items()}
     tensors["scales"] = generator.scales.float().cpu().contiguous()
     spec = generator.spec

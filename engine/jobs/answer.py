@@ -40,7 +40,9 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
     data = {
         "metric": found.metric,
         "means": found.means,
-        "timings": {arm: vars(timing) | {"tokens_per_second": timing.tokens_per_second} for arm, timing in found.timings.items()},
+        "timings": {
+            arm: vars(timing) | {"tokens_per_second": timing.tokens_per_second} for arm, timing in found.timings.items()
+        },
         "rows": [vars(row) for row in found.rows],
     }
     lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in ARMS if arm in found.means]

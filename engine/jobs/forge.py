@@ -53,15 +53,15 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     recipe = read_recipe(request.recipe) if request.recipe else recipe_from_json(library.about["recipe"])
     base = _load_base(request, reporter)
     if base.ref.fingerprint != library.about["base"]["fingerprint"]:
-        raise EngineError(f"was collected for {library.about['base']['id']} with other weights", where=str(request.library))
+        raise EngineError(
+            f"was collected for {library.about['base']['id']} with other weights", where=str(request.library)
+        )
     run_folder = request.out.with_name(request.out.name + ".run")
     data, encoder = _training_data(request, library, recipe, base, reporter)
     spread = library_spread(library, reporter)
     generator = _new_generator(library, spread, recipe, encoder, request.seed)
     with out_of_memory_told("language_loss.tasks or data.pack_tokens in the recipe"):
-        losses = train_generator(
-            base, generator, library, spread, data, recipe, run_folder, request.seed, reporter
-        )
+        losses = train_generator(base, generator, library, spread, data, recipe, run_folder, request.seed, reporter)
     if not join_workers().is_main:
         return Result({}, ())
     generator = generator.cpu().with_history(losses=losses)
@@ -72,7 +72,9 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
         ("generator", f"{request.out} ({readable_size(size)})"),
         ("log", str(run_folder / "log.jsonl")),
     )
-    return Result({"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines)
+    return Result(
+        {"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines
+    )
 
 
 def _load_base(request: CollectRequest | TrainRequest, reporter: Reporter) -> LoadedBase:
@@ -95,9 +97,7 @@ def _training_data(
         raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
     tokens = tokenize_tasks(base, tasks, recipe.data, reporter)
     encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
-    pool = ConditionPool(
-        request.library / "conditions", recipe.decoder.prompts, recipe.decoder.prompt_tokens
-    )
+    pool = ConditionPool(request.library / "conditions", recipe.decoder.prompts, recipe.decoder.prompt_tokens)
     pool.fill(encoder, tokens, request.seed, reporter)
     train = [task for task in tokens if task.task.name in library.about["tasks"]]
     held_out = [task for task in tokens if task.task.name in library.about["held_out"]]

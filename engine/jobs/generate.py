@@ -43,7 +43,9 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
                 command=command_line(request),
                 timings=dict(reporter.timings),
             )
-            write_files(part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout))
+            write_files(
+                part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout)
+            )
     size = sum(file.stat().st_size for file in request.out.iterdir())
     timings = dict(reporter.timings)
     data = {

@@ -34,4 +34,7 @@ def readable_size(count: float) -> str:
 
 def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
     """Seconds of each stage, and of all of them."""
-    return (*((stage, f"{seconds:.2f} s") for stage, seconds in timings.items()), ("all", f"{sum(timings.values()):.2f} s"))
+    return (
+        *((stage, f"{seconds:.2f} s") for stage, seconds in timings.items()),
+        ("all", f"{sum(timings.values()):.2f} s"),
+    )

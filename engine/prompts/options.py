@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any
 
@@ -13,7 +12,7 @@ def read_options(value: Any) -> list[tuple[str, str]]:
     Known ways: ["x", "y"]; [{"label": "A", "text": "x"}, ...]; {"label": ["A", ...], "text": ["x", ...]};
     {"A": "x", ...}. Anything else gives no options.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         labels, texts = value.get("label"), value.get("text")
         if isinstance(labels, list) and isinstance(texts, list):
             return [(str(label), str(text)) for label, text in zip(labels, texts, strict=False)]
@@ -22,7 +21,7 @@ def read_options(value: Any) -> list[tuple[str, str]]:
         return [(str(label), str(text)) for label, text in value.items() if text is not None]
     if not isinstance(value, list):
         return []
-    if value and all(isinstance(option, Mapping) and "text" in option for option in value):
+    if value and all(isinstance(option, dict) and "text" in option for option in value):
         letters = _letters(len(value))
         return [
             (str(option.get("label") or letter), str(option["text"]))

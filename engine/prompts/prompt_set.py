@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from engine.errors import EngineError
 from engine.prompts.places import DATASET, Place, find_place
 from engine.prompts.readers import BATCH_ROWS, READERS, Located, Rows, batch_rows, first_line, read_parquet
-from engine.prompts.rows import RowError, RowShape, find_shape, read_row
+from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references
 
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20
@@ -54,14 +54,18 @@ class PromptSet:
         """The rows that have a prompt. Raises EngineError, naming file and line, at a row that cannot be read."""
         return (row for row in self.every_row() if row.prompt)
 
-    def every_row(self) -> Generator[PromptRow, None, None]:
-        """All rows; those without a prompt (empty or only blanks) have the prompt ""."""
+    def every_row(self, *, labels: bool = True) -> Generator[PromptRow, None, None]:
+        """All rows; those without a prompt (empty or only blanks) have the prompt "".
+
+        Without `labels` they are not looked at, and all references are empty.
+        """
         count = 0
         for file in self.files:
             for unit, number, data in _file_rows(file, self.format, self._shape.columns or None):
                 count += 1
                 try:
-                    prompt, references = read_row(self._shape, data)
+                    prompt = read_prompt(self._shape, data)
+                    references = read_references(self._shape, data) if labels else ()
                 except RowError as error:
                     raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint) from None
                 yield PromptRow(count, prompt, references)

@@ -1,7 +1,8 @@
 """One row of data -> its prompt and, kept apart, its references. Pure: no files here.
 
 a few rows --find_shape--> RowShape        which column is the prompt, which are labels
-RowShape, row --read_row--> (prompt, references)
+RowShape, row --read_prompt--> prompt
+    RowShape, row --read_references--> labels  a second function, so that no label can get into a prompt
 """
 
 from __future__ import annotations
@@ -118,9 +119,9 @@ def find_shape(rows: Sequence[Any], *, column: str | None = None, label: str | N
         if named is not None:
             raise RowError(f'there is no column "{named}": the prompts are plain text', "Leave the column out")
         return RowShape(None)
-    if not isinstance(first, Mapping):
+    if not isinstance(first, dict):
         raise RowError(f"a row must be an object or a string, this one is {_words(first)}", "Write one object a prompt")
-    tables = [row for row in rows if isinstance(row, Mapping)]
+    tables = [row for row in rows if isinstance(row, dict)]
     main = _named(column, first) if column is not None else _found(first, tables)
     kind = main.lower() if column is None else ""
     before = _BEFORE + (_BEFORE_QUESTION if kind in _QUESTIONS else ()) if kind else ()
@@ -142,8 +143,8 @@ def find_shape(rows: Sequence[Any], *, column: str | None = None, label: str | N
     return RowShape(main, found_before, found_after, options, labels, bool(chats), answered)
 
 
-def read_row(shape: RowShape, row: Any) -> tuple[str, tuple[str, ...]]:
-    """The prompt of a row ("" when it has none) and its references (labels, each once).
+def read_prompt(shape: RowShape, row: Any) -> str:
+    """The prompt of a row, "" when it has none. Labels are not looked at.
 
     Raises:
         RowError: the row is not of this shape.
@@ -151,8 +152,8 @@ def read_row(shape: RowShape, row: Any) -> tuple[str, tuple[str, ...]]:
     if shape.column is None:
         if not isinstance(row, str):
             raise RowError(f"{_words(row)} among rows of plain text", "Make all rows strings, or all objects")
-        return _clean(row), ()
-    if not isinstance(row, Mapping):
+        return _clean(row) if row.strip() else ""
+    if not isinstance(row, dict):
         raise RowError(f"{_words(row)} among rows with columns", f'Make it an object with "{shape.column}"')
     if shape.column not in row:
         raise RowError(
@@ -160,27 +161,30 @@ def read_row(shape: RowShape, row: Any) -> tuple[str, tuple[str, ...]]:
             f'Give every row "{shape.column}", or name a column that all rows have with --column',
         )
     value = row[shape.column]
-    labels: list[str] = []
     turns = as_turns(value)
-    if turns is not None:
-        prompt, answer = last_exchange(turns)
-        if shape.answered and answer is not None:
-            labels.append(answer)
-    else:
-        prompt = _plain_prompt(shape.column, value, row)
-    options = read_options(row.get(shape.options)) if shape.options is not None else []
-    for name in shape.labels:
-        labels.extend(_references(row.get(name), options))
-    references = tuple(dict.fromkeys(_clean(text) for text in labels if text.strip()))
+    prompt = last_exchange(turns).prompt if turns is not None else _plain_prompt(shape.column, value, row)
     if not prompt.strip():
-        return "", references
-    parts = [*_texts(shape.before, row), prompt, *_texts(shape.after, row)]
-    whole = "\n\n".join(parts)
-    if options:
-        whole += "\n" + option_lines(options)
-    elif shape.options is not None:
-        whole += "".join("\n" + text for text in _texts((shape.options,), row))
-    return _clean(whole), references
+        return ""
+    if shape.before or shape.after:
+        prompt = "\n\n".join([*_texts(shape.before, row), prompt, *_texts(shape.after, row)])
+    if shape.options is not None:
+        options = row.get(shape.options)
+        listed = options if isinstance(options, str) else option_lines(read_options(options))
+        prompt += "\n" + listed if listed.strip() else ""
+    return _clean(prompt)
+
+
+def read_references(shape: RowShape, row: Any) -> tuple[str, ...]:
+    """The references of a row that `read_prompt` takes: its labels, each once, empty ones left out."""
+    if shape.column is None:
+        return ()
+    found: list[str] = []
+    if shape.answered and (turns := as_turns(row[shape.column])) is not None:
+        found.append(last_exchange(turns).answer or "")
+    letters = [letter for letter, _ in read_options(row.get(shape.options))] if shape.options is not None else []
+    for name in shape.labels:
+        found.extend(_references(row.get(name), letters))
+    return tuple(dict.fromkeys(_clean(text) for text in found if text.strip()))
 
 
 def has_prompt(row: Mapping[str, Any]) -> bool:
@@ -267,16 +271,18 @@ def _texts(names: Iterable[str], row: Mapping[str, Any]) -> list[str]:
     return [value for value in values if isinstance(value, str) and value.strip()]
 
 
-def _references(value: Any, options: list[tuple[str, str]]) -> list[str]:
-    """The texts of a label: text, number, list of them, chat turns, or an object with `text`."""
-    letters = [letter for letter, _ in options]
+def _references(value: Any, letters: list[str]) -> list[str]:
+    """The texts of a label: text, number, list of them, chat turns, or an object with `text`.
+
+    With `letters` of options a number is the place of the right one, counted from 0.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and str(value) not in letters:
-        return [letters[value]] if 0 <= value < len(letters) else [str(value)]  # the place, counted from 0
+        return [letters[value]] if 0 <= value < len(letters) else [str(value)]
     if (turns := as_turns(value)) is not None:
         return assistant_texts(turns)
     if isinstance(value, list):
         return [text for item in value for text in _references(item, [])]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _references(value.get("text"), [])
     text = _scalar(value)
     return [text] if text is not None else []
@@ -298,7 +304,7 @@ def _listed(row: Mapping[str, Any], most: int = 20) -> str:
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return f"an object (columns: {_listed(value)})"
     names = {str: "a string", list: "a list", bytes: "binary data", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")

@@ -54,12 +54,12 @@ def sample_prompts(prompts: PromptSet, count: int, seed: int, reporter: Reporter
         def kept() -> Iterable[PromptRow]:
             nonlocal skipped, total
             seen = 0
-            for seen, row in enumerate(prompts.every_row(), 1):
+            for seen, row in enumerate(prompts.every_row(labels=False), 1):
                 if seen % _REPORT_EVERY == 0:
                     stage.advance(_REPORT_EVERY)
                 if row.prompt:
                     total += 1
-                    yield PromptRow(row.number, row.prompt)  # without references
+                    yield row
                 else:
                     skipped += 1
             stage.advance(seen % _REPORT_EVERY)

@@ -29,7 +29,7 @@ def as_turns(value: Any) -> list[Mapping[str, Any]] | None:
             return None
     if not isinstance(value, list) or not value:
         return None
-    chat = all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in value)
+    chat = all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
     return value if chat else None
 
 
@@ -63,6 +63,6 @@ def _content(turn: Mapping[str, Any]) -> str:
     if content is None:
         content = turn.get("value")
     if isinstance(content, list):  # a content of parts: only the text parts can be encoded
-        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         return "\n".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""

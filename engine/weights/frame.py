@@ -1,7 +1,7 @@
 """The frame: the adapter that an empty condition gives, and which matrices a generator moves away from it.
 
-Independent LoRAs cannot be compared entry by entry, since A and B are free up to an invertible (rank × rank)
-matrix. A frame removes that freedom (`method.md`, what else is known):
+Independent LoRAs cannot be compared entry by entry, since A and B are free up to an invertible (rank x rank)
+matrix. A frame removes that freedom:
 
     kind "shared_a"   A frozen, seeded, row-orthonormal, shared by all adapters; B = base B + difference.
                       Then the norm of B·A is the norm of B: squared error on B is squared error on the update.

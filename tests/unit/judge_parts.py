@@ -24,7 +24,7 @@ from transformers import (
 from engine.adapter.lora import LoraAdapter
 from engine.weights.layout import LoraSpec, derive_layout
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 257,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -47,9 +47,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 TOKENIZER = byte_tokenizer()
 
 
-def tiny(kind: str) -> PreTrainedModel:
+def tiny(kind: str) -> Any:
     """A random model whose next token depends on all tokens before (large weights instead of near-uniform logits)."""
     torch.manual_seed(0)
+    model: PreTrainedModel
     if kind == "llama":
         model = LlamaForCausalLM(LlamaConfig(**SIZES, initializer_range=0.5, attention_bias=True))
     elif kind == "qwen2":

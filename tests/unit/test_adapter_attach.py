@@ -6,36 +6,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from adapter_parts import TINY, random_adapter, tiny_model, tiny_with
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, attach
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 
-CONFIG = LlamaConfig(
-    vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, head_dim=8
-)
 IDS = torch.tensor([[3, 9, 27, 20]])
-
-
-def random_adapter(layout: Layout, seed: int = 0) -> LoraAdapter:
-    seeded = torch.Generator().manual_seed(seed)
-    rank = layout.lora.rank
-    a = {m.path: torch.randn(rank, m.in_features, generator=seeded) for m in layout.modules}
-    b = {m.path: torch.randn(m.out_features, rank, generator=seeded) for m in layout.modules}
-    return LoraAdapter(layout, a, b)
 
 
 @pytest.fixture
 def model() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(CONFIG).eval().requires_grad_(False)
+    return tiny_model()
 
 
 @pytest.fixture
 def layout() -> Layout:
-    return derive_layout(CONFIG, LoraSpec(rank=2, alpha=4))
+    return derive_layout(TINY, LoraSpec(rank=2, alpha=4))
 
 
 def logits(call: object) -> torch.Tensor:
@@ -162,16 +149,14 @@ def test_an_adapter_of_some_layers_touches_only_those(model: torch.nn.Module, la
 
 
 def test_a_missing_module_is_named(model: torch.nn.Module) -> None:
-    deeper = LlamaConfig(**(CONFIG.to_dict() | {"num_hidden_layers": 3}))
     with pytest.raises(EngineError, match=r"model\.layers\.2\.self_attn\.q_proj: the base has no such module"):
-        attach(model, random_adapter(derive_layout(deeper)))
+        attach(model, random_adapter(derive_layout(tiny_with(num_hidden_layers=3))))
     assert not hasattr(model, "peft_config")
 
 
 def test_other_sizes_are_named(model: torch.nn.Module) -> None:
-    wider = LlamaConfig(**(CONFIG.to_dict() | {"intermediate_size": 32}))
     with pytest.raises(EngineError, match=r"model\.layers\.0\.mlp\.gate_proj: .* 16 to 32 values, the base 16 to 24"):
-        attach(model, random_adapter(derive_layout(wider)))
+        attach(model, random_adapter(derive_layout(tiny_with(intermediate_size=32))))
 
 
 def test_a_matrix_of_another_shape_or_none_is_named(model: torch.nn.Module, layout: Layout) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from adapter_parts import TINY, random_adapter, tiny_model, tiny_with
 
 from engine.adapter import check
 from engine.adapter.attach import attach
@@ -17,32 +17,19 @@ from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
 from engine.events import Event, Note, Reporter
-from engine.weights.layout import Layout, LoraSpec, derive_layout
+from engine.weights.layout import LoraSpec, derive_layout
 
-CONFIG = LlamaConfig(
-    vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, head_dim=8
-)
 IDS = [3, 9, 27, 20, 5]
-
-
-def random_adapter(layout: Layout, seed: int = 0) -> LoraAdapter:
-    seeded = torch.Generator().manual_seed(seed)
-    rank = layout.lora.rank
-    a = {m.path: torch.randn(rank, m.in_features, generator=seeded) * 0.3 for m in layout.modules}
-    b = {m.path: torch.randn(m.out_features, rank, generator=seeded) * 0.3 for m in layout.modules}
-    return LoraAdapter(layout, a, b)
 
 
 @pytest.fixture
 def base() -> Any:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIG).eval().requires_grad_(False)
-    return SimpleNamespace(model=model, ref=SimpleNamespace(id="tiny"))
+    return SimpleNamespace(model=tiny_model(), ref=SimpleNamespace(id="tiny"))
 
 
 @pytest.fixture
 def adapter() -> LoraAdapter:
-    return random_adapter(derive_layout(CONFIG, LoraSpec(rank=2, alpha=4)))
+    return random_adapter(derive_layout(TINY, LoraSpec(rank=2, alpha=4)), size=0.3)
 
 
 @pytest.fixture
@@ -69,8 +56,8 @@ def test_a_half_precision_base_has_no_difference_either(
 
 
 def test_a_folder_for_another_base_leaves_this_one_clean(tmp_path: Path, base: Any, adapter: LoraAdapter) -> None:
-    wider = LlamaConfig(**(CONFIG.to_dict() | {"intermediate_size": 32}))
-    write_peft_folder(tmp_path / "other", random_adapter(derive_layout(wider, adapter.layout.lora)), "other")
+    wider = derive_layout(tiny_with(intermediate_size=32), adapter.layout.lora)
+    write_peft_folder(tmp_path / "other", random_adapter(wider), "other")
     with pytest.raises(EngineError, match="gate_proj"):
         check_peft_folder(tmp_path / "other", base, adapter, IDS)
     assert not hasattr(base.model, "peft_config")

@@ -124,7 +124,9 @@ def test_float16_halves_the_file_and_reads_as_float32(tmp_path: Path) -> None:
     assert torch.equal(read.a[path], adapter.a[path].half().float())
 
 
-@pytest.mark.parametrize(("value", "float_type"), [(float("nan"), "float32"), (float("inf"), "float32"), (7e4, "float16")])
+@pytest.mark.parametrize(
+    ("value", "float_type"), [(float("nan"), "float32"), (float("inf"), "float32"), (7e4, "float16")]
+)
 def test_values_that_cannot_be_stored_are_refused(tmp_path: Path, value: float, float_type: str) -> None:
     adapter = make_adapter()
     path = adapter.layout.modules[4].path

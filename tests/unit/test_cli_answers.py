@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from dnd_tui.answers import AnswersAsJson, AnswersForPeople
-from engine.events import AnswerText
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dnd_tui.answers import AnswersAsJson, AnswersForPeople
+from engine.events import AnswerText
 
 ARMS = ("base", "adapted")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dnd_tui.headless import run
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswerText, Reporter

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+
 from dnd_tui import __version__
 from dnd_tui.cli import COMMANDS, main
 from dnd_tui.options import OPTIONS, build, names

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "textual", "transformers", "datasets", "peft", "rich", "pydantic", "engine.jobs")
+HEAVY = ("torch", "textual", "transformers", "datasets", "peft", "rich", "engine.jobs")
 
 # A stand-in for the engine's jobs; the rest of the process is the real one.
 JOB = """
@@ -88,7 +88,7 @@ jobs.run = run
     process = start(code, "--headless", "generate", "p", "--out", "a")
     assert process.stderr and process.stderr.readline() == "note: ready\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "not told" not in err
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dnd_tui.progress import PlainProgress
 from dnd_tui.text import duration, figure, one_line, printable, size
 from engine.events import AnswerText, Event, Note, StageAdvanced, StageFinished, StageStarted
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def told(*events: Event) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -20,7 +22,7 @@ def prompts_of(lengths: list[int], common: int) -> list[list[int]]:
     return [beginning + torch.randint(10, 250, (length,), generator=generator).tolist() for length in lengths]
 
 
-def generated(model: torch.nn.Module, prompt: list[int], max_new_tokens: int, stops: list[int]) -> str:
+def generated(model: Any, prompt: list[int], max_new_tokens: int, stops: list[int]) -> str:
     """The answer of greedy `generate` to one prompt alone."""
     ids = torch.tensor([prompt])
     out = model.generate(
@@ -32,10 +34,10 @@ def generated(model: torch.nn.Module, prompt: list[int], max_new_tokens: int, st
         pad_token_id=0,
     )
     answer = [token for token in out[0, len(prompt) :].tolist() if token not in stops]
-    return TOKENIZER.decode(answer)
+    return str(TOKENIZER.decode(answer, skip_special_tokens=True))
 
 
-def stops_inside(model: torch.nn.Module, prompts: list[list[int]]) -> list[int]:
+def stops_inside(model: Any, prompts: list[list[int]]) -> list[int]:
     """Stop tokens that make the answers to `prompts` end at different steps."""
     found = []
     for number, prompt in enumerate(prompts[:3]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from judge_parts import random_adapter, tiny_base
 
@@ -22,7 +24,7 @@ def test_both_arms_are_streamed_and_equal_their_own_answers() -> None:
     ids = [prompt_ids(base.tokenizer, row.prompt) for row in ROWS]
     events: list[Event] = []
 
-    def answers(model: object) -> list[str]:
+    def answers(model: Any) -> list[str]:
         stops = stop_ids(base.tokenizer, base.model)
         return answer_all(model, base.tokenizer, ids, max_new_tokens=6, stop_ids=stops, batch=4).texts
 

@@ -124,7 +124,7 @@ def test_last_number_score(answer: str, reference: str, expected: float) -> None
 
 
 def test_unknown_metric_lists_the_metrics() -> None:
-    with pytest.raises(EngineError, match="bleu.*exact_match, rouge_l, last_number"):
+    with pytest.raises(EngineError, match=r"bleu.*exact_match, rouge_l, last_number"):
         score("bleu", "a", ["a"])
 
 

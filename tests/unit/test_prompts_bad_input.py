@@ -39,7 +39,7 @@ ENDINGS = ["txt", "md", "json", "jsonl", "csv", "tsv"]
 @pytest.mark.parametrize(
     ("name", "data", "where", "problem"),
     [
-        ("p.jsonl", GOOD * 2 + '{"prompt": "tw\n', "p.jsonl, line 3", "broken JSON: Invalid control character"),
+        ("p.jsonl", GOOD * 2 + '{"prompt": "tw\n', "p.jsonl, line 3", "broken JSON: Unterminated string"),
         ("p.jsonl", GOOD * 99 + "nonsense\n", "p.jsonl, line 100", "broken JSON"),
         ("p.jsonl", '[\n{"prompt": "one"}\n]\n', "p.jsonl, line 1", "broken JSON"),
         ("p.jsonl", GOOD + "[" * 100_000 + "\n", "p.jsonl, line 2", "JSON that cannot be read|broken JSON"),

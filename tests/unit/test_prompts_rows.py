@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prompts.rows import RowError, find_shape, read_row
+from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references
+
+
+def read_row(shape: RowShape, row: object) -> tuple[str, tuple[str, ...]]:
+    return read_prompt(shape, row), read_references(shape, row)
+
 
 LABEL = "ZZ-the-label-ZZ"
 USER = {"role": "user", "content": "Ask"}
@@ -177,7 +182,7 @@ def test_labels_never_reach_the_prompt(name: str) -> None:
 def test_a_label_column_is_never_part_of_the_prompt(
     question: str, label: str, columns: list[str], label_column: str
 ) -> None:
-    row = {name: question for name in columns} | {label_column: label}
+    row = dict.fromkeys(columns, question) | {label_column: label}
     prompt, references = read_row(find_shape([row]), row)
     assert references == (label,)
     assert not set(prompt) & set(label)
@@ -239,7 +244,7 @@ def test_rows_without_a_prompt_are_empty(value: object) -> None:
 @pytest.mark.parametrize("value", [{"a": 1}, ["a", "b"], b"bytes"])
 def test_a_prompt_that_is_no_text_is_refused(value: object) -> None:
     shape = find_shape([{"prompt": "x", "other": 1}])
-    with pytest.raises(RowError, match='column "prompt" holds .*not text') as caught:
+    with pytest.raises(RowError, match=r'column "prompt" holds .*not text') as caught:
         read_row(shape, {"prompt": value, "other": 1})
     assert "prompt, other" in caught.value.hint
 

@@ -1,0 +1,33 @@
+"""A tiny base and random adapters for it."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from engine.adapter.lora import LoraAdapter
+from engine.weights.layout import Layout
+
+TINY = LlamaConfig(
+    vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, head_dim=8
+)
+
+
+def tiny_with(**changes: int) -> LlamaConfig:
+    """The tiny config with other sizes."""
+    return LlamaConfig(**(TINY.to_dict() | changes))
+
+
+def tiny_model() -> torch.nn.Module:
+    """Frozen, in eval mode, the same weights every time."""
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(TINY).eval().requires_grad_(False)
+
+
+def random_adapter(layout: Layout, seed: int = 0, size: float = 1.0) -> LoraAdapter:
+    """Normal matrices of standard deviation `size`."""
+    seeded = torch.Generator().manual_seed(seed)
+    rank = layout.lora.rank
+    a = {m.path: torch.randn(rank, m.in_features, generator=seeded) * size for m in layout.modules}
+    b = {m.path: torch.randn(m.out_features, rank, generator=seeded) * size for m in layout.modules}
+    return LoraAdapter(layout, a, b)
