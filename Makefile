@@ -8,7 +8,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
-DEMO_PROMPTS = assets/examples/country_capitals.jsonl
+DEMO_PROMPTS = assets/examples/topics.jsonl
 
 .PHONY: setup demo test lint bench clean
 

@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Any, Protocol
+from typing import Any
 
 from dnd_tui.answers import AnswersAsJson, AnswersForPeople
 from dnd_tui.interrupts import Interrupts
@@ -68,16 +68,6 @@ _LOWER_MEMORY = {
 }
 
 
-class Result(Protocol):
-    """What `engine.jobs.run` answers, as far as the command line needs to know."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-
-    def summary(self) -> list[tuple[str, str]]:
-        """(label, value) lines for people."""
-
-
 class ReaderGone(Cancelled):
     """Whoever read our stdout has closed it (`| head`)."""
 
@@ -127,7 +117,7 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
 
     from engine.jobs import run as run_job
 
-    result: Result = run_job(request, Reporter(sink, interrupts.asked))
+    result = run_job(request, Reporter(sink, interrupts.asked))
     answers.close()
     _write(_json_line(result.to_json()) if as_json else _lines(result.summary()))
 

@@ -57,6 +57,7 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             for file in part.rglob("*"):
                 if file.is_file():
                     _flush(file)
+                    os.chmod(file, 0o666 & ~_umask())
             os.chmod(part, 0o777 & ~_umask())
             if target.exists():
                 os.rename(target, old)

@@ -67,11 +67,16 @@ def out_of_memory_told(setting: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # On cuda it is a type of its own; on cpu and mps only the text tells it from other RuntimeErrors.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise EngineError("the device is out of memory", hint=f"Lower {setting}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out; on cpu and mps only the text tells it from other errors."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def _available_devices() -> list[str]:

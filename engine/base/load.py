@@ -17,7 +17,7 @@ from engine.base.fingerprint import fingerprint
 from engine.base.gguf import forget_quantisation, gguf_tensors_counted
 from engine.base.hub import hub_snapshot, looks_like_hub_id
 from engine.base.quiet import quiet_libraries
-from engine.errors import EngineError
+from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
 
 if TYPE_CHECKING:
@@ -208,15 +208,23 @@ def _load_model(
 
 @contextmanager
 def _broken_told(name: str, what: str) -> Iterator[None]:
-    """Whatever transformers raises over files that it cannot use, as one line for the person."""
-    from safetensors import SafetensorError
+    """Whatever transformers raises over files that it cannot use, as one line for the person.
+
+    What it raises depends on format, version and the model's own code, so every Exception counts, except for
+    those that have a meaning of their own.
+    """
+    from engine.base.device import is_out_of_memory
 
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    except (EngineError, Cancelled):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         if "trust_remote_code" in str(error):
             hint = "It needs code that comes with the model: allow it only if you trust its authors"
             raise EngineError(f"{what} cannot be loaded without running code", where=name, hint=hint) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "Files of it are missing or broken: fetch or save the model again"
         raise EngineError(f"{what} cannot be loaded: {reason}", where=name, hint=hint) from error

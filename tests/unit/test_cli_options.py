@@ -29,7 +29,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The requests that reach the engine."""
     seen: list[Any] = []
     jobs = types.ModuleType("engine.jobs")
-    jobs.run = lambda request, reporter: seen.append(request) or Nothing()  # type: ignore[attr-defined]
+
+    def run(request: Any, reporter: Any) -> Nothing:
+        seen.append(request)
+        return Nothing()
+
+    monkeypatch.setattr(jobs, "run", run, raising=False)
     monkeypatch.setitem(sys.modules, "engine.jobs", jobs)
     return seen
 

@@ -52,12 +52,15 @@ def test_stage_without_steps_with_memory_and_note() -> None:
 
 
 def test_bytes_are_shown_as_sizes() -> None:
-    events = [StageStarted("fetch", 98_000_000, "bytes"), StageAdvanced("fetch", 12_000_000, 98_000_000, 1.5)]
+    events: list[Event] = [
+        StageStarted("fetch", 98_000_000, "bytes"),
+        StageAdvanced("fetch", 12_000_000, 98_000_000, 1.5),
+    ]
     assert told(*events) == ["fetch 12 MB of 98 MB 1.5 s"]
 
 
 def test_a_repeated_stage_starts_anew() -> None:
-    once = [StageStarted("answer", 2), StageAdvanced("answer", 2, 2, 0.5), StageFinished("answer", 0.5)]
+    once: list[Event] = [StageStarted("answer", 2), StageAdvanced("answer", 2, 2, 0.5), StageFinished("answer", 0.5)]
     assert told(*once, *once) == ["answer 2/2 0.5 s"] * 2
 
 

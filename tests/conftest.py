@@ -1,0 +1,62 @@
+"""Parts that many tests share: tiny model folders on disk and the real default base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from tests.tiny import tiny_model
+from tests.tiny_tokenizer import CHATML, TURNS, tiny_tokenizer
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+torch.set_num_threads(2)
+
+
+def _save(factory: pytest.TempPathFactory, family: str, template: str = CHATML) -> Path:
+    folder = factory.mktemp("models") / f"tiny-{family}"
+    tiny_model(family).save_pretrained(folder)
+    tiny_tokenizer(template).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with a byte-level ChatML tokenizer, as safetensors. Copy it before changing it."""
+    return _save(tmp_path_factory, "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for Qwen2."""
+    return _save(tmp_path_factory, "qwen2")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for Qwen3."""
+    return _save(tmp_path_factory, "qwen3")
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for Gemma 2, with Gemma's kind of turns."""
+    return _save(tmp_path_factory, "gemma2", TURNS)
+
+
+@pytest.fixture(scope="session")
+def default_base() -> LoadedBase:
+    """The real default base. Skips only where it is not here and cannot be fetched."""
+    from engine.base.fetch import cache_folder
+    from engine.base.load import load_base, resolve_base
+    from engine.base.packages import FetchError
+
+    try:
+        ref = resolve_base("default")
+    except FetchError as error:
+        pytest.skip(f"the default base cannot be fetched to {cache_folder()}: {error}")
+    return load_base(ref, device="cpu")

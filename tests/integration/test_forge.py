@@ -1,0 +1,178 @@
+"""Collect and train on a tiny base: what they leave, and that kill -9 at any moment loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import Cancelled, EngineError
+from engine.events import Event, Reporter, StageAdvanced
+from engine.forge.collect import collect
+from engine.forge.library import Library, open_library
+from engine.forge.recipe import recipe_from_json
+from engine.forge.tasks import read_tasks
+from engine.generator.artifact import load_generator
+from engine.jobs import run
+from engine.requests import CollectRequest, ModelChoice, TrainRequest
+from tests.tiny import write_tasks
+
+RECIPE = {
+    "frame": {"lora": {"rank": 2, "alpha": 4}},
+    "data": {"row_tokens": 120, "task_rows": 8, "pack_tokens": 160, "pack_rows": 3},
+    "multi_task": {"steps": 4, "packs": 2, "warmup_steps": 1},
+    "library": {"adapters": 2, "steps": 4, "keep": 2},
+    "decoder": {"prompts": 4, "prompt_tokens": 16, "cascade": [[4, 4, 8], [6, 4, 8]]},
+    "warm_start": {"steps": 4, "tasks": 2, "warmup_steps": 1},
+    "language_loss": {"steps": 4, "tasks": 2, "warmup_steps": 1, "judge_every": 2, "swap_every": 2},
+    "held_out": 2,
+}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    return write_tasks(tmp_path / "tasks", [f"task{number}" for number in range(6)])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(RECIPE))
+    return path
+
+
+def requests(base: Path, tasks: Path, recipe: Path, folder: Path) -> tuple[CollectRequest, TrainRequest]:
+    models = ModelChoice(base=str(base), device="cpu")
+    library = folder / "library"
+    return (
+        CollectRequest(models=models, tasks=tasks, out=library, recipe=recipe),
+        TrainRequest(models=models, tasks=tasks, library=library, out=folder / "generator"),
+    )
+
+
+def stop_after(stage: str, step: int) -> Reporter:
+    """Asks to stop once `step` steps of `stage` are done."""
+    seen: list[Event] = []
+
+    def reached() -> bool:
+        return any(isinstance(e, StageAdvanced) and e.stage == stage and e.step >= step for e in seen)
+
+    return Reporter(seen.append, reached)
+
+
+def same_library(one: Library, other: Library) -> bool:
+    return one.task_names == other.task_names and all(
+        torch.equal(tensor, other.checkpoints(task)[name])
+        for task in one.task_names
+        for name, tensor in one.checkpoints(task).items()
+    )
+
+
+def test_collect_leaves_a_frame_and_checkpoints_of_every_seen_task(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    write_tasks(tasks, ["judged"], split="unseen")
+    request, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    events: list[Event] = []
+    result = run(request, Reporter(events.append))
+    library = open_library(request.out)
+    assert len(library.task_names) == 4 and len(library.about["held_out"]) == 2
+    used = set(library.about["tasks"]) | set(library.about["held_out"])
+    assert "judged" not in used and result.to_json()["tasks"] == library.task_names
+    checkpoints = library.checkpoints(library.task_names[0])
+    assert all(tensor.shape[0] == 2 and torch.isfinite(tensor).all() for tensor in checkpoints.values())
+    assert any(tensor.any() for tensor in checkpoints.values())
+    log = [json.loads(line) for line in (request.out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if line["stage"] == "multi-task"] == [1, 2, 3, 4]
+    assert all({"loss", "tokens_per_second", "seconds"} <= set(line) for line in log)
+    assert not list(request.out.glob("*.state.safetensors"))
+
+
+def test_training_lowers_the_loss(tiny_llama_folder: Path, tasks: Path, tmp_path: Path) -> None:
+    from engine.base.load import load_base, resolve_base
+
+    settings = RECIPE | {"multi_task": {"steps": 40, "packs": 2, "learning_rate": 0.02, "warmup_steps": 2}}
+    base = load_base(resolve_base(str(tiny_llama_folder)), device="cpu")
+    collect(base, read_tasks(tasks, "seen"), recipe_from_json(settings), tmp_path / "library", 0, Reporter())
+    log = [json.loads(line) for line in (tmp_path / "library" / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in log if line["stage"] == "multi-task"]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+@pytest.mark.parametrize(("stage", "step"), [("multi-task", 2), ("library", 3), ("library", 6)])
+def test_a_stopped_collection_goes_on_and_ends_the_same(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path, stage: str, step: int
+) -> None:
+    whole, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "whole")
+    run(whole, Reporter())
+    parts, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "parts")
+    with pytest.raises(Cancelled):
+        run(parts, stop_after(stage, step))
+    run(parts, Reporter())
+    assert same_library(open_library(whole.out), open_library(parts.out))
+
+
+def test_a_library_of_other_tasks_is_not_continued(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    request, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(request, Reporter())
+    write_tasks(tasks, ["task0"], seed=1)
+    with pytest.raises(EngineError, match="another tasks|another held_out"):
+        run(request, Reporter())
+
+
+@pytest.mark.parametrize(("stage", "step"), [("warm start", 2), ("language loss", 3)])
+def test_a_stopped_training_goes_on_and_ends_the_same(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path, stage: str, step: int
+) -> None:
+    collecting, whole = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(whole, Reporter())
+    parts = TrainRequest(models=whole.models, tasks=tasks, library=whole.library, out=tmp_path / "parts")
+    with pytest.raises(Cancelled):
+        run(parts, stop_after(stage, step))
+    run(parts, Reporter())
+    one, other = load_generator(whole.out), load_generator(parts.out)
+    assert one.spec.history["losses"].keys() == {"multi_task", "generated", "other_prompts"}
+    state, again = one.decoder.state_dict(), other.decoder.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in state.items())
+    assert any(tensor.any() for name, tensor in state.items() if name.endswith("over_n.weight"))
+
+
+def test_kill_9_in_the_middle_loses_at_most_the_current_step(
+    tiny_llama_folder: Path, tasks: Path, tmp_path: Path
+) -> None:
+    """A real process, really killed, again and again, until one run gets through."""
+    settings = RECIPE | {"multi_task": {"steps": 30, "packs": 2, "warmup_steps": 1}}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(settings))
+    request, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    words = ["--base", str(tiny_llama_folder), "--tasks", str(tasks), "--out", str(request.out)]
+    command = [sys.executable, "-m", "dnd_tui", "--headless", "collect", *words, "--recipe", str(recipe)]
+    log = request.out / "log.jsonl"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) >= 5):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = [json.loads(line)["step"] for line in log.read_text().splitlines() if line.endswith("}")]
+    run(request, Reporter())
+    after = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+    steps = [line["step"] for line in after if line["stage"] == "multi-task"]
+    resumed_at = steps[len(done)]
+    # Where steps take milliseconds, not each of them is written; the state never runs ahead of the log by more than one.
+    assert 1 <= resumed_at <= done[-1] + 2
+    fresh, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "fresh")
+    run(fresh, Reporter())
+    assert same_library(open_library(request.out), open_library(fresh.out))
