@@ -167,6 +167,9 @@ class LiveProgress(PlainProgress):
     def _finished(self, name: str) -> None:
         if name in self._tasks:
             self._live.remove_task(self._tasks.pop(name))
+        # Between stages the terminal is free for data.
+        if not self._tasks:
+            self._live.stop()
 
 
 def open_progress(stream: TextIO) -> PlainProgress:

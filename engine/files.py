@@ -124,7 +124,7 @@ def _told_to_people(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             hint = "Free some space or choose another folder; what was there before is untouched"
             raise EngineError("the disk is full", where=str(target), hint=hint) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -199,7 +199,8 @@ def _load_model(
         raise EngineError(f"the weights lack {shown}", where=ref.name, hint="Fetch or save the model again")
     head = model.get_output_embeddings()
     if not any(isinstance(module, nn.Linear) and module is not head for module in model.modules()):
-        raise EngineError(f"{type(model).__name__} has no linear layer that LoRA can adapt", where=ref.name)
+        hint = "Choose a base whose layers are nn.Linear, such as Llama, Qwen or Gemma"
+        raise EngineError(f"{type(model).__name__} has no linear layer that LoRA can adapt", where=ref.name, hint=hint)
     if ref.gguf_file:
         forget_quantisation(model)
     nn.Module.to(model, place)

@@ -18,6 +18,7 @@ from engine.base.catalog import BundledModel
 from engine.errors import EngineError
 from engine.events import Reporter
 
+
 class FetchError(EngineError):
     """The package could not be fetched: no network, no package client, or no such package there."""
 

@@ -30,9 +30,14 @@ def test_without_a_template_the_prompt_stands_alone() -> None:
 
 
 def test_a_tokenizer_that_closes_every_text_leaves_the_prompt_open() -> None:
-    closing = SimpleNamespace(chat_template=None, eos_token_id=2)
-    tokenizer = type("Closing", (), vars(closing) | {"__call__": lambda self, text: SimpleNamespace(input_ids=[1, 7, 2])})
-    assert prompt_ids(tokenizer(), "x") == [1, 7]  # type: ignore[arg-type]
+    class Closing:
+        chat_template = None
+        eos_token_id = 2
+
+        def __call__(self, text: str) -> SimpleNamespace:
+            return SimpleNamespace(input_ids=[1, 7, 2])
+
+    assert prompt_ids(Closing(), "x") == [1, 7]  # type: ignore[arg-type]
 
 
 def test_an_answer_ends_with_the_end_of_the_turn() -> None:

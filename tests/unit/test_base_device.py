@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from engine.base.device import device_memory, out_of_memory_told, pick_device, pick_dtype
 from engine.errors import EngineError
 
+Machine = Callable[..., None]
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> object:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Pretend to have so many cuda devices, and mps or not."""
 
     def pretend(cuda: int, mps: bool, bfloat16: bool = True) -> None:
@@ -26,12 +29,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 @pytest.mark.parametrize(("cuda", "mps", "best"), [(2, True, CUDA), (0, True, MPS), (0, False, CPU)])
-def test_auto_takes_the_fastest_there_is(machine, cuda: int, mps: bool, best: torch.device) -> None:  # type: ignore[no-untyped-def]
+def test_auto_takes_the_fastest_there_is(machine: Machine, cuda: int, mps: bool, best: torch.device) -> None:
     machine(cuda, mps)
     assert pick_device("auto") == best
 
 
-def test_a_device_by_number(machine) -> None:  # type: ignore[no-untyped-def]
+def test_a_device_by_number(machine: Machine) -> None:
     machine(2, False)
     assert pick_device("cuda") == CUDA
     assert pick_device("cuda:1") == torch.device("cuda", 1)
@@ -40,13 +43,13 @@ def test_a_device_by_number(machine) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "tpu", "", "CPU "])
-def test_a_device_that_is_not_there_is_told(machine, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_device_that_is_not_there_is_told(machine: Machine, name: str) -> None:
     machine(0, False)
     with pytest.raises(EngineError, match="There is: cpu"):
         pick_device(name)
 
 
-def test_types_by_device(machine) -> None:  # type: ignore[no-untyped-def]
+def test_types_by_device(machine: Machine) -> None:
     machine(1, False)
     assert [pick_dtype("auto", device) for device in (CPU, CUDA, MPS)] == [torch.float32, torch.bfloat16, torch.float16]
     machine(1, False, bfloat16=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,44 @@ jobs.run = run
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 1
+
+
+def test_in_a_terminal_the_live_line_leaves_no_trace_in_the_data() -> None:
+    code = f"""{JOB}
+def run(request, reporter):
+    with reporter.stage("train", 3) as stage:
+        for step in range(3):
+            time.sleep(0.3)
+            stage.advance(loss=0.5)
+    reporter.emit(AnswerText(0, "base", "text", done=True))
+    with reporter.stage("write"):
+        time.sleep(0.3)
+    return Made()
+jobs.run = run
+"""
+    master, terminal = os.openpty()
+    program = f"import sys; sys.argv[1:] = ['--headless', 'compare', 'p']\n{code}\nfrom dnd_tui.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"},
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    raw = b""
+    # Linux reports the closed terminal as an error, macOS as the end of the file.
+    with suppress(OSError):
+        while piece := os.read(master, 4096):
+            raw += piece
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    assert b"1/3, loss 0.5" in raw and b"\x1b[3" not in raw
+    shown = [line.rsplit("\r", 1)[-1] for line in raw.decode().replace("\r\n", "\n").split("\n")]
+    shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
+    train, *rest = [line for line in shown if line]
+    assert train.startswith("train 3/3 0.") and rest[:2] == ["[0] base", "text"]
+    assert rest[2].startswith("write 0.") and rest[3:] == ["adapter  a"]
 
 
 def test_json_is_utf8_in_any_locale() -> None:

@@ -1,0 +1,61 @@
+"""The real default base: it loads, speaks, and is the same wherever it is converted."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.base.chat import answer_ids, prompt_ids, stop_ids
+from engine.base.encoder import resolve_encoder
+from engine.base.listing import list_models
+from engine.base.load import LoadedBase, resolve_base
+from engine.weights.layout import derive_layout
+
+# A released generator names its base by this; it must not depend on the machine or on library versions.
+FINGERPRINT = "02067ad39b953948cd49c21482a73ddf2f55b21ba117af8bbb93d8d9bd7c8111"
+
+
+def test_it_is_what_was_published(default_base: LoadedBase) -> None:
+    assert default_base.ref.id == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert default_base.ref.fingerprint == FINGERPRINT
+    assert derive_layout(default_base.ref.config).parameters == 2_442_240
+    assert sum(parameter.numel() for parameter in default_base.model.parameters()) == 134_515_008
+
+
+def test_it_answers_and_stops(default_base: LoadedBase) -> None:
+    tokenizer, model = default_base.tokenizer, default_base.model
+    prompt = prompt_ids(tokenizer, "What is the capital of France? Answer with one sentence.")
+    stops = stop_ids(tokenizer, model)
+    with torch.inference_mode():
+        ids = torch.tensor([prompt])
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, eos_token_id=stops
+        )[0].tolist()
+    answer = whole[len(prompt) :]
+    assert "Paris" in tokenizer.decode(answer)
+    assert answer[-1] in stops
+
+
+def test_a_good_answer_is_likelier_than_a_scrambled_one(default_base: LoadedBase) -> None:
+    """Wrongly dequantised or permuted weights would not know the difference."""
+    tokenizer, model = default_base.tokenizer, default_base.model
+    prompt = prompt_ids(tokenizer, "Name the days of the working week.")
+
+    def loss(text: str) -> float:
+        answer = answer_ids(tokenizer, text)
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        return torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item()
+
+    assert loss("Monday, Tuesday, Wednesday, Thursday, Friday") < 1.5
+    assert loss("Thursday, Monday, Friday, Tuesday, Wednesday") > loss("Monday, Tuesday, Wednesday, Thursday, Friday")
+
+
+def test_its_tokenizer_splits_every_digit(default_base: LoadedBase) -> None:
+    """As the published tokenizer does, also after two spaces, where the plain byte-level rule splits otherwise."""
+    assert default_base.tokenizer.tokenize("a  42") == ["a", "ĠĠ", "4", "2"]
+
+
+def test_it_and_the_encoder_are_listed_as_ready(default_base: LoadedBase) -> None:
+    resolve_encoder()
+    assert [entry.ready for entry in list_models()] == [True, True]
+    assert resolve_base("default").folder == default_base.ref.folder

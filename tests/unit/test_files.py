@@ -1,0 +1,110 @@
+"""Writing leaves the old or the new, never half."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import EngineError
+from engine.files import digest_file, digest_json, read_json, replacing_file, replacing_folder, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.json"
+    write_json(target, {"é": 1})
+    assert read_json(target) == {"é": 1}
+    assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    with pytest.raises(ValueError, match="half"), replacing_file(target) as part:
+        part.write_text("half")
+        raise ValueError("half way")
+    assert read_json(target) == {"é": 1} and names(target.parent) == ["a.json"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "a folder"
+    if there:
+        target.mkdir()
+        (target / "old").write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target, replace=True) as part:
+        (part / "new").write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == (["a folder"] if there else [])
+    with replacing_folder(target, replace=True) as part:
+        (part / "new").write_text("whole")
+    assert names(target) == ["new"] and names(tmp_path) == ["a folder"]
+
+
+def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for target in (tmp_path, tmp_path / "file"):
+        with pytest.raises(EngineError, match="already exists.*another --out"), replacing_folder(target):
+            pass
+    (tmp_path / "empty").mkdir()
+    with replacing_folder(tmp_path / "empty") as part:
+        (part / "x").write_text("x")
+    assert names(tmp_path / "empty") == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "the disk is full.*untouched"), (errno.EROFS, "cannot be written")]
+)
+def test_a_full_or_read_only_disk_is_told(tmp_path: Path, number: int, message: str) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(EngineError, match=message), replacing_file(tmp_path / "a.json"):
+        raise OSError(number, os.strerror(number))
+    assert read_json(tmp_path / "a.json") == 1 and names(tmp_path) == ["a.json"]
+
+
+def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
+    """A file size limit is the full disk that a test can have without being root."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from engine.errors import EngineError\n"
+        "from engine.files import write_json\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_json(Path(sys.argv[1]), 'x' * 5000)\n"
+        "except EngineError as error: print(error)\n"
+    )
+    write_json(tmp_path / "a.json", "old")
+    told = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.json")], capture_output=True, text=True)
+    assert "the disk is full" in told.stdout, told.stderr
+    assert read_json(tmp_path / "a.json") == "old" and names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"a": 1,\n oops}', "line 2"), (b"\xff\xfe\x00", "cannot be read"), (None, "no such file")],
+)
+def test_broken_json_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EngineError, match=message):
+        read_json(path)
+
+
+@given(st.dictionaries(st.text(), st.integers()))
+def test_a_digest_does_not_depend_on_the_order_of_keys(data: dict[str, int]) -> None:
+    assert digest_json(data) == digest_json(dict(reversed(data.items())))
+
+
+def test_a_file_digest_is_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_file(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
