@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from tests.tiny_tokenizer import CHATML, TURNS, tiny_tokenizer
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
-torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(2)
 
 
 def _save(factory: pytest.TempPathFactory, family: str, template: str = CHATML) -> Path:

@@ -200,7 +200,8 @@ def _train_group(
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
     for name, value in wanted.items():
-        if there.get(name) != value:
+        # By digest: what was read from JSON has lists where this run has tuples.
+        if digest_json(there.get(name)) != digest_json(value):
             raise EngineError(
                 f"holds a library of another {name}", where=str(out), hint="Choose another --out for this one"
             )

@@ -23,12 +23,12 @@ def test_it_is_what_was_published(default_base: LoadedBase) -> None:
 
 def test_it_answers_and_stops(default_base: LoadedBase) -> None:
     tokenizer, model = default_base.tokenizer, default_base.model
-    prompt = prompt_ids(tokenizer, "What is the capital of France? Answer with one sentence.")
+    prompt = prompt_ids(tokenizer, "What is the capital of France?")
     stops = stop_ids(tokenizer, model)
     with torch.inference_mode():
         ids = torch.tensor([prompt])
         whole = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, eos_token_id=stops
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False, eos_token_id=stops
         )[0].tolist()
     answer = whole[len(prompt) :]
     assert "Paris" in tokenizer.decode(answer)
@@ -46,8 +46,9 @@ def test_a_good_answer_is_likelier_than_a_scrambled_one(default_base: LoadedBase
             logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         return torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item()
 
-    assert loss("Monday, Tuesday, Wednesday, Thursday, Friday") < 1.5
-    assert loss("Thursday, Monday, Friday, Tuesday, Wednesday") > loss("Monday, Tuesday, Wednesday, Thursday, Friday")
+    good = loss("Monday, Tuesday, Wednesday, Thursday, Friday")
+    assert good < 3  # nats a token; guessing among the whole vocabulary is 10.8
+    assert loss("Thursday, Monday, Friday, Tuesday, Wednesday") > good
 
 
 def test_its_tokenizer_splits_every_digit(default_base: LoadedBase) -> None:

@@ -176,3 +176,21 @@ def test_kill_9_in_the_middle_loses_at_most_the_current_step(
     fresh, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "fresh")
     run(fresh, Reporter())
     assert same_library(open_library(request.out), open_library(fresh.out))
+
+
+def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path) -> None:
+    """`accelerate launch` with two CPU processes: gradients are averaged, groups of tasks are divided."""
+    request, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "dnd_tui"]
+    words = ["--base", str(tiny_llama_folder), "--tasks", str(tasks), "--out", str(request.out), "--device", "cpu"]
+    command = [*launch, "--headless", "collect", *words, "--recipe", str(recipe)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    shared = open_library(request.out)
+    alone, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "alone")
+    run(alone, Reporter())
+    expected = open_library(alone.out)
+    assert shared.task_names == expected.task_names
+    for path, matrix in expected.frame.b.items():
+        # Half of the rows in each process: the same mean but for rounding, which Adam's first steps magnify.
+        assert torch.allclose(shared.frame.b[path], matrix, atol=2e-3)

@@ -65,7 +65,7 @@ def _adapters(layout, count: int, seed: int):  # type: ignore[no-untyped-def]
     return a, b
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2"])
 def test_the_loss_of_packed_rows_is_that_of_separate_rows(family: str) -> None:
     model = tiny_model(family)
     layout = derive_layout(model.config, LoraSpec(rank=2))
