@@ -98,6 +98,9 @@ def read_json(source: Path) -> Any:
         raise EngineError(f"cannot be read: {error}", where=str(source)) from error
     except json.JSONDecodeError as error:
         raise EngineError(f"broken JSON: {error.msg}", where=f"{source}, line {error.lineno}") from error
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, endless nesting: no file of ours.
+        raise EngineError(f"broken JSON: {error}", where=str(source)) from error
 
 
 def digest_bytes(*parts: bytes) -> str:
