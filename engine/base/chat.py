@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
@@ -41,6 +42,8 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list
     return sorted({end for end in [*from_config, tokenizer.eos_token_id, end_of_turn_id(tokenizer)] if end is not None})
 
 
+# Asked for every row of a task; rendering a template takes longer than tokenising the row.
+@lru_cache(maxsize=4)
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The special token that the chat template puts after an answer, else the end-of-text token."""
     if tokenizer.chat_template is None:

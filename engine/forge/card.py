@@ -40,10 +40,11 @@ def generator_card(generator: Generator) -> str:
         f"- Adapter: rank {lora.rank}, alpha {lora.alpha}, on {', '.join(frame.layout.kinds)}; "
         f"{frame.layout.parameters:,} parameters",
         f"- Frame: {frame.kind}; an empty condition gives the multi-task adapter exactly",
-        f"- Condition: {spec.condition.prompts} prompts of {spec.condition.tokens} tokens, {spec.condition.channels} channels",
+        f"- Condition: {spec.condition.prompts} prompts of {spec.condition.tokens} tokens, "
+        f"{spec.condition.channels} channels",
         f"- Decoder: hyper-convolutional, kernel {spec.kernel}, {decoder:,} parameters: {shapes}",
-        f"- Trained on {len(history.get('tasks', {}))} tasks ({len(history.get('library_tasks', []))} with checkpoints of "
-        f"their own); {len(history.get('held_out', {}))} more were held out",
+        f"- Trained on {len(history.get('tasks', {}))} tasks ({len(history.get('library_tasks', []))} with checkpoints "
+        f"of their own); {len(history.get('held_out', {}))} more were held out",
         "",
         "The recipe, the tasks and the hashes of their rows are in `generator.json`.",
     ]

@@ -96,7 +96,8 @@ def frame_tensors(frame: Frame) -> dict[str, Tensor]:
 def frame_from_tensors(tensors: Mapping[str, Tensor], layout: Layout, kind: str, where: str) -> Frame:
     """The inverse of `frame_tensors`. Raises EngineError for a missing matrix or another shape."""
     rank = layout.lora.rank
-    a, b = {}, {}
+    a: dict[str, Tensor] = {}
+    b: dict[str, Tensor] = {}
     for module in layout.modules:
         for matrices, part, shape in (
             (a, "lora_A", (rank, module.in_features)),

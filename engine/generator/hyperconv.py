@@ -2,11 +2,11 @@
 
 One block maps x (B, N, L, C) to (B, N', L', C'):
 
-    x --LayerNorm over (L, C)--+--> conv over C as channels (C -> C') --> conv over L as channels (L -> L') -------+
-                               |                                                                               | + bias, / 3
-                               +--> conv over L as channels (L -> L') --> conv over C as channels --> tanh ------+
-                                                                                                               |
-                                     x itself, where the shapes agree --(+)<-- conv over N as channels (N -> N') <-+
+    x --LayerNorm over (L, C)--+--> conv over C as channels --> conv over L as channels ----------+
+                               |                                                               | + bias, / 3
+                               +--> conv over L as channels --> conv over C as channels --> tanh -+
+                                                                                               |
+                           x, where the shapes agree --(+)<-- conv over N as channels (N -> N') <-+
 
 All convolutions are two-dimensional, keep the size of the two other axes ("same" padding) and have no bias.
 """
@@ -14,6 +14,7 @@ All convolutions are two-dimensional, keep the size of the two other axes ("same
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,9 @@ class HyperConvDecoder(nn.Module):
 
     def __init__(self, shapes: Sequence[Shape], kernel: int) -> None:
         super().__init__()
-        pairs = zip(shapes[:-1], shapes[1:], strict=True)
-        self.blocks = nn.ModuleList(HyperConvBlock(source, target, kernel) for source, target in pairs)
-        nn.init.zeros_(self.blocks[-1].over_n.weight)  # type: ignore[union-attr, arg-type]
+        blocks = [HyperConvBlock(source, target, kernel) for source, target in pairwise(shapes)]
+        nn.init.zeros_(blocks[-1].over_n.weight)
+        self.blocks = nn.ModuleList(blocks)
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, N, L, C) condition -> (B, T, h, w) weight tokens, in units of the token scales."""

@@ -22,7 +22,6 @@ from engine.pipeline import Pipeline, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import CompareRequest, EvaluateRequest
 
-
 # Says something about answers of any length, and equals 1 where exact match does.
 DEFAULT_METRIC = "rouge_l"
 

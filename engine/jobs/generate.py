@@ -30,22 +30,19 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
     with reporter.stage("attach"):
         attach(pipeline.base, adapter).detach()
     base_id = pipeline.base.ref.id
-    with replacing_folder(request.out, replace=request.replace) as part:
-        with reporter.stage("write"):
-            provenance = Provenance(
-                generator_id=pipeline.folder.name,
-                generator_digest=pipeline.about["sha256"],
-                prompts_name=request.prompts.source.name,
-                prompts_digest=batch.digest,
-                prompts_used=len(batch.texts),
-                prompts_total=batch.total,
-                seed=request.prompts.seed,
-                command=command_line(request),
-                timings=dict(reporter.timings),
-            )
-            write_files(
-                part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout)
-            )
+    with replacing_folder(request.out, replace=request.replace) as part, reporter.stage("write"):
+        provenance = Provenance(
+            generator_id=pipeline.folder.name,
+            generator_digest=pipeline.about["sha256"],
+            prompts_name=request.prompts.source.name,
+            prompts_digest=batch.digest,
+            prompts_used=len(batch.texts),
+            prompts_total=batch.total,
+            seed=request.prompts.seed,
+            command=command_line(request),
+            timings=dict(reporter.timings),
+        )
+        write_files(part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout))
     size = sum(file.stat().st_size for file in request.out.iterdir())
     timings = dict(reporter.timings)
     data = {

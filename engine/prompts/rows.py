@@ -55,7 +55,7 @@ _MORE_LABELS = ("references", "reference")
 class RowError(ValueError):
     """A row that cannot be read; whoever knows file and line makes an EngineError of it."""
 
-    def __init__(self, problem: str, hint: str) -> None:  # noqa: D107
+    def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
         self.problem = problem
         self.hint = hint

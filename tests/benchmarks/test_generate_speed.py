@@ -29,7 +29,7 @@ pytestmark = pytest.mark.benchmark
 
 EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
 ROWS, BATCH = 400, 8
-WORDS = "the river runs past old mills and quiet gardens before it meets a wide and silver sea ".split()
+WORDS = "the river runs past old mills and quiet gardens before it meets a silver sea".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,10 @@ def test_cold_generation_and_its_memory(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dnd_tui", "--headless", "generate", str(prompts), "--device", "cpu"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     seconds = median_seconds(
-        lambda number: subprocess.run([*command, "--out", str(tmp_path / f"{number}")], check=True, capture_output=True), 3
+        lambda number: subprocess.run(
+            [*command, "--out", str(tmp_path / f"{number}")], check=True, capture_output=True
+        ),
+        3,
     )
     # Of the largest child so far; in kilobytes on Linux, in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

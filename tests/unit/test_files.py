@@ -84,7 +84,12 @@ def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"a": 1,\n oops}', "line 2"), (b"\xff\xfe\x00", "cannot be read"), (b"[" * 100_000, "broken JSON"), (None, "no such file")],
+    [
+        (b'{"a": 1,\n oops}', "line 2"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"[" * 100_000, "broken JSON"),
+        (None, "no such file"),
+    ],
 )
 def test_broken_json_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.json"
