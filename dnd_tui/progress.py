@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from dnd_tui.text import duration, figure, one_line, size
+from dnd_tui.text import duration, figure, one_line
 from engine.events import Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.jobs.results import readable_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -44,7 +45,8 @@ class RunningStage:
     def count(self) -> str:
         """`12/32`, `12 steps`, `12 MB of 98 MB`, or nothing before the first step."""
         if self.unit == "bytes" and (self.step or self.total):
-            return f"{size(self.step)} of {size(self.total)}" if self.total else size(self.step)
+            done = readable_size(self.step)
+            return f"{done} of {readable_size(self.total)}" if self.total else done
         if self.total is not None:
             return f"{self.step}/{self.total}"
         return f"{self.step} {self.unit}" if self.step else ""
@@ -88,7 +90,7 @@ class PlainProgress:
         elif isinstance(event, StageFinished):
             stage = self._stages.pop(event.stage, RunningStage(None, "steps"))
             self._finished(event.stage)
-            memory = [size(event.memory)] if event.memory else []
+            memory = [readable_size(event.memory)] if event.memory else []
             note = f" ({one_line(event.note)})" if event.note else ""
             self.say(_line(event.stage, stage, event.seconds, memory) + note)
 

@@ -29,15 +29,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def size(count: float) -> str:
-    """A number of bytes: `412 MB`, with powers of ten."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def figure(value: float) -> str:
     """Four significant digits, without an exponent for large values."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

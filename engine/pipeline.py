@@ -5,7 +5,7 @@ texts --encode--> hidden (n, L, C) --decode--> weight tokens (T, h, w) --detoken
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from engine.adapter.lora import LoraAdapter
 from engine.base.device import device_memory, out_of_memory_told, pick_device
 from engine.base.encoder import resolve_encoder
 from engine.base.fetch import cache_folder
-from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -49,6 +49,17 @@ class Pipeline:
             return self.generator.detokenise(tokens)
 
 
+def load_chosen_base(
+    choice: ModelChoice, reporter: Reporter, check: Callable[[BaseRef], None] = lambda ref: None
+) -> LoadedBase:
+    """The base of `choice`; `check` sees what was found before its weights are loaded."""
+    ref = resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
+    check(ref)
+    return load_base(
+        ref, device=choice.device, dtype=choice.dtype, trust_remote_code=choice.trust_remote_code, reporter=reporter
+    )
+
+
 def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = True) -> Pipeline:
     """Load everything that `choice` names, after checking that it fits together.
 
@@ -57,11 +68,7 @@ def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = Tru
     """
     folder = choice.generator or released_generator()
     about = read_about(folder)
-    ref = resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
-    check_base(about, ref)
-    base = load_base(
-        ref, device=choice.device, dtype=choice.dtype, trust_remote_code=choice.trust_remote_code, reporter=reporter
-    )
+    base = load_chosen_base(choice, reporter, lambda ref: check_base(about, ref))
     with reporter.stage("load") as stage:
         device = pick_device(choice.device)
         encoder = TextEncoder(resolve_encoder(reporter), device, cache_folder() / "conditions" if cached else None)

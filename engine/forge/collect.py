@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,27 +22,53 @@ from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
 from engine.forge.batched import adapters_in_batch, token_losses
-from engine.forge.library import Library, checkpoint_folder, open_library, read_frame, write_checkpoints, write_frame
+from engine.forge.library import Library, checkpoint_folder, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, clip_each, cosine
-from engine.forge.recipe import LibraryRecipe, Recipe
+from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.forge.tasks import Task
 from engine.forge.workers import Workers, join_workers
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
+from engine.weights.storage import read_frame, write_frame
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
 
+@dataclass(frozen=True)
+class _Run:
+    base: LoadedBase
+    layout: Layout
+    data: Sequence[TaskTokens]
+    recipe: Recipe
+    out: Path
+    identity: str
+    seed: int
+    log: RunLog
+    workers: Workers
+
+    def mark(self, stage: str, *more: Any) -> str:
+        """What must be the same for the state of `stage` to be continued."""
+        return digest_json([self.identity, stage, self.settings[stage.replace("-", "_")], self.settings["data"], *more])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.recipe.to_json()
+
+
 def collect(
     base: LoadedBase, tasks: Sequence[Task], recipe: Recipe, out: Path, seed: int, reporter: Reporter
 ) -> Library:
-    """Train the frame and the checkpoints into `out`; what is there already is kept and not trained again."""
+    """Train the frame and the checkpoints into `out`; what is there already is kept and not trained again.
+
+    Raises:
+        EngineError: `out` holds another library, no task has enough short rows.
+        Cancelled: the person asked for it; the same call goes on from there.
+    """
     workers = join_workers()
     layout = derive_layout(base.ref.config, recipe.frame.lora)
-    data = tokenize_tasks(base, tasks, recipe.data, reporter)
-    data, held_out = split_held_out(data, recipe.held_out, seed)
+    data, held_out = split_held_out(tokenize_tasks(base, tasks, recipe.data, reporter), recipe.held_out, seed)
     facts = {
         "kind": recipe.frame.kind,
         "layout": layout.to_json(),
@@ -52,18 +79,17 @@ def collect(
     }
     if (out / "library.json").is_file():
         _check_same(read_json(out / "library.json"), facts, out)
-    identity = digest_json(facts)
     log = RunLog(out / "log.jsonl", workers.is_main)
+    run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / "frame.safetensors"
     if not frame_path.is_file():
-        frame = _train_multi_task(base, layout, data, recipe, out, identity, seed, reporter, log, workers)
+        frame = _train_multi_task(run, reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()
     if workers.is_main:
         write_json(out / "library.json", facts | {"recipe": recipe.to_json()})
-    frame = read_frame(frame_path, layout, recipe.frame.kind)
-    _train_library(base, frame, data, recipe, out, identity, seed, reporter, log, workers)
+    _train_library(run, read_frame(frame_path, layout, recipe.frame.kind), reporter)
     workers.wait()
     return open_library(out)
 
@@ -86,104 +112,70 @@ def as_matrices(frame: Frame, parameters: Mapping[str, Tensor]) -> tuple[dict[st
     return a, b
 
 
-def _train_multi_task(
-    base: LoadedBase,
-    layout: Layout,
-    data: Sequence[TaskTokens],
-    recipe: Recipe,
-    out: Path,
-    identity: str,
-    seed: int,
-    reporter: Reporter,
-    log: RunLog,
-    workers: Workers,
-) -> Frame:
-    settings = recipe.multi_task
-    frame = fresh_frame(layout, recipe.frame.kind, seed)
-    parameters = trainable(frame, 1, base.device)
+def _train_multi_task(run: _Run, reporter: Reporter) -> Frame:
+    settings = run.recipe.multi_task
+    frame = fresh_frame(run.layout, run.recipe.frame.kind, run.seed)
+    parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
-    mark = digest_json([identity, "multi-task", recipe.to_json()["multi_task"], recipe.to_json()["data"]])
-    state = TrainingState(out / "multi-task.state.safetensors", parameters, optimizer, mark)
+    state = TrainingState(run.out / "multi-task.state.safetensors", parameters, optimizer, run.mark("multi-task"))
     first = state.restore()
     a, b = as_matrices(frame, parameters)
-    with reporter.stage("multi-task", settings.steps) as stage, adapters_in_batch(base.model, layout, a, b):
+    with reporter.stage("multi-task", settings.steps) as stage, adapters_in_batch(run.base.model, run.layout, a, b):
         stage.advance(first)
         for step in range(first, settings.steps):
-            place = f"{seed}/multi-task/{step}"
-            chosen = workers.share(random.Random(place).sample(data, min(settings.packs, len(data))))
-            batch = draw_batch(base, chosen, 1, recipe.data, place)
+            place = f"{run.seed}/multi-task/{step}"
+            chosen = run.workers.share(random.Random(place).sample(run.data, min(settings.packs, len(run.data))))
+            batch = draw_batch(run.base, chosen, 1, run.recipe.data, place)
             began = time.perf_counter()
-            loss = token_losses(base.model, batch, len(chosen)).mean()
+            loss = token_losses(run.base.model, batch, len(chosen)).mean()
             loss.backward()
-            workers.average_gradients(parameters.values())
+            run.workers.average_gradients(parameters.values())
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
             _update(optimizer, parameters, rate)
-            if workers.is_main:
+            if run.workers.is_main:
                 state.save(step + 1, last=step + 1 == settings.steps)
-            _tell(stage, log, "multi-task", step, loss.item(), batch.tokens, time.perf_counter() - began)
+            _tell(stage, run.log, "multi-task", step, loss.item(), batch.tokens, time.perf_counter() - began)
     named = {name: in_half_precision(parameter.detach()[0].cpu()) for name, parameter in parameters.items()}
     a, b = as_matrices(frame, named)
     state.path.unlink(missing_ok=True)
-    return Frame(layout, frame.kind, a, b)
+    return Frame(run.layout, frame.kind, a, b)
 
 
-def _train_library(
-    base: LoadedBase,
-    frame: Frame,
-    data: Sequence[TaskTokens],
-    recipe: Recipe,
-    out: Path,
-    identity: str,
-    seed: int,
-    reporter: Reporter,
-    log: RunLog,
-    workers: Workers,
-) -> None:
-    settings = recipe.library
-    chosen = list(data)
+def _train_library(run: _Run, frame: Frame, reporter: Reporter) -> None:
+    settings = run.recipe.library
+    chosen = list(run.data)
     if settings.tasks:
-        chosen = random.Random(f"{seed}/library").sample(chosen, min(settings.tasks, len(chosen)))
+        chosen = random.Random(f"{run.seed}/library").sample(chosen, min(settings.tasks, len(chosen)))
     # Tasks of like length side by side: less padding.
     chosen.sort(key=lambda tokens: (tokens.mean_length, tokens.task.name))
     groups = [chosen[start : start + settings.adapters] for start in range(0, len(chosen), settings.adapters)]
     with reporter.stage("library", len(groups) * settings.steps) as stage:
         for number, group in enumerate(groups):
-            done = all((checkpoint_folder(out) / f"{tokens.task.name}.safetensors").is_file() for tokens in group)
-            if done or number % workers.count != workers.index:
+            done = all((checkpoint_folder(run.out) / f"{tokens.task.name}.safetensors").is_file() for tokens in group)
+            if done or number % run.workers.count != run.workers.index:
                 stage.advance(settings.steps)
-                continue
-            mark = digest_json([identity, "library", recipe.to_json()["library"], recipe.to_json()["data"], number])
-            _train_group(base, frame, group, settings, recipe, out, mark, seed, stage, log)
+            else:
+                _train_group(run, frame, group, stage)
 
 
-def _train_group(
-    base: LoadedBase,
-    frame: Frame,
-    group: Sequence[TaskTokens],
-    settings: LibraryRecipe,
-    recipe: Recipe,
-    out: Path,
-    mark: str,
-    seed: int,
-    stage: Stage,
-    log: RunLog,
-) -> None:
-    parameters = trainable(frame, len(group), base.device)
+def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], stage: Stage) -> None:
+    settings = run.recipe.library
+    parameters = trainable(frame, len(group), run.base.device)
     start = {name: parameter.detach()[:1].clone() for name, parameter in parameters.items()}
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     # The last checkpoints are part of the state: a kill between two of them must not lose the earlier one.
     kept = {f"kept.{name}": torch.zeros(settings.keep, *parameter.shape) for name, parameter in parameters.items()}
-    path = out / f"group-{digest_json([tokens.task.name for tokens in group])[:12]}.state.safetensors"
-    state = TrainingState(path, parameters, optimizer, mark, extra=kept)
+    names = [tokens.task.name for tokens in group]
+    path = run.out / f"group-{digest_json(names)[:12]}.state.safetensors"
+    state = TrainingState(path, parameters, optimizer, run.mark("library", names), extra=kept)
     first = state.restore()
     stage.advance(first)
     a, b = as_matrices(frame, parameters)
-    with adapters_in_batch(base.model, frame.layout, a, b):
+    with adapters_in_batch(run.base.model, frame.layout, a, b):
         for step in range(first, settings.steps):
-            place = f"{seed}/library/{step}"
-            batch = draw_batch(base, group, settings.packs, recipe.data, place)
+            batch = draw_batch(run.base, group, settings.packs, run.recipe.data, f"{run.seed}/library/{step}")
             began = time.perf_counter()
-            losses = token_losses(base.model, batch, len(group))
+            losses = token_losses(run.base.model, batch, len(group))
             distance = sum((parameter - start[name]).pow(2).sum() for name, parameter in parameters.items())
             (losses.sum() + settings.pull * distance).backward()
             _update(optimizer, parameters, cosine(step, settings.steps, settings.learning_rate, 2))
@@ -192,9 +184,9 @@ def _train_group(
                 for name, parameter in parameters.items():
                     kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
             state.save(step + 1)
-            _tell(stage, log, "library", step, losses.mean().item(), batch.tokens, time.perf_counter() - began)
-    for index, tokens in enumerate(group):
-        write_checkpoints(out, tokens.task.name, {name: kept[f"kept.{name}"][:, index] for name in parameters})
+            _tell(stage, run.log, "library", step, losses.mean().item(), batch.tokens, time.perf_counter() - began)
+    for index, name in enumerate(names):
+        write_checkpoints(run.out, name, {key: kept[f"kept.{key}"][:, index] for key in parameters})
     state.path.unlink(missing_ok=True)
 
 

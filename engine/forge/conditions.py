@@ -13,8 +13,8 @@ from torch import Tensor
 from engine.condition.encoder import TextEncoder, fill_condition
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file
-from engine.forge.library import read_tensors
 from engine.forge.rows import TaskTokens
+from engine.weights.storage import read_tensors
 
 # Prompts encoded a task, in units of the condition's N: enough for fresh batches, small enough for the disk.
 POOL = 2

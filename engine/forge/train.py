@@ -106,7 +106,10 @@ def train_generator(
 
 
 def weighted_squared_error(tokens: Tensor, target: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Mean of `weight` (T,) times the squared difference of (B, T, h, w) tokens over valid entries; padding never counts."""
+    """Mean over valid entries of `weight` (T,) times the squared difference of (B, T, h, w) tokens.
+
+    Padding never counts.
+    """
     error = (tokens - target).pow(2) * mask * weight[:, None, None]
     return error.sum() / (mask.sum() * tokens.shape[0])
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
 from engine.files import digest_file, read_json, replacing_folder
-from engine.forge.library import frame_from_tensors, frame_tensors, read_tensors
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
+from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
 
 if TYPE_CHECKING:
     from engine.base.load import BaseRef

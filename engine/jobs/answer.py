@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from engine.adapter.attach import attach
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
-from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.base.load import LoadedBase
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -18,7 +18,7 @@ from engine.jobs.generate import sample_batch
 from engine.jobs.results import Result
 from engine.judge.compare import ARMS, compare
 from engine.judge.evaluate import JudgedTask, evaluate_arms
-from engine.pipeline import Pipeline, load_pipeline
+from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import CompareRequest, EvaluateRequest
 
@@ -85,12 +85,7 @@ def _base_and_adapter(request: CompareRequest, reporter: Reporter) -> tuple[Load
         pipeline = load_pipeline(request.models, reporter)
         return pipeline.base, pipeline.adapter(sample_batch(request.prompts, pipeline, reporter).texts, reporter)
     adapter, _ = read_peft_folder(request.adapter)
-    models = request.models
-    ref = resolve_base(models.base, trust_remote_code=models.trust_remote_code, reporter=reporter)
-    loaded = load_base(
-        ref, device=models.device, dtype=models.dtype, trust_remote_code=models.trust_remote_code, reporter=reporter
-    )
-    return loaded, adapter
+    return load_chosen_base(request.models, reporter), adapter
 
 
 def _judged(task: Task) -> JudgedTask:

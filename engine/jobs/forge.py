@@ -10,7 +10,6 @@ from torch import Tensor
 
 from engine.base.device import out_of_memory_told, pick_device
 from engine.base.encoder import resolve_encoder
-from engine.base.load import load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -27,6 +26,7 @@ from engine.forge.workers import join_workers
 from engine.generator.artifact import TENSORS, save_generator
 from engine.generator.generator import Generator, GeneratorSpec, token_scales
 from engine.jobs.results import Result, readable_size
+from engine.pipeline import load_chosen_base
 from engine.requests import CollectRequest, TrainRequest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     """Train the multi-task adapter and the checkpoints of single tasks into `request.out`."""
     recipe = read_recipe(request.recipe)
     tasks = read_tasks(request.tasks, SEEN, recipe.exclude)
-    base = _load_base(request, reporter)
+    base = load_chosen_base(request.models, reporter)
     with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
         library = collect(base, tasks, recipe, request.out, request.seed, reporter)
     done = library.task_names
@@ -51,7 +51,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     """Train a generator on a library and write its artifact to `request.out`; the run's log and state lie in it too."""
     library = open_library(request.library)
     recipe = read_recipe(request.recipe) if request.recipe else recipe_from_json(library.about["recipe"])
-    base = _load_base(request, reporter)
+    base = load_chosen_base(request.models, reporter)
     if base.ref.fingerprint != library.about["base"]["fingerprint"]:
         raise EngineError(
             f"was collected for {library.about['base']['id']} with other weights", where=str(request.library)
@@ -74,14 +74,6 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     )
     return Result(
         {"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines
-    )
-
-
-def _load_base(request: CollectRequest | TrainRequest, reporter: Reporter) -> LoadedBase:
-    models = request.models
-    ref = resolve_base(models.base, trust_remote_code=models.trust_remote_code, reporter=reporter)
-    return load_base(
-        ref, device=models.device, dtype=models.dtype, trust_remote_code=models.trust_remote_code, reporter=reporter
     )
 
 

@@ -10,11 +10,10 @@ from engine.adapter.card import Provenance, card_files
 from engine.adapter.check import CHECK_PROMPT, export_adapter
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.base.chat import prompt_ids
-from engine.base.load import load_base, resolve_base
 from engine.events import Reporter
 from engine.files import refuse_occupied, replacing_folder
 from engine.jobs.results import Result, readable_size, stage_lines
-from engine.pipeline import Pipeline, load_pipeline
+from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import PromptBatch, read_prompts, sample_prompts
 from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptChoice
 
@@ -65,14 +64,7 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
 def export_job(request: ExportRequest, reporter: Reporter) -> Result:
     """Write an adapter folder anew, reload it and compare its logits."""
     refuse_occupied(request.out, request.replace)
-    ref = resolve_base(request.models.base, trust_remote_code=request.models.trust_remote_code, reporter=reporter)
-    base = load_base(
-        ref,
-        device=request.models.device,
-        dtype=request.models.dtype,
-        trust_remote_code=request.models.trust_remote_code,
-        reporter=reporter,
-    )
+    base = load_chosen_base(request.models, reporter)
     export = export_adapter(
         request.adapter,
         request.out,

@@ -24,10 +24,10 @@ class Result:
 
 
 def readable_size(count: float) -> str:
-    """Bytes as people say them: 4.9 MB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+    """A number of bytes: `412 MB`, with powers of ten."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_tui.progress import PlainProgress
-from dnd_tui.text import duration, figure, one_line, printable, size
+from dnd_tui.text import duration, figure, one_line, printable
 from engine.events import AnswerText, Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.jobs.results import readable_size
 
 
 def told(*events: Event) -> list[str]:
@@ -96,7 +97,7 @@ def test_figures_for_people() -> None:
         "1 h 02 min",
         "2 h 00 min",
     ]
-    assert [size(value) for value in (0, 999, 1000, 9_770_000, 2_500_000_000)] == [
+    assert [readable_size(value) for value in (0, 999, 1000, 9_770_000, 2_500_000_000)] == [
         "0 bytes",
         "999 bytes",
         "1 kB",
