@@ -12,10 +12,12 @@ import torch
 from engine.condition.encoder import ConditionSpec, fill_condition
 from engine.errors import EngineError
 from engine.forge.card import generator_card
+from engine.forge.train import weighted_squared_error
 from engine.generator.artifact import ABOUT, TENSORS, check_base, load_generator, read_about, save_generator
 from engine.generator.generator import Generator, GeneratorSpec, token_scales
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.tokens import TokenGrid
 from tests.tiny import tiny_config
 
 SPEC = ConditionSpec(prompts=4, tokens=6, channels=8, encoder="an encoder")
@@ -154,3 +156,15 @@ def test_values_that_are_not_finite_never_become_an_adapter() -> None:
     generator = make_generator()
     with pytest.raises(EngineError, match="not finite"):
         generator.generate(torch.full((4, 6, 8), torch.inf))
+
+
+def test_the_warm_start_loss_never_counts_padding() -> None:
+    grid = TokenGrid((("x.lora_B", (5, 2)),), 2, 4)  # two tokens, the second with three empty columns
+    made, target = torch.randn(3, 2, 2, 4), torch.randn(3, 2, 2, 4)
+    weight = torch.tensor([2.0, 0.5])
+    loss = weighted_squared_error(made, target, grid.mask, weight)
+    spoiled = torch.where(grid.mask, made, 1e6)
+    assert torch.equal(loss, weighted_squared_error(spoiled, target, grid.mask, weight))
+    squares = (made - target).pow(2)
+    expected = (2.0 * squares[:, 0].sum() + 0.5 * squares[:, 1, :, :1].sum()) / (3 * 10)
+    assert torch.allclose(loss, expected)
