@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,33 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     Raises:
         EngineError: the base's chat template does not take a user turn.
     """
+    return prompts_ids(tokenizer, [prompt])[0]
+
+
+def prompts_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """`prompt_ids` of many prompts in one call of the tokenizer, which is several times faster."""
+    if not prompts:
+        return []
     if tokenizer.chat_template is None:
-        ids = list(tokenizer(f"{prompt}\n").input_ids)
+        batch = [list(ids) for ids in tokenizer([f"{prompt}\n" for prompt in prompts]).input_ids]
         # Some tokenizers close every text; the answer has to come before the end.
-        return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
-    return _ids(tokenizer, _render(tokenizer, [{"role": "user", "content": prompt}], answer_next=True))
+        return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in batch]
+    turns = [_render(tokenizer, [{"role": "user", "content": prompt}], answer_next=True) for prompt in prompts]
+    return [list(ids) for ids in tokenizer(turns, add_special_tokens=False).input_ids]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
     """Token ids of an answer and of the token that ends the turn."""
+    return answers_ids(tokenizer, [response])[0]
+
+
+def answers_ids(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:
+    """`answer_ids` of many responses in one call of the tokenizer."""
+    if not responses:
+        return []
     end = end_of_turn_id(tokenizer)
-    return _ids(tokenizer, response) + ([] if end is None else [end])
+    closing = [] if end is None else [end]
+    return [list(ids) + closing for ids in tokenizer(list(responses), add_special_tokens=False).input_ids]
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[int]:

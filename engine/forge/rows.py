@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.base.chat import answer_ids, prompt_ids
+from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
@@ -87,15 +87,15 @@ def draw_batch(
 
 
 def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe) -> TaskTokens:
-    prompts, rows, hidden = [], [], []
-    for row in read_rows(task.train_path):
-        answer = tuple(answer_ids(base.tokenizer, row.response))
-        full = TokenRow(tuple(prompt_ids(base.tokenizer, row.prompt)), answer)
-        if len(full) > recipe.row_tokens:
-            continue
-        prompts.append(row.prompt)
-        rows.append(full)
-        short = without_instruction(row.prompt)
-        same = short == row.prompt
-        hidden.append(full if same else replace(full, prompt=tuple(prompt_ids(base.tokenizer, short))))
-    return TaskTokens(task, tuple(prompts), tuple(rows), tuple(hidden))
+    labelled = read_rows(task.train_path)
+    answers = answers_ids(base.tokenizer, [row.response for row in labelled])
+    full = _with_answers(base, [row.prompt for row in labelled], answers)
+    fitting = [place for place, row in enumerate(full) if len(row) <= recipe.row_tokens]
+    prompts = [labelled[place].prompt for place in fitting]
+    hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
+    return TaskTokens(task, tuple(prompts), tuple(full[place] for place in fitting), tuple(hidden))
+
+
+def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:
+    asked = prompts_ids(base.tokenizer, prompts)
+    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, answers, strict=True)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.base.chat import answer_ids, prompt_ids, stop_ids
+from engine.base.chat import answer_ids, answers_ids, prompt_ids, prompts_ids, stop_ids
 from engine.errors import EngineError
 from tests.tiny_tokenizer import CHATML, TURNS, tiny_tokenizer
 
@@ -34,10 +34,18 @@ def test_a_tokenizer_that_closes_every_text_leaves_the_prompt_open() -> None:
         chat_template = None
         eos_token_id = 2
 
-        def __call__(self, text: str) -> SimpleNamespace:
-            return SimpleNamespace(input_ids=[1, 7, 2])
+        def __call__(self, texts: list[str]) -> SimpleNamespace:
+            return SimpleNamespace(input_ids=[[1, 7, 2] for _ in texts])
 
     assert prompt_ids(Closing(), "x") == [1, 7]  # type: ignore[arg-type]
+
+
+def test_many_at_once_are_the_same_as_one_by_one() -> None:
+    texts = ["Yes", "", "a much longer one, ünïcode and all"]
+    for tokenizer in (CHAT, GEMMA, PLAIN):
+        assert prompts_ids(tokenizer, texts) == [prompt_ids(tokenizer, text) for text in texts]
+        assert answers_ids(tokenizer, texts) == [answer_ids(tokenizer, text) for text in texts]
+        assert prompts_ids(tokenizer, []) == answers_ids(tokenizer, []) == []
 
 
 def test_an_answer_ends_with_the_end_of_the_turn() -> None:
