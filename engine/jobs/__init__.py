@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from engine.events import Reporter
+from engine.files import refuse_occupied
 from engine.jobs.results import Result
+from engine.prompts import read_prompts
 from engine.requests import (
     CollectRequest,
     CompareRequest,
@@ -24,6 +26,7 @@ def run(request: Request, reporter: Reporter) -> Result:
         EngineError: it cannot be done; says what is wrong and what to do.
         Cancelled: the person asked for it to stop.
     """
+    _refuse_early(request)
     # Imported here: each job brings in the heavy libraries that it needs and no others. It takes seconds: timed.
     match request:
         case ModelsRequest():
@@ -58,3 +61,15 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.forge import train_job
             return train_job(request, reporter)
+
+
+def _refuse_early(request: Request) -> None:
+    """Tell what is wrong with the files of a request before seconds of imports go by."""
+    match request:
+        case GenerateRequest():
+            refuse_occupied(request.out, request.replace)
+            read_prompts(request.prompts.source, column=request.prompts.column)
+        case CompareRequest():
+            read_prompts(request.prompts.source, column=request.prompts.column)
+        case ExportRequest():
+            refuse_occupied(request.out, request.replace)

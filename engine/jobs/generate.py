@@ -11,7 +11,7 @@ from engine.adapter.check import CHECK_PROMPT, export_adapter
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.base.chat import prompt_ids
 from engine.events import Reporter
-from engine.files import refuse_occupied, replacing_folder
+from engine.files import replacing_folder
 from engine.jobs.results import Result, readable_size, stage_lines
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import PromptBatch, read_prompts, sample_prompts
@@ -20,7 +20,6 @@ from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptC
 
 def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
     """Generate an adapter and write it as a PEFT folder with its card."""
-    refuse_occupied(request.out, request.replace)
     prompts = read_prompts(request.prompts.source, column=request.prompts.column)
     reporter.note(f"prompts from {prompts.column} of {prompts.format}")
     pipeline = load_pipeline(request.models, reporter)
@@ -63,7 +62,6 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
 
 def export_job(request: ExportRequest, reporter: Reporter) -> Result:
     """Write an adapter folder anew, reload it and compare its logits."""
-    refuse_occupied(request.out, request.replace)
     base = load_chosen_base(request.models, reporter)
     export = export_adapter(
         request.adapter,
