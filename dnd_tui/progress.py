@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dnd_tui.text import duration, figure, one_line
 from engine.events import Event, Note, StageAdvanced, StageFinished, StageStarted
-from engine.jobs.results import readable_size
+from engine.text import readable_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -25,9 +25,10 @@ from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.forge.workers import join_workers
 from engine.generator.artifact import TENSORS, save_generator
 from engine.generator.generator import Generator, GeneratorSpec, token_scales
-from engine.jobs.results import Result, readable_size
+from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import CollectRequest, TrainRequest
+from engine.text import readable_size
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -12,10 +12,11 @@ from engine.adapter.peft_folder import peft_files, write_files
 from engine.base.chat import prompt_ids
 from engine.events import Reporter
 from engine.files import replacing_folder
-from engine.jobs.results import Result, readable_size, stage_lines
+from engine.jobs.results import Result, stage_lines
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import PromptBatch, read_prompts, sample_prompts
 from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptChoice
+from engine.text import readable_size
 
 
 def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:

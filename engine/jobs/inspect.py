@@ -11,10 +11,11 @@ from engine.base.listing import ModelEntry, fetch_model, list_models
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.generator.artifact import ABOUT, TENSORS, read_about
-from engine.jobs.results import Result, readable_size
+from engine.jobs.results import Result
 from engine.prompts import describe, read_prompts
 from engine.released import released_generator
 from engine.requests import InfoRequest, ModelsRequest
+from engine.text import readable_size
 
 
 def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:

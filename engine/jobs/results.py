@@ -23,15 +23,6 @@ class Result:
         return list(self.lines)
 
 
-def readable_size(count: float) -> str:
-    """A number of bytes: `412 MB`, with powers of ten."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
     """Seconds of each stage, and of all of them."""
     return (

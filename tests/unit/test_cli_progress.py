@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dnd_tui.progress import PlainProgress
 from dnd_tui.text import duration, figure, one_line, printable
 from engine.events import AnswerText, Event, Note, StageAdvanced, StageFinished, StageStarted
-from engine.jobs.results import readable_size
+from engine.text import readable_size
 
 
 def told(*events: Event) -> list[str]:
