@@ -56,6 +56,7 @@ OPTIONS: Mapping[str, Option] = {
     "library": Option("Folder that collect wrote.", "DIR"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
+    "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),
     "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),

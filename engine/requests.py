@@ -78,6 +78,7 @@ class EvaluateRequest:
     library: folder of `collect`; None leaves the mean adapter out.
     out: folder for `table.json`, `table.md` and `answers.jsonl`; finished arms found there are not run again.
     rows: test rows a task.
+    record: write the arms' means into the generator's generator.json and card.
     """
 
     models: ModelChoice
@@ -90,6 +91,7 @@ class EvaluateRequest:
     seed: int = 0
     max_new_tokens: int = 64
     batch: int = 16
+    record: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

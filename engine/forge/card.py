@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.generator.generator import Generator
+from engine.judge.table import ARM_TITLES
 
 
 def generator_card(generator: Generator) -> str:
@@ -57,10 +58,14 @@ def generator_card(generator: Generator) -> str:
             "| Adapter | Loss |",
             "|---|---:|",
         ]
-        titles = {
-            "multi_task": "Multi-task",
-            "generated": "Generated",
-            "other_prompts": "Generated, other tasks' prompts",
-        }
-        lines += [f"| {titles.get(arm, arm)} | {loss:.4f} |" for arm, loss in losses.items()]
+        lines += [f"| {ARM_TITLES.get(arm, arm)} | {loss:.4f} |" for arm, loss in losses.items()]
+    scores: Mapping[str, Any] = history.get("scores") or {}
+    if scores:
+        lines += [
+            "",
+            f"Mean score over {scores['tasks']} tasks of split {scores['split']}, {scores['rows']} rows each:",
+            "",
+        ]
+        lines += ["| Arm | Score |", "|---|---:|"]
+        lines += [f"| {ARM_TITLES.get(arm, arm)} | {mean:.3f} |" for arm, mean in scores["means"].items()]
     return "\n".join(lines) + "\n"

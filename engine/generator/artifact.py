@@ -7,6 +7,7 @@ README.md               the card
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
-from engine.files import digest_file, read_json, replacing_folder
+from engine.files import digest_file, read_json, replacing_file, replacing_folder, write_json
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
@@ -50,15 +51,16 @@ def save_generator(folder: Path, generator: Generator, card: str, *, replace: bo
             "tokens": [generator.grid.tokens, generator.grid.height, generator.grid.width],
             "history": dict(spec.history),
         }
-        write_about(part / ABOUT, about)
+        write_json(part / ABOUT, about)
         (part / CARD).write_text(card, encoding="utf-8")
 
 
-def write_about(path: Path, about: dict[str, Any]) -> None:
-    """The description, as JSON that reads well in a diff."""
-    import json
-
-    path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def record_history(folder: Path, history: Mapping[str, Any], card: str) -> None:
+    """Give the artifact in `folder` another history and card; its tensors, and so its hash, stay."""
+    about = read_about(folder) | {"history": dict(history)}
+    write_json(folder / ABOUT, about)
+    with replacing_file(folder / CARD) as part:
+        part.write_text(card, encoding="utf-8")
 
 
 def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generator:

@@ -12,12 +12,15 @@ from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import replacing_file, write_json
+from engine.forge.card import generator_card
 from engine.forge.library import open_library
 from engine.forge.tasks import Task, read_rows, read_tasks
+from engine.generator.artifact import record_history
 from engine.jobs.generate import sample_batch
 from engine.jobs.results import Result
 from engine.judge.compare import ARMS, compare
 from engine.judge.evaluate import JudgedTask, evaluate_arms
+from engine.judge.table import QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import CompareRequest, EvaluateRequest
@@ -75,9 +78,18 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     write_json(request.out / "table.json", table.to_json())
     with replacing_file(request.out / "table.md") as part:
         part.write_text(table.to_markdown(), encoding="utf-8")
+    if request.record:
+        _record(pipeline, table, request)
     means = [(arm, table.mean(arm)) for arm in table.arms]
     lines = [(arm, "not measured" if mean is None else f"{mean:.3f}") for arm, mean in means]
     return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
+
+
+def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -> None:
+    measured = {arm: mean for arm in table.arms if (mean := table.mean(arm)) is not None}
+    how = {"split": request.split, "tasks": len(table.tasks), "rows": request.rows, "seed": request.seed}
+    generator = pipeline.generator.with_history(scores={**how, "means": measured})
+    record_history(pipeline.folder, generator.spec.history, generator_card(generator))
 
 
 def _base_and_adapter(request: CompareRequest, reporter: Reporter) -> tuple[LoadedBase, LoraAdapter]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from engine.adapter.attach import attach
 from engine.base.chat import prompt_ids
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswerText, Event, Reporter, StageStarted
+from engine.generator.artifact import load_generator
 from engine.jobs import run
 from engine.pipeline import Pipeline, load_pipeline
 from engine.released import released_generator
@@ -140,6 +143,13 @@ def test_the_table_has_its_arms_and_goes_on(default_base: LoadedBase, tmp_path: 
     lines = (tmp_path / "table" / "answers.jsonl").read_text()
     assert run(request, Reporter()).to_json()["arms"] == first["arms"]
     assert (tmp_path / "table" / "answers.jsonl").read_text() == lines
+    scored = tmp_path / "scored"
+    shutil.copytree(released_generator(), scored)
+    models = ModelChoice(device="cpu", generator=scored)
+    run(replace(request, models=models, record=True), Reporter())
+    means = load_generator(scored).spec.history["scores"]["means"]
+    assert means == {arm: figures["mean"] for arm, figures in first["arms"].items() if figures["mean"] is not None}
+    assert "Mean score over 2 tasks" in (scored / "README.md").read_text()
     assert "not measured" in (tmp_path / "table" / "table.md").read_text()  # the mean adapter needs a library
 
 
