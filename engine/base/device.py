@@ -23,7 +23,9 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     available = _available_devices()
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda:0", "mps", "cpu") if kind in available))
+        # A process that `accelerate launch` started has a GPU of its own.
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        return torch.device(next(kind for kind in (own, "cuda:0", "mps", "cpu") if kind in available))
     if name == "cuda" and "cuda:0" in available:
         return torch.device("cuda", torch.cuda.current_device())
     if name not in available:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
-from engine.files import digest_file, read_json, replacing_file, replacing_folder, write_json
+from engine.files import digest_file, read_json, replacing_file, write_json
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
@@ -28,39 +28,41 @@ FORMAT = 1
 TENSORS, ABOUT, CARD = "generator.safetensors", "generator.json", "README.md"
 
 
-def save_generator(folder: Path, generator: Generator, card: str, *, replace: bool = False) -> None:
-    """Write the artifact atomically. The decoder is stored in float16; judge the artifact, not the trained module."""
+def save_generator(folder: Path, generator: Generator, card: str) -> None:
+    """Write the artifact's files into `folder`, each whole or not at all, the description after the tensors.
+
+    The decoder is stored in float16; judge the artifact, not the trained module.
+    """
     tensors = {
         f"decoder.{name}": value.to(torch.float16).contiguous()
         for name, value in generator.decoder.state_dict().items()
     }
     tensors |= {f"frame.{name}": value for name, value in frame_tensors(generator.frame).items()}
-    tensors["scales"] = generator.scales.float().cpu().contiguous()
+    tensors["scales"] = generator.scales.float().contiguous()
     spec = generator.spec
-    with replacing_folder(folder, replace=replace) as part:
-        save_file({name: value.cpu() for name, value in tensors.items()}, part / TENSORS)
-        about = {
-            "format": FORMAT,
-            "sha256": digest_file(part / TENSORS),
-            "base": dict(spec.base),
-            "layout": generator.frame.layout.to_json(),
-            "frame": generator.frame.kind,
-            "condition": spec.condition.to_json(),
-            "cascade": [list(shape) for shape in spec.cascade],
-            "kernel": spec.kernel,
-            "tokens": [generator.grid.tokens, generator.grid.height, generator.grid.width],
-            "history": dict(spec.history),
-        }
-        write_json(part / ABOUT, about)
-        (part / CARD).write_text(card, encoding="utf-8")
+    with replacing_file(folder / TENSORS) as part:
+        save_file({name: value.cpu() for name, value in tensors.items()}, part)
+    about = {
+        "format": FORMAT,
+        "sha256": digest_file(folder / TENSORS),
+        "base": dict(spec.base),
+        "layout": generator.frame.layout.to_json(),
+        "frame": generator.frame.kind,
+        "condition": spec.condition.to_json(),
+        "cascade": [list(shape) for shape in spec.cascade],
+        "kernel": spec.kernel,
+        "tokens": [generator.grid.tokens, generator.grid.height, generator.grid.width],
+        "history": dict(spec.history),
+    }
+    write_json(folder / ABOUT, about)
+    _write_card(folder, card)
 
 
 def record_history(folder: Path, history: Mapping[str, Any], card: str) -> None:
     """Give the artifact in `folder` another history and card; its tensors, and so its hash, stay."""
     about = read_about(folder) | {"history": dict(history)}
     write_json(folder / ABOUT, about)
-    with replacing_file(folder / CARD) as part:
-        part.write_text(card, encoding="utf-8")
+    _write_card(folder, card)
 
 
 def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generator:
@@ -123,6 +125,11 @@ def check_base(about: dict[str, Any], ref: BaseRef) -> None:
             f"the generator was made for {made_for['id']}, not for {ref.id}",
             hint="Choose that base, or make a generator for yours with `collect` and `train`",
         )
+
+
+def _write_card(folder: Path, card: str) -> None:
+    with replacing_file(folder / CARD) as part:
+        part.write_text(card, encoding="utf-8")
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_occupied
 from engine.jobs.results import Result
@@ -73,3 +74,5 @@ def _refuse_early(request: Request) -> None:
             read_prompts(request.prompts.source, column=request.prompts.column)
         case ExportRequest():
             refuse_occupied(request.out, request.replace)
+        case TrainRequest() if (request.out / "generator.json").exists():
+            raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,7 +51,7 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
 
 
 def train_job(request: TrainRequest, reporter: Reporter) -> Result:
-    """Train a generator on a library and write its artifact to `request.out`; the run's log and state lie in it too."""
+    """Train a generator on a library; the artifact goes to `request.out`, log and state to its folder `run`."""
     library = open_library(request.library)
     recipe = read_recipe(request.recipe) if request.recipe else recipe_from_json(library.about["recipe"])
     base = load_chosen_base(request.models, reporter)
@@ -57,8 +59,8 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
         raise EngineError(
             f"was collected for {library.about['base']['id']} with other weights", where=str(request.library)
         )
-    run_folder = request.out.with_name(request.out.name + ".run")
-    data, encoder = _training_data(request, library, recipe, base, reporter)
+    run_folder = request.out / "run"
+    data, encoder = _training_data(request, library, recipe, base, run_folder / "conditions", reporter)
     spread = library_spread(library, reporter)
     generator = _new_generator(library, spread, recipe, encoder, request.seed)
     with out_of_memory_told("language_loss.tasks or data.pack_tokens in the recipe"):
@@ -66,7 +68,11 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     if not join_workers().is_main:
         return Result({}, ())
     generator = generator.cpu().with_history(losses=losses)
-    save_generator(request.out, generator, generator_card(generator), replace=True)
+    save_generator(request.out, generator, generator_card(generator))
+    # Only the run needed them, and they are large; the optimizer's states too.
+    shutil.rmtree(run_folder / "conditions", ignore_errors=True)
+    for state in run_folder.glob("*.state.safetensors"):
+        state.unlink()
     size = (request.out / TENSORS).stat().st_size
     lines = (
         *((f"held-out loss, {arm.replace('_', ' ')}", f"{loss:.4f} nats a token") for arm, loss in losses.items()),
@@ -79,7 +85,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
 
 
 def _training_data(
-    request: TrainRequest, library: Library, recipe: Recipe, base: LoadedBase, reporter: Reporter
+    request: TrainRequest, library: Library, recipe: Recipe, base: LoadedBase, folder: Path, reporter: Reporter
 ) -> tuple[TrainingData, TextEncoder]:
     known: dict[str, str] = library.about["tasks"] | library.about["held_out"]
     tasks = [task for task in read_tasks(request.tasks, SEEN, recipe.exclude) if task.name in known]
@@ -90,7 +96,7 @@ def _training_data(
         raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
     tokens = tokenize_tasks(base, tasks, recipe.data, reporter)
     encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
-    pool = ConditionPool(request.library / "conditions", recipe.decoder.prompts, recipe.decoder.prompt_tokens)
+    pool = ConditionPool(folder, recipe.decoder.prompts, recipe.decoder.prompt_tokens)
     pool.fill(encoder, tokens, request.seed, reporter)
     train = [task for task in tokens if task.task.name in library.about["tasks"]]
     held_out = [task for task in tokens if task.task.name in library.about["held_out"]]

@@ -145,6 +145,15 @@ def test_a_stopped_training_goes_on_and_ends_the_same(
     state, again = one.decoder.state_dict(), other.decoder.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in state.items())
     assert any(tensor.any() for name, tensor in state.items() if name.endswith("over_n.weight"))
+    assert sorted(path.name for path in whole.out.iterdir()) == [
+        "README.md",
+        "generator.json",
+        "generator.safetensors",
+        "run",
+    ]
+    assert [path.name for path in (whole.out / "run").iterdir()] == ["log.jsonl"]
+    with pytest.raises(EngineError, match="already holds a generator"):
+        run(whole, Reporter())
 
 
 def test_kill_9_in_the_middle_loses_at_most_the_current_step(

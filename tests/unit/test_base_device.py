@@ -86,3 +86,9 @@ def test_other_errors_pass() -> None:
 def test_memory_of_the_process_is_known_or_none() -> None:
     memory = device_memory(CPU)
     assert memory is None or memory > 1 << 20
+
+
+def test_each_launched_process_takes_a_gpu_of_its_own(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(2, False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == torch.device("cuda:1")

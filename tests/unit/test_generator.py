@@ -104,7 +104,7 @@ def test_a_tampered_artifact_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "g"
 
     def fresh() -> None:
-        save_generator(folder, generator, "card", replace=True)
+        save_generator(folder, generator, "card")
 
     fresh()
     tensors = folder / TENSORS
