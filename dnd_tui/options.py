@@ -60,7 +60,7 @@ OPTIONS: Mapping[str, Option] = {
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),
     "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),
-    "recipe": Option("Training settings, a JSON file.", "FILE", "the recipe of the released generator"),
+    "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
     "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
     "base": Option('Base model: "default", a hub id, a folder, or a .gguf file.', "MODEL"),
