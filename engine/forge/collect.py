@@ -23,7 +23,7 @@ from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
 from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.library import Library, checkpoint_folder, open_library, write_checkpoints
-from engine.forge.loop import RunLog, TrainingState, clip_each, cosine
+from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.forge.tasks import Task
@@ -201,10 +201,7 @@ def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) 
 
 def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:
     clip_each([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    apply_update(optimizer, rate)
 
 
 def _tell(stage: Stage, log: RunLog, name: str, step: int, loss: float, tokens: int, seconds: float) -> None:

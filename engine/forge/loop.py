@@ -39,6 +39,14 @@ def clip_each(gradients: list[Tensor], limit: float = 1.0) -> Tensor:
     return norms
 
 
+def apply_update(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """One optimizer step at this learning rate; the gradients are gone afterwards."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 class TrainingState:
     """Parameters, optimizer moments and the number of finished steps, in one safetensors file.
 

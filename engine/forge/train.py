@@ -25,7 +25,7 @@ from engine.files import digest_json
 from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
-from engine.forge.loop import RunLog, TrainingState, cosine
+from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
 from engine.forge.packing import PackedBatch
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch
@@ -210,9 +210,10 @@ def _held_out_losses(run: _Run) -> dict[str, float]:
         other = tasks[(index + 1) % len(tasks)]
         batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
         matched, swapped = (run.data.pool.draw(t.task.name, place)[None].to(run.base.device) for t in (tokens, other))
-        zero = {name: value * 0 for name, value in run.generator.differences(matched).items()}
+        differences = run.generator.differences(matched)
+        zero = {name: torch.zeros_like(value) for name, value in differences.items()}
         arms["multi_task"].append(_losses(run, zero, batch, 1).item())
-        arms["generated"].append(_losses(run, run.generator.differences(matched), batch, 1).item())
+        arms["generated"].append(_losses(run, differences, batch, 1).item())
         arms["other_prompts"].append(_losses(run, run.generator.differences(swapped), batch, 1).item())
     return {arm: sum(values) / len(values) for arm, values in arms.items()}
 
@@ -234,7 +235,4 @@ def _losses(run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, ad
 def _update(run: _Run, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:
     run.workers.average_gradients(parameters.values())
     torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    apply_update(optimizer, rate)

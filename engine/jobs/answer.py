@@ -8,7 +8,6 @@ from engine.adapter.attach import attach
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
-from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import replacing_file, write_json
@@ -22,7 +21,7 @@ from engine.judge.compare import ARMS, compare
 from engine.judge.evaluate import JudgedTask, evaluate_arms
 from engine.judge.table import QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
-from engine.prompts import read_prompts, sample_prompts
+from engine.prompts import PromptSet, read_prompts, sample_prompts
 from engine.requests import CompareRequest, EvaluateRequest
 
 # Says something about answers of any length, and equals 1 where exact match does.
@@ -33,7 +32,7 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
     """Stream answers of base and adapter to the first prompts; score them where there are labels."""
     prompts = read_prompts(request.prompts.source, column=request.prompts.column)
     rows = prompts.head(request.rows)
-    base, adapter = _base_and_adapter(request, reporter)
+    base, adapter = _base_and_adapter(request, prompts, reporter)
     with reporter.stage("attach"):
         attached = attach(base, adapter)
     metric = request.metric or DEFAULT_METRIC
@@ -57,7 +56,7 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     tasks = read_tasks(request.tasks, request.split)
     judged = [_judged(task) for task in tasks]
     pipeline = load_pipeline(request.models, reporter)
-    arms = _arms(request, tasks, pipeline, reporter)
+    arms = _arms(request, tasks, pipeline)
     settings = {
         "generator": pipeline.about["sha256"],
         "count": request.count or pipeline.generator.spec.condition.prompts,
@@ -92,10 +91,14 @@ def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -
     record_history(pipeline.folder, generator.spec.history, generator_card(generator))
 
 
-def _base_and_adapter(request: CompareRequest, reporter: Reporter) -> tuple[LoadedBase, LoraAdapter]:
+def _base_and_adapter(
+    request: CompareRequest, prompts: PromptSet, reporter: Reporter
+) -> tuple[LoadedBase, LoraAdapter]:
     if request.adapter is None:
         pipeline = load_pipeline(request.models, reporter)
-        return pipeline.base, pipeline.adapter(sample_batch(request.prompts, pipeline, reporter).texts, reporter)
+        return pipeline.base, pipeline.adapter(
+            sample_batch(prompts, request.prompts, pipeline, reporter).texts, reporter
+        )
     adapter, _ = read_peft_folder(request.adapter)
     return load_chosen_base(request.models, reporter), adapter
 
@@ -106,7 +109,7 @@ def _judged(task: Task) -> JudgedTask:
 
 
 def _arms(
-    request: EvaluateRequest, tasks: Sequence[Task], pipeline: Pipeline, reporter: Reporter
+    request: EvaluateRequest, tasks: Sequence[Task], pipeline: Pipeline
 ) -> dict[str, Callable[[JudgedTask], LoraAdapter | None]]:
     frame = pipeline.generator.frame
     multi_task = frame.base_adapter
@@ -114,12 +117,12 @@ def _arms(
     by_name = {task.name: task for task in tasks}
 
     def generated(task: JudgedTask) -> LoraAdapter:
-        return _generated_for(by_name[task.name], request, pipeline, reporter)
+        return _generated_for(by_name[task.name], request, pipeline)
 
     def other_prompts(task: JudgedTask) -> LoraAdapter:
         # The next task of the list: a fixed pairing in which every task is conditioned on exactly once.
         other = names[(names.index(task.name) + 1) % len(names)]
-        return _generated_for(by_name[other], request, pipeline, reporter)
+        return _generated_for(by_name[other], request, pipeline)
 
     arms: dict[str, Callable[[JudgedTask], LoraAdapter | None]] = {
         "base": lambda task: None,
@@ -138,9 +141,8 @@ def _arms(
     return arms
 
 
-def _generated_for(task: Task, request: EvaluateRequest, pipeline: Pipeline, reporter: Reporter) -> LoraAdapter:
+def _generated_for(task: Task, request: EvaluateRequest, pipeline: Pipeline) -> LoraAdapter:
     """An adapter from prompts of the task's training rows; its labels are never read."""
     spec = pipeline.generator.spec.condition
     batch = sample_prompts(read_prompts(task.train_path, column="prompt"), request.count or spec.prompts, request.seed)
-    encoder: TextEncoder = pipeline.encoder
-    return pipeline.generator.generate(encoder.encode(batch.texts, spec.tokens))
+    return pipeline.generator.generate(pipeline.encoder.encode(batch.texts, spec.tokens))

@@ -14,7 +14,7 @@ from engine.events import Reporter
 from engine.files import replacing_folder
 from engine.jobs.results import Result, stage_lines
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
-from engine.prompts import PromptBatch, read_prompts, sample_prompts
+from engine.prompts import PromptBatch, PromptSet, read_prompts, sample_prompts
 from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptChoice
 from engine.text import readable_size
 
@@ -24,7 +24,7 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
     prompts = read_prompts(request.prompts.source, column=request.prompts.column)
     reporter.note(f"prompts from {prompts.column} of {prompts.format}")
     pipeline = load_pipeline(request.models, reporter)
-    batch = sample_batch(request.prompts, pipeline, reporter)
+    batch = sample_batch(prompts, request.prompts, pipeline, reporter)
     adapter = pipeline.adapter(batch.texts, reporter)
     with reporter.stage("attach"):
         attach(pipeline.base, adapter).detach()
@@ -90,13 +90,13 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
     return Result(data, lines)
 
 
-def sample_batch(choice: PromptChoice, pipeline: Pipeline, reporter: Reporter) -> PromptBatch:
+def sample_batch(prompts: PromptSet, choice: PromptChoice, pipeline: Pipeline, reporter: Reporter) -> PromptBatch:
     """The prompt batch of a choice: as many prompts as asked for, at most as many as the generator takes."""
     most = pipeline.generator.spec.condition.prompts
     count = choice.count or most
     if count > most:
         reporter.note(f"the generator reads {most} prompts, not {count}", warning=True)
-    return sample_prompts(read_prompts(choice.source, column=choice.column), min(count, most), choice.seed, reporter)
+    return sample_prompts(prompts, min(count, most), choice.seed, reporter)
 
 
 def command_line(request: GenerateRequest) -> str:
