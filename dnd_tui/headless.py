@@ -12,7 +12,6 @@ import math
 import os
 import sys
 import traceback
-import warnings
 from typing import Any
 
 from dnd_tui.answers import AnswersAsJson, AnswersForPeople
@@ -20,8 +19,9 @@ from dnd_tui.interrupts import Interrupts
 from dnd_tui.options import names
 from dnd_tui.progress import PlainProgress, open_progress
 from dnd_tui.text import one_line, printable
-from engine.errors import Cancelled, EngineError
+from engine.errors import Cancelled, EngineError, is_out_of_memory
 from engine.events import AnswerText, Event, Reporter
+from engine.libraries import quiet_libraries_at_start
 from engine.requests import (
     CollectRequest,
     CompareRequest,
@@ -30,20 +30,13 @@ from engine.requests import (
     GenerateRequest,
     InfoRequest,
     ModelsRequest,
+    PlanRequest,
     Request,
+    TrainingTimeRequest,
     TrainRequest,
 )
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-
-_QUIET_LIBRARIES = {
-    "TQDM_DISABLE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DATASETS_VERBOSITY": "error",
-}
-_ALWAYS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 _WHOLE_OR_BEFORE = "{out} is as it was, or complete; it is never half written"
 _GOES_ON = "what is finished is kept in {out}; the same command goes on from there"
@@ -54,8 +47,10 @@ _KEPT: dict[type[Request], str] = {
     ExportRequest: _WHOLE_OR_BEFORE,
     CollectRequest: _GOES_ON,
     TrainRequest: _GOES_ON,
-    ModelsRequest: "models that had arrived completely are kept",
+    ModelsRequest: "what has arrived is kept; the same command goes on from there",
     InfoRequest: "nothing was written to disk",
+    PlanRequest: "nothing was written to disk",
+    TrainingTimeRequest: "nothing was written to disk",
 }
 
 _LOWER_MEMORY = {
@@ -81,7 +76,7 @@ def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
     """
     with Interrupts() as interrupts:
         try:
-            _settle_libraries(debug)
+            quiet_libraries_at_start(debug=debug)
             with open_progress(sys.stderr) as progress:
                 _answer(request, progress, interrupts, as_json)
             return DONE
@@ -104,7 +99,8 @@ def complain(problem: str) -> None:
 
 def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, as_json: bool) -> None:
     _settle_stdout(as_json)
-    answers = AnswersAsJson(_write) if as_json else AnswersForPeople(_write)
+    arms = request.arms if isinstance(request, CompareRequest) else ()
+    answers = AnswersAsJson(_write, arms) if as_json else AnswersForPeople(_write)
     one_terminal = sys.stdout.isatty()
 
     def sink(event: Event) -> None:
@@ -159,14 +155,6 @@ def _settle_stdout(as_json: bool) -> None:
         reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
 
 
-def _settle_libraries(debug: bool) -> None:
-    """Before the first heavy import: no telemetry, no bars and no warnings of libraries among our lines."""
-    for name, value in (_ALWAYS if debug else _ALWAYS | _QUIET_LIBRARIES).items():
-        os.environ.setdefault(name, value)
-    if not debug and not sys.warnoptions:
-        warnings.simplefilter("ignore")
-
-
 def _kept(request: Request) -> str:
     return _KEPT[type(request)].format(out=getattr(request, "out", None))
 
@@ -174,14 +162,8 @@ def _kept(request: Request) -> str:
 def _told(error: Exception, request: Request, debug: bool) -> str:
     if isinstance(error, EngineError):
         return str(error)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         settings = [text for name, text in _LOWER_MEMORY.items() if name in names(type(request))]
         return "out of memory" + (f". Try {', or '.join(settings)}" if settings else "")
     advice = "" if debug else ". Add --debug for the traceback"
     return f"unexpected failure: {type(error).__name__}: {error}{advice}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """By name: torch may not be imported here, and its allocator on the CPU raises a bare RuntimeError."""
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
 class EngineError(Exception):
     """Something a user can understand and act on.
 
@@ -30,6 +33,16 @@ class EngineError(Exception):
 
 class Cancelled(Exception):
     """The person asked for the job to stop. Not an error: exit code 130 in headless mode."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out.
+
+    By name and text: torch is not imported here, and on cpu and mps only the text tells it from other errors.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def _rebuild(kind: type[EngineError], problem: str, where: str | None, hint: str | None) -> EngineError:

@@ -4,6 +4,7 @@ Every front end (headless run, app, tests) consumes the same events:
 
     StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
     AnswerText                                          a piece of streamed text
+    UpdateNorms                                         how large the update of some modules came out
     Note                                                a remark for the person
 """
 
@@ -49,12 +50,20 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class AnswerText:
-    """A piece of answer text: prompt number `row`, from the arm ("base", "adapted")."""
+    """A piece of the answer to prompt number `row` by one arm (`CompareRequest.arms`); the first may be without text.
+
+    tokens: tokens of this answer so far.
+    seconds: since its batch began to be read; the arms of a prompt share a batch.
+    score: on the last piece of an answer to a prompt with labels.
+    """
 
     row: int
     arm: str
     text: str
     done: bool = False
+    tokens: int = 0
+    seconds: float = 0.0
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,17 @@ class Note:
     warning: bool = False
 
 
-Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note
+@dataclass(frozen=True)
+class UpdateNorms:
+    """Modules whose matrices have just been made: by path, the norm of the adapter's update and of the frame's own.
+
+    Frobenius norms of (alpha / rank) B·A; the frame's own adapter is what an empty condition would give.
+    """
+
+    norms: Mapping[str, tuple[float, float]]
+
+
+Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note | UpdateNorms
 
 
 class Stage:

@@ -1,6 +1,8 @@
 """Everything that turns prompts into an adapter, loaded once and used any number of times.
 
 texts --encode--> hidden (n, L, C) --decode--> weight tokens (T, h, w) --detokenise--> LoraAdapter
+
+The last base and the last generator stay in memory, one of each, for the next job of the same process.
 """
 
 from __future__ import annotations
@@ -11,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.norms import norms_by_layer
 from engine.base.device import device_memory, out_of_memory_told, pick_device
 from engine.base.encoder import resolve_encoder
 from engine.base.fetch import cache_folder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
-from engine.events import Reporter
+from engine.events import Reporter, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.generator.generator import Generator
+from engine.kept import Kept
 from engine.released import released_generator
 from engine.requests import ModelChoice
+
+_base: Kept[LoadedBase] = Kept()
+_generator: Kept[tuple[TextEncoder, Generator]] = Kept()
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,10 @@ class Pipeline:
     about: dict[str, Any]
 
     def adapter(self, texts: Sequence[str], reporter: Reporter) -> LoraAdapter:
-        """A prompt batch of any size -> adapter, in the stages encode, decode, detokenise."""
+        """A prompt batch of any size -> adapter, in the stages encode, decode, detokenise.
+
+        Emits `UpdateNorms` layer by layer as the matrices are made.
+        """
         spec = self.generator.spec.condition
         used = texts[: spec.prompts]
         device = self.generator.scales.device
@@ -46,18 +56,27 @@ class Pipeline:
             tokens = self.generator.decode(hidden).cpu()
             stage.memory = device_memory(device)
         with reporter.stage("detokenise"):
-            return self.generator.detokenise(tokens)
+            adapter = self.generator.detokenise(tokens)
+            for norms in norms_by_layer(adapter, self.generator.frame.base_adapter):
+                reporter.emit(UpdateNorms(norms))
+        return adapter
 
 
 def load_chosen_base(
     choice: ModelChoice, reporter: Reporter, check: Callable[[BaseRef], None] = lambda ref: None
 ) -> LoadedBase:
     """The base of `choice`; `check` sees what was found before its weights are loaded."""
-    ref = resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
+    trusted = choice.trust_remote_code
+    ref = resolve_base(choice.base, trust_remote_code=trusted, reporter=reporter)
     check(ref)
-    return load_base(
-        ref, device=choice.device, dtype=choice.dtype, trust_remote_code=choice.trust_remote_code, reporter=reporter
-    )
+
+    def load() -> LoadedBase:
+        return load_base(
+            ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, reporter=reporter
+        )
+
+    key = (ref.id, ref.folder, ref.gguf_file, ref.fingerprint, choice.device, choice.dtype, trusted)
+    return _base.get(key, load, reporter)
 
 
 def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = True) -> Pipeline:
@@ -69,11 +88,17 @@ def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = Tru
     folder = choice.generator or released_generator()
     about = read_about(folder)
     base = load_chosen_base(choice, reporter, lambda ref: check_base(about, ref))
-    with reporter.stage("load") as stage:
-        device = pick_device(choice.device)
-        encoder = TextEncoder(resolve_encoder(reporter), device, cache_folder() / "conditions" if cached else None)
-        generator = load_generator(folder, device)
-        stage.memory = device_memory(device)
+    device = pick_device(choice.device)
+
+    def load() -> tuple[TextEncoder, Generator]:
+        source = resolve_encoder(reporter)
+        with reporter.stage("load") as stage:
+            encoder = TextEncoder(source, device, cache_folder() / "conditions" if cached else None)
+            generator = load_generator(folder, device)
+            stage.memory = device_memory(device)
+        return encoder, generator
+
+    encoder, generator = _generator.get((folder.absolute(), about["sha256"], device, cached), load, reporter)
     if encoder.fingerprint != generator.spec.condition.encoder:
         raise EngineError("the generator was trained with another text encoder", where=str(folder))
     return Pipeline(base, encoder, generator, folder, about)

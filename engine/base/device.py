@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import EngineError
+from engine.errors import EngineError, is_out_of_memory
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -72,13 +71,6 @@ def out_of_memory_told(setting: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise EngineError("the device is out of memory", hint=f"Lower {setting}") from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out; on cpu and mps only the text tells it from other errors."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def _available_devices() -> list[str]:
