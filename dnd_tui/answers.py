@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from dnd_tui.text import printable
+from dnd_tui.text import one_line, printable
 from engine.events import AnswerText
 
 Write = Callable[[str], None]
@@ -48,7 +48,7 @@ class AnswersForPeople:
     def _write_front(self) -> None:
         while self._waiting:
             key, (text, done) = next(iter(self._waiting.items()))
-            heading = "" if key == self._open else f"[{key[0]}] {key[1]}\n"
+            heading = "" if key == self._open else f"[{key[0]}] {one_line(key[1])}\n"
             self._open = key
             if heading or text:
                 self._write(heading + printable(text))
@@ -60,12 +60,11 @@ class AnswersForPeople:
 
 
 class AnswersAsJson:
-    """One line `{"row": 1, "answers": {"base": ..., "adapted": ...}}`, as soon as both arms of the row are done."""
+    """One line `{"row": 1, "answers": {"base": ..., "adapted": ...}}`, as soon as all `arms` of the row are done."""
 
-    ARMS = frozenset({"base", "adapted"})
-
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, arms: Iterable[str]) -> None:
         self._write = write
+        self._arms = frozenset(arms)
         self._rows: dict[int, dict[str, str]] = {}
         self._done: dict[int, set[str]] = {}
 
@@ -76,11 +75,11 @@ class AnswersAsJson:
         done = self._done.setdefault(piece.row, set())
         if piece.done:
             done.add(piece.arm)
-        if done >= self.ARMS:
+        if done >= self._arms:
             self._write_row(piece.row)
 
     def close(self) -> None:
-        """Write the rows with one arm only."""
+        """Write the rows that lack an arm."""
         for row in list(self._rows):
             self._write_row(row)
 

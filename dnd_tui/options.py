@@ -29,6 +29,7 @@ class Option:
     positional: given without a name.
     choices: the only values accepted.
     minimum: smallest number accepted.
+    flag: its name, where that is not the field's.
     """
 
     help: str
@@ -37,6 +38,7 @@ class Option:
     positional: bool = False
     choices: tuple[str, ...] = ()
     minimum: int | None = None
+    flag: str | None = None
 
 
 OPTIONS: Mapping[str, Option] = {
@@ -44,9 +46,18 @@ OPTIONS: Mapping[str, Option] = {
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
     "count": Option("How many prompts are sampled.", "N", "as many as the generator was trained with", minimum=1),
     "seed": Option("Seed of everything drawn at random.", "N"),
-    "adapter": Option("LoRA adapter, a PEFT folder.", "DIR", "generated from PROMPTS"),
-    "rows": Option("How many prompts are answered, from the first on.", "N", minimum=1),
+    "adapter": Option("LoRA adapter, a PEFT folder.", "ADAPTER", positional=True),
+    "adapters": Option(
+        "LoRA adapter, a PEFT folder; may be given several times.", "DIR", "generated from PROMPTS", flag="adapter"
+    ),
+    "rows": Option("How many prompts are answered, from the first on, without --row and --text.", "N", minimum=1),
+    "numbers": Option(
+        "Answer the prompt with this number, from 1; may be given several times.", "N", minimum=1, flag="row"
+    ),
+    "texts": Option("Answer this prompt; may be given several times.", "TEXT", flag="text"),
     "max_new_tokens": Option("Longest answer, in tokens.", "N", minimum=1),
+    "temperature": Option("0 takes the likeliest token; higher is more varied.", "T", minimum=0),
+    "sampling_seed": Option("Seed of the tokens drawn above temperature 0, the same for all adapters.", "N"),
     "metric": Option(
         "How answers are scored where there are labels.",
         default="rouge_l",
@@ -56,6 +67,8 @@ OPTIONS: Mapping[str, Option] = {
     "library": Option("Folder that collect wrote.", "DIR"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
+    "steps": Option("How many training steps are timed, after one that is not.", "N", minimum=1),
+    "kind": Option("Which command is planned.", positional=True, choices=("collect", "train")),
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),
@@ -71,8 +84,14 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 # What one command says differently.
-ADAPTER_TO_EXPORT = Option("LoRA adapter, a PEFT folder.", "ADAPTER", positional=True)
+PROMPTS_TO_ANSWER = Option(
+    "Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter", positional=True
+)
+SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
+ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
+LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
+PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")
 LIBRARY_FOR_MEAN = Option("Folder that collect wrote, for the mean adapter.", "DIR", "that arm is left out")
 
 
@@ -89,13 +108,19 @@ def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> 
     return sorted(found, key=lambda parameter: not _is_positional(parameter))
 
 
+def flag(name: str, option: Option) -> str:
+    """`--max-new-tokens` for the field `max_new_tokens`."""
+    return f"--{option.flag or name.replace('_', '-')}"
+
+
 def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
     """The request whose fields, however deep, have these values."""
     hints = get_type_hints(request_type)
     made = {}
     for field in fields(request_type):
         kind: Any = hints[field.name]
-        value = build(kind, values) if _is_nested(kind) else values[field.name]
+        choice = _choice(kind)
+        value = values[field.name] if choice is None else _built_choice(choice, values)
         made[field.name] = tuple(value or ()) if get_origin(kind) is tuple else value
     return request_type(**made)
 
@@ -109,13 +134,24 @@ def _leaves(request_type: type[Any]) -> list[tuple[str, Any, Any]]:
     """(name, type, default) of every plain field: the request's own first, the choice of models last."""
     hints = get_type_hints(request_type)
     own: list[tuple[str, Any, Any]] = [(field.name, hints[field.name], field.default) for field in fields(request_type)]
-    plain = [leaf for leaf in own if not _is_nested(leaf[1])]
-    nested = [leaf for name, kind, _ in reversed(own) if _is_nested(kind) for leaf in _leaves(kind)]
+    plain = [leaf for leaf in own if _choice(leaf[1]) is None]
+    nested: list[tuple[str, Any, Any]] = []
+    for _, kind, default in reversed(own):
+        if choice := _choice(kind):
+            # What a choice requires may be left out where the choice may be.
+            nested += [(name, of, default if needed is MISSING else needed) for name, of, needed in _leaves(choice)]
     return plain + nested
 
 
-def _is_nested(kind: Any) -> bool:
-    return is_dataclass(kind)
+def _choice(kind: Any) -> type[Any] | None:
+    """The dataclass nested in a request as a field of type `kind`, which may also allow None; None for plain types."""
+    return next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)  # type: ignore[return-value]
+
+
+def _built_choice(choice: type[Any], values: Mapping[str, Any]) -> Any:
+    """The choice, or None if a value that it requires was not given."""
+    required = [field.name for field in fields(choice) if field.default is MISSING]
+    return None if any(values[name] is None for name in required) else build(choice, values)
 
 
 def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Parameter:
@@ -132,8 +168,9 @@ def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Pa
         info = typer.Argument(help=option.help, metavar=option.metavar, show_default=shown)
     else:
         # A switch named explicitly gets no --no-... twin.
-        flag = f"--{name.replace('_', '-')}"
-        info = typer.Option(flag, help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum)
+        info = typer.Option(
+            flag(name, option), help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum
+        )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

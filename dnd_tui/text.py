@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 
-# Model output and file names may hold escape sequences; a terminal would obey them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Model output and file names may hold escape sequences, which a terminal would obey, and halves of surrogate
+# pairs (so Python shows bytes that are no text), which no terminal takes.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """`text` with control characters shown as `\\x1b` and the like; newline and tab stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def one_line(text: str) -> str:
     """`text` on one line, safe for a terminal."""
     return printable(" ".join(text.split()))
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def duration(seconds: float) -> str:

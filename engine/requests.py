@@ -7,6 +7,8 @@ Paths are what the person named; None means "the default", resolved by the engin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, count
+from os.path import abspath, basename
 from pathlib import Path
 
 
@@ -45,6 +47,13 @@ class PromptChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """Base, encoder and generator into memory, ahead of the request that needs them."""
+
+    models: ModelChoice
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
     """Prompts -> adapter, written to `out` as a PEFT folder."""
 
@@ -56,18 +65,40 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
-    """Base and adapted answers to the first `rows` prompts of `prompts.source`, streamed; scored with labels.
+    """Base and adapted answers to the same prompts, streamed side by side; scored with labels.
 
-    adapter: a PEFT folder; None generates one from `prompts`.
+    prompts: None is possible when `adapters` and `texts` are given.
+    adapters: PEFT folders; empty generates one adapter from `prompts`.
+    rows: how many prompts are answered, from the first on, when neither `numbers` nor `texts` says which.
+    numbers: the prompts with these numbers (`PromptRow.number`, from 1), in file order.
+    texts: more prompts, answered first; their numbers are -1, -2 and so on.
+    temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
+    sampling_seed: seed of the drawn tokens.
     metric: "exact_match", "rouge_l", "last_number"; None is rouge_l.
     """
 
     models: ModelChoice
-    prompts: PromptChoice
-    adapter: Path | None = None
+    prompts: PromptChoice | None = None
+    adapters: tuple[Path, ...] = ()
     rows: int = 4
+    numbers: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
     max_new_tokens: int = 64
+    temperature: float = 0.0
+    sampling_seed: int = 0
     metric: str | None = None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What answers: "base" and "adapted", or "base" and the folder name of each of several adapters."""
+        if len(self.adapters) < 2:
+            return ("base", "adapted")
+        names = ["base"]
+        for folder in self.adapters:
+            name = basename(abspath(folder))
+            others = (f"{name} {number}" for number in count(2))
+            names.append(next(free for free in chain([name], others) if free not in names))
+        return tuple(names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +187,60 @@ class TrainRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreviewRequest:
+    """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
+
+    generator: says how many prompts are sampled when `prompts.count` does not; None is the released one.
+    sample: needs one pass over the whole file; facts, columns and an early page do not.
+    start, rows: the page begins after so many rows and has so many; rows without a prompt count too.
+    """
+
+    prompts: PromptChoice
+    generator: Path | None = None
+    sample: bool = True
+    start: int = 0
+    rows: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTimeRequest:
+    """How long training a LoRA on labelled prompts takes here, from a few real steps on their own rows.
+
+    The LoRA is of the rank and modules of the chosen generator's adapters.
+
+    steps: optimizer steps that are timed, after one that is not.
+    batch: rows a step.
+    """
+
+    models: ModelChoice
+    source: Path
+    column: str | None = None
+    steps: int = 4
+    batch: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """What `collect` or `train` with the same settings would do: tasks, stages, disk, and what is done already.
+
+    kind: "collect" or "train".
+    library: folder of `collect`; needed for "train".
+    out: of that command; None plans for an empty folder.
+    """
+
+    kind: str
+    models: ModelChoice
+    tasks: Path
+    library: Path | None = None
+    out: Path | None = None
+    recipe: Path | None = None
+    seed: int = 0
+
+
 Request = (
-    GenerateRequest
+    LoadRequest
+    | GenerateRequest
     | CompareRequest
     | EvaluateRequest
     | ExportRequest
@@ -165,4 +248,7 @@ Request = (
     | InfoRequest
     | CollectRequest
     | TrainRequest
+    | PreviewRequest
+    | TrainingTimeRequest
+    | PlanRequest
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import refuse_occupied
+from engine.files import refuse_file, refuse_nested, refuse_occupied
+from engine.jobs.compared import compared_set
 from engine.jobs.results import Result
+from engine.jobs.sampling import labelled_prompts
 from engine.prompts import read_prompts
 from engine.requests import (
     CollectRequest,
@@ -14,8 +16,12 @@ from engine.requests import (
     ExportRequest,
     GenerateRequest,
     InfoRequest,
+    LoadRequest,
     ModelsRequest,
+    PlanRequest,
+    PreviewRequest,
     Request,
+    TrainingTimeRequest,
     TrainRequest,
 )
 
@@ -38,6 +44,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.inspect import info_job
             return info_job(request, reporter)
+        case LoadRequest():
+            with reporter.stage("import"):
+                from engine.jobs.generate import load_job
+            return load_job(request, reporter)
         case GenerateRequest():
             with reporter.stage("import"):
                 from engine.jobs.generate import generate_job
@@ -62,6 +72,18 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.forge import train_job
             return train_job(request, reporter)
+        case PreviewRequest():
+            from engine.jobs.preview import preview_job
+
+            return preview_job(request, reporter)
+        case TrainingTimeRequest():
+            with reporter.stage("import"):
+                from engine.jobs.measure import training_time_job
+            return training_time_job(request, reporter)
+        case PlanRequest():
+            from engine.jobs.plan import plan_job
+
+            return plan_job(request, reporter)
 
 
 def _refuse_early(request: Request) -> None:
@@ -71,8 +93,12 @@ def _refuse_early(request: Request) -> None:
             refuse_occupied(request.out, request.replace)
             read_prompts(request.prompts.source, column=request.prompts.column)
         case CompareRequest():
-            read_prompts(request.prompts.source, column=request.prompts.column)
+            compared_set(request)
+        case TrainingTimeRequest():
+            labelled_prompts(request)
         case ExportRequest():
+            refuse_file(request.out)
+            refuse_nested(request.adapter, request.out)
             refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")

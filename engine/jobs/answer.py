@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from engine.adapter.attach import attach
+from engine.adapter.attach import BASE_ROW, AttachedModel
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
@@ -15,9 +15,10 @@ from engine.forge.card import generator_card
 from engine.forge.library import open_library
 from engine.forge.tasks import Task, read_rows, read_tasks
 from engine.generator.artifact import record_history
-from engine.jobs.generate import sample_batch
+from engine.jobs.compared import compared_rows, compared_set
 from engine.jobs.results import Result
-from engine.judge.compare import ARMS, compare
+from engine.jobs.sampling import sample_batch
+from engine.judge.compare import compare
 from engine.judge.evaluate import JudgedTask, evaluate_arms
 from engine.judge.table import QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
@@ -29,25 +30,37 @@ DEFAULT_METRIC = "rouge_l"
 
 
 def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
-    """Stream answers of base and adapter to the first prompts; score them where there are labels."""
-    prompts = read_prompts(request.prompts.source, column=request.prompts.column)
-    rows = prompts.head(request.rows)
-    base, adapter = _base_and_adapter(request, prompts, reporter)
-    with reporter.stage("attach"):
-        attached = attach(base, adapter)
-    metric = request.metric or DEFAULT_METRIC
-    with attached:
-        found = compare(base, attached, rows, max_new_tokens=request.max_new_tokens, metric=metric, reporter=reporter)
+    """Stream answers of base and adapters to the prompts that are asked for; score them where there are labels."""
+    prompts = compared_set(request)
+    rows, total = compared_rows(request, prompts, reporter)
+    base, adapters = _base_and_adapters(request, prompts, reporter)
+    # From the first adapter on: wherever the job is left, the base is clean for the next one.
+    with AttachedModel(base) as attached:
+        with reporter.stage("attach"):
+            arms = _attach_arms(request, base, attached, adapters)
+        found = compare(
+            base,
+            attached,
+            arms,
+            rows,
+            max_new_tokens=request.max_new_tokens,
+            metric=request.metric or DEFAULT_METRIC,
+            reporter=reporter,
+            temperature=request.temperature,
+            seed=request.sampling_seed,
+            total=total,
+        )
     data = {
         "metric": found.metric,
+        "arms": list(arms),
         "means": found.means,
-        "timings": {
-            arm: vars(timing) | {"tokens_per_second": timing.tokens_per_second} for arm, timing in found.timings.items()
-        },
+        "timings": {arm: vars(timing) for arm, timing in found.timings.items()},
         "rows": [vars(row) for row in found.rows],
     }
-    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in ARMS if arm in found.means]
-    lines += [(f"{arm}, tokens/s", f"{found.timings[arm].tokens_per_second:.1f}") for arm in ARMS]
+    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in arms if arm in found.means]
+    for arm, timing in found.timings.items():
+        lines.append((f"{arm}, first token", f"{timing.first_token_seconds:.2f} s"))
+        lines.append((f"{arm}, tokens/s", f"{timing.tokens_per_second:.1f}"))
     return Result(data, tuple(lines))
 
 
@@ -91,16 +104,37 @@ def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -
     record_history(pipeline.folder, generator.spec.history, generator_card(generator))
 
 
-def _base_and_adapter(
-    request: CompareRequest, prompts: PromptSet, reporter: Reporter
-) -> tuple[LoadedBase, LoraAdapter]:
-    if request.adapter is None:
-        pipeline = load_pipeline(request.models, reporter)
-        return pipeline.base, pipeline.adapter(
-            sample_batch(prompts, request.prompts, pipeline, reporter).texts, reporter
-        )
-    adapter, _ = read_peft_folder(request.adapter)
-    return load_chosen_base(request.models, reporter), adapter
+def _base_and_adapters(
+    request: CompareRequest, prompts: PromptSet | None, reporter: Reporter
+) -> tuple[LoadedBase, list[LoraAdapter]]:
+    if request.adapters:
+        adapters = [read_peft_folder(folder)[0] for folder in request.adapters]
+        return load_chosen_base(request.models, reporter), adapters
+    assert request.prompts and prompts  # compared_set has seen to it
+    pipeline = load_pipeline(request.models, reporter)
+    batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
+    return pipeline.base, [pipeline.adapter(batch.texts, reporter)]
+
+
+def _attach_arms(
+    request: CompareRequest, base: LoadedBase, attached: AttachedModel, adapters: Sequence[LoraAdapter]
+) -> dict[str, str]:
+    """Attach the adapters; by the name of an arm, the adapter that answers."""
+    own, *others = request.arms
+    arms = {own: BASE_ROW}
+    for place, (arm, adapter) in enumerate(zip(others, adapters, strict=True)):
+        arms[arm] = f"adapter_{place}"  # peft takes no name with a dot in it
+        try:
+            attached.add(arms[arm], adapter)
+        except EngineError as error:
+            if not request.adapters:
+                raise
+            problem = f"does not fit the base {base.ref.id}: {error.where}: {error.problem}"
+            hint = "Choose the base it was made for"
+            raise EngineError(problem, where=str(request.adapters[place]), hint=hint) from error
+    # Selected as a whole, adapters need not be turned on and off at every token.
+    attached.use(attached.names[0])
+    return arms
 
 
 def _judged(task: Task) -> JudgedTask:

@@ -20,9 +20,10 @@ from engine.forge.card import generator_card
 from engine.forge.collect import collect
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library, open_library
+from engine.forge.places import LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
 from engine.forge.rows import tokenize_tasks
-from engine.forge.tasks import read_tasks
+from engine.forge.tasks import SEEN, read_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.forge.workers import join_workers
 from engine.generator.artifact import TENSORS, save_generator
@@ -35,8 +36,6 @@ from engine.text import readable_size
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
-SEEN = "seen"
-
 
 def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     """Train the multi-task adapter and the checkpoints of single tasks into `request.out`."""
@@ -46,7 +45,7 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
         library = collect(base, tasks, recipe, request.out, request.seed, reporter)
     done = library.task_names
-    lines = (("tasks", str(len(done))), ("library", str(request.out)), ("log", str(request.out / "log.jsonl")))
+    lines = (("tasks", str(len(done))), ("library", str(request.out)), ("log", str(request.out / LOG_FILE)))
     return Result({"library": str(request.out), "tasks": done, "seconds": dict(reporter.timings)}, lines)
 
 
@@ -59,25 +58,25 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
         raise EngineError(
             f"was collected for {library.about['base']['id']} with other weights", where=str(request.library)
         )
-    run_folder = request.out / "run"
-    data, encoder = _training_data(request, library, recipe, base, run_folder / "conditions", reporter)
+    run = run_folder(request.out)
+    data, encoder = _training_data(request, library, recipe, base, condition_folder(run), reporter)
     spread = library_spread(library, reporter)
     generator = _new_generator(library, spread, recipe, encoder, request.seed)
     with out_of_memory_told("language_loss.tasks or data.pack_tokens in the recipe"):
-        losses = train_generator(base, generator, library, spread, data, recipe, run_folder, request.seed, reporter)
+        losses = train_generator(base, generator, library, spread, data, recipe, run, request.seed, reporter)
     if not join_workers().is_main:
         return Result({}, ())
     generator = generator.cpu().with_history(losses=losses)
     save_generator(request.out, generator, generator_card(generator))
     # Only the run needed them, and they are large; the optimizer's states too.
-    shutil.rmtree(run_folder / "conditions", ignore_errors=True)
-    for state in run_folder.glob("*.state.safetensors"):
+    shutil.rmtree(condition_folder(run), ignore_errors=True)
+    for state in run.glob(state_file(run, "*").name):
         state.unlink()
     size = (request.out / TENSORS).stat().st_size
     lines = (
         *((f"held-out loss, {arm.replace('_', ' ')}", f"{loss:.4f} nats a token") for arm, loss in losses.items()),
         ("generator", f"{request.out} ({readable_size(size)})"),
-        ("log", str(run_folder / "log.jsonl")),
+        ("log", str(run / LOG_FILE)),
     )
     return Result(
         {"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines

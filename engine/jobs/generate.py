@@ -8,15 +8,25 @@ from collections.abc import Mapping
 from engine.adapter.attach import attach
 from engine.adapter.card import Provenance, card_files
 from engine.adapter.check import CHECK_PROMPT, export_adapter
+from engine.adapter.consumers import consumers
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.base.chat import prompt_ids
+from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import replacing_folder
-from engine.jobs.results import Result, stage_lines
-from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
-from engine.prompts import PromptBatch, PromptSet, read_prompts, sample_prompts
-from engine.requests import ExportRequest, GenerateRequest, ModelChoice, PromptChoice
+from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
+from engine.jobs.sampling import sample_batch
+from engine.pipeline import load_chosen_base, load_pipeline
+from engine.prompts import read_prompts
+from engine.requests import ExportRequest, GenerateRequest, LoadRequest, ModelChoice
 from engine.text import readable_size
+
+
+def load_job(request: LoadRequest, reporter: Reporter) -> Result:
+    """Load everything a generation needs; it stays in memory for the jobs after this one."""
+    pipeline = load_pipeline(request.models, reporter)
+    timings = dict(reporter.timings)
+    return Result({"base": pipeline.base.ref.id, "seconds": timings}, stage_lines(timings))
 
 
 def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
@@ -24,7 +34,7 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
     prompts = read_prompts(request.prompts.source, column=request.prompts.column)
     reporter.note(f"prompts from {prompts.column} of {prompts.format}")
     pipeline = load_pipeline(request.models, reporter)
-    batch = sample_batch(prompts, request.prompts, pipeline, reporter)
+    batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
     adapter = pipeline.adapter(batch.texts, reporter)
     with reporter.stage("attach"):
         attach(pipeline.base, adapter).detach()
@@ -73,12 +83,14 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
         replace=request.replace,
         reporter=reporter,
     )
+    verdicts = consumers(export.folder, export.layout, source_of(base.ref))
     data = {
         "adapter": str(export.folder),
         "bytes": export.bytes,
         "float_type": request.float_type,
         "logit_difference": export.logit_difference,
         "rounding_difference": export.rounding_difference,
+        "consumers": verdicts_data(verdicts),
         "seconds": dict(reporter.timings),
     }
     lines = (
@@ -86,17 +98,9 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
         ("reloaded", f"largest logit difference {export.logit_difference:.1e}"),
         ("rounding", f"largest logit difference to float32 {export.rounding_difference:.1e}"),
         ("adapter", f"{export.folder} ({readable_size(export.bytes)}, {request.float_type})"),
+        *verdict_lines(verdicts),
     )
     return Result(data, lines)
-
-
-def sample_batch(prompts: PromptSet, choice: PromptChoice, pipeline: Pipeline, reporter: Reporter) -> PromptBatch:
-    """The prompt batch of a choice: as many prompts as asked for, at most as many as the generator takes."""
-    most = pipeline.generator.spec.condition.prompts
-    count = choice.count or most
-    if count > most:
-        reporter.note(f"the generator reads {most} prompts, not {count}", warning=True)
-    return sample_prompts(prompts, min(count, most), choice.seed, reporter)
 
 
 def command_line(request: GenerateRequest) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from engine.adapter.consumers import consumers
 from engine.base.fetch import cache_folder
 from engine.base.listing import ModelEntry, fetch_model, list_models
+from engine.base.source import source_named
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.generator.artifact import ABOUT, TENSORS, read_about
-from engine.jobs.results import Result
+from engine.generator.about import ABOUT, TENSORS, read_about
+from engine.jobs.preview import facts_data, facts_lines
+from engine.jobs.results import Result, verdict_lines, verdicts_data
 from engine.prompts import describe, read_prompts
 from engine.released import released_generator
 from engine.requests import InfoRequest, ModelsRequest
@@ -40,7 +42,7 @@ def info_job(request: InfoRequest, reporter: Reporter) -> Result:
     if (target / ABOUT).is_file():
         return _generator_info(target)
     if (target / "adapter_config.json").is_file():
-        return _adapter_info(target)
+        return _adapter_info(target, request.models.base)
     return _prompts_info(target, request.column)
 
 
@@ -84,37 +86,34 @@ def _generator_info(folder: Path) -> Result:
     return Result(data | {"lora": lora}, lines)
 
 
-def _adapter_info(folder: Path) -> Result:
+def _adapter_info(folder: Path, chosen_base: str) -> Result:
     from engine.adapter.card import read_provenance
-    from engine.adapter.peft_folder import read_peft_folder
+    from engine.adapter.peft_folder import read_peft_layout
 
-    adapter, config = read_peft_folder(folder)
+    layout, config = read_peft_layout(folder)
     provenance = read_provenance(folder)
-    lora = adapter.layout.lora
+    lora = layout.lora
     lines = [
         ("kind", "adapter"),
         ("base", str(config.get("base_model_name_or_path"))),
-        ("adapter", f"rank {lora.rank}, alpha {lora.alpha}, {len(adapter.layout.modules)} modules"),
-        ("parameters", f"{adapter.layout.parameters:,}"),
+        ("adapter", f"rank {lora.rank}, alpha {lora.alpha}, {len(layout.modules)} modules"),
+        ("parameters", f"{layout.parameters:,}"),
     ]
     if provenance:
         lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
         lines += [("made by", provenance.command)]
-    data = {"kind": "adapter", "config": config, "parameters": adapter.layout.parameters}
-    return Result(data | {"provenance": vars(provenance) if provenance else None}, tuple(lines))
+    base = source_named(str(config.get("base_model_name_or_path")), chosen_base)
+    verdicts = consumers(folder, layout, base)
+    data = {
+        "kind": "adapter",
+        "config": config,
+        "parameters": layout.parameters,
+        "provenance": vars(provenance) if provenance else None,
+        "consumers": verdicts_data(verdicts),
+    }
+    return Result(data, (*lines, *verdict_lines(verdicts)))
 
 
 def _prompts_info(source: Path, column: str | None) -> Result:
     report = describe(read_prompts(source, column=column))
-    data = json.loads(json.dumps(vars(report), default=str))
-    counted = f"{report.rows}" if report.complete else f"the first {report.rows}, there are more"
-    lines = (
-        ("kind", f"prompts ({report.format})"),
-        ("files", ", ".join(file.name for file in report.files)),
-        ("prompt column", report.column),
-        ("labels", f"{report.label_column}, on {report.labelled} rows" if report.label_column else "none"),
-        ("rows", counted),
-        ("length", f"{report.shortest} to {report.longest} characters, median {report.median}"),
-        ("duplicates", str(report.duplicates)),
-    )
-    return Result({"kind": "prompts"} | data, lines)
+    return Result({"kind": "prompts"} | facts_data(report), facts_lines(report))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from engine.adapter.consumers import Verdict
 
 
 @dataclass(frozen=True)
@@ -28,4 +30,20 @@ def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
     return (
         *((stage, f"{seconds:.2f} s") for stage, seconds in timings.items()),
         ("all", f"{sum(timings.values()):.2f} s"),
+    )
+
+
+def verdicts_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """What each consumer says to an adapter, as plain data."""
+    return [asdict(verdict) for verdict in verdicts]
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
+    """The command of each consumer that takes an adapter; why the others do not, and what helps."""
+    return tuple(
+        (
+            each.consumer,
+            each.command or ("" if each.accepts else "no: ") + each.reason + (f". {each.fix}" if each.fix else ""),
+        )
+        for each in verdicts
     )

@@ -1,4 +1,4 @@
-"""Greedy answers to a batch of prompts, streamed.
+"""Answers to a batch of prompts, streamed.
 
 A decode loop of its own instead of `model.generate`, for what that does not offer in one call:
 
@@ -8,8 +8,8 @@ A decode loop of its own instead of `model.generate`, for what that does not off
     logits of the last position only          no (rows, length, vocabulary) tensor in the prefill
 
 Key columns of the cache, one row: common beginning | padding | rest of the prompt | answer. The attention mask hides
-the padding and positions count real tokens only, so in float32 the tokens are those of greedy `generate`. Penalties
-of a model's generation config do not apply.
+the padding and positions count real tokens only, so in float32 the greedy tokens are those of greedy `generate`.
+Penalties of a model's generation config do not apply.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
+from engine.judge.sampling import Choose, greedy
+from engine.judge.text_stream import TextStream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,78 +36,17 @@ _SHORTEST_COMMON = 8
 
 
 class AnswerPiece(NamedTuple):
-    """The next piece of the answer to prompt `row`; `tokens` of that answer have been decoded so far."""
+    """The next piece of the answer to prompt `row`.
+
+    tokens: tokens of that answer decoded so far.
+    seconds: since its batch began to be read.
+    """
 
     row: int
     text: str
     done: bool
     tokens: int
-
-
-@dataclass(frozen=True)
-class AnswerTiming:
-    """How fast answers came: seconds to the first token, tokens of all answers, seconds in all."""
-
-    first_token_seconds: float
-    tokens: int
     seconds: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Answer tokens a second, reading the prompts included."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Whole answers in the order of the prompts, and how long they took."""
-
-    texts: list[str]
-    timing: AnswerTiming
-
-
-class TextStream:
-    """Token ids in, text out, such that the pieces joined are the decoded whole.
-
-    A character of several bytes can be spread over several tokens: text that ends in a replacement character is
-    held back until the character is complete.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        # Only ids from `_context` on are decoded; the text of those before `_told` has been handed out already.
-        self._context = 0
-        self._told = 0
-
-    def push(self, token: int) -> str:
-        """Take one token; the text that is certain now, perhaps empty."""
-        self._ids.append(token)
-        fresh = self._fresh()
-        if not fresh or fresh.endswith("\N{REPLACEMENT CHARACTER}"):
-            return ""
-        self._context, self._told = self._told, len(self._ids)
-        return fresh
-
-    def flush(self) -> str:
-        """What was held back, to be shown as it is because nothing follows."""
-        fresh = self._fresh()
-        self._context = self._told = len(self._ids)
-        return fresh
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens were taken."""
-        return len(self._ids)
-
-    def _fresh(self) -> str:
-        told = self._decoded(self._ids[self._context : self._told])
-        return self._decoded(self._ids[self._context :])[len(told) :]
-
-    def _decoded(self, ids: list[int]) -> str:
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # it is a list only for a batch
-        return text
 
 
 def stream_answers(
@@ -116,9 +57,10 @@ def stream_answers(
     max_new_tokens: int,
     stop_ids: Sequence[int],
     adapter_names: Sequence[str] | None = None,
+    choose: Choose = greedy,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[AnswerPiece]:
-    """Answer all prompts in one batch, greedily, yielding text as soon as it is certain.
+    """Answer all prompts in one batch, yielding text as soon as it is certain.
 
     Args:
         model: a causal language model in eval(), or one with adapters attached.
@@ -127,10 +69,13 @@ def stream_answers(
         stop_ids: tokens that end an answer; they are not part of it.
         adapter_names: for each prompt the adapter that answers it (`BASE_ROW` for none), for an attached model;
             None takes the selected adapter for all, which is faster.
-        on_step: called after every token of the batch; the place to hear that the person wants to stop.
+        choose: takes the next token of each row from its logits.
+        on_step: called before a batch is read and after every token of it; the place to hear that the person wants
+            to stop.
 
     Yields:
-        Pieces in the order of decoding; every row ends with exactly one piece that is `done`, perhaps without text.
+        Pieces in the order of decoding. Every row begins with one at its first token and ends with exactly one that
+        is `done`; these may be without text.
     """
     if not prompts_ids:
         return
@@ -144,17 +89,21 @@ def stream_answers(
                 max_new_tokens=max_new_tokens,
                 stop_ids=stop_ids,
                 adapter_names=names[row : row + 1] if names else None,
+                choose=_choose_for(row, choose),
                 on_step=on_step,
             )
             yield from (piece._replace(row=row) for piece in alone)
         return
     stops = frozenset(stop_ids)
     streams = [TextStream(tokenizer) for _ in prompts_ids]
+    on_step()
+    began = time.perf_counter()
     batch = _Batch(model, prompts_ids, names)
     with torch.inference_mode():
         logits = batch.prefill()
     for number in range(1, max_new_tokens + 1):
-        tokens = logits.argmax(dim=-1).tolist()
+        tokens = choose(logits, batch.rows, number).tolist()
+        seconds = time.perf_counter() - began
         going = []
         for slot, (row, token) in enumerate(zip(batch.rows, tokens, strict=True)):
             stream, stopped = streams[row], token in stops
@@ -164,8 +113,8 @@ def stream_answers(
                 text += stream.flush()
             else:
                 going.append(slot)
-            if text or done:
-                yield AnswerPiece(row, text, done, stream.tokens)
+            if text or done or number == 1:
+                yield AnswerPiece(row, text, done, stream.tokens, seconds)
         on_step()
         if not going:
             return
@@ -182,21 +131,12 @@ def answer_all(
     stop_ids: Sequence[int],
     batch: int,
     on_step: Callable[[], None] = lambda: None,
-) -> Answers:
-    """Answer many prompts, `batch` at a time, prompts of like length together, longest first.
+) -> list[str]:
+    """Answer many prompts greedily, `batch` at a time, prompts of like length together, longest first.
 
     The longest first, because a batch that does not fit into memory should fail at once.
     """
-    began = time.perf_counter()
-    first_token = 0.0
     texts = [""] * len(prompts_ids)
-    tokens = 0
-
-    def after_step() -> None:
-        nonlocal first_token
-        first_token = first_token or time.perf_counter() - began
-        on_step()
-
     order = sorted(range(len(prompts_ids)), key=lambda row: -len(prompts_ids[row]))
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
@@ -206,12 +146,16 @@ def answer_all(
             [prompts_ids[row] for row in rows],
             max_new_tokens=max_new_tokens,
             stop_ids=stop_ids,
-            on_step=after_step,
+            on_step=on_step,
         )
         for piece in pieces:
             texts[rows[piece.row]] += piece.text
-            tokens += piece.tokens if piece.done else 0
-    return Answers(texts, AnswerTiming(first_token, tokens, time.perf_counter() - began))
+    return texts
+
+
+def _choose_for(row: int, choose: Choose) -> Choose:
+    """`choose` for a batch of one that is row `row` of the caller's."""
+    return lambda logits, rows, step: choose(logits, [row], step)
 
 
 class _Batch:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from engine.adapter.attach import BASE_ROW, AttachedModel
 from engine.base.chat import prompt_ids, stop_ids
 from engine.base.device import out_of_memory_told
 from engine.events import AnswerText, Reporter
-from engine.judge.answers import AnswerTiming, stream_answers
+from engine.judge.answers import AnswerPiece, stream_answers
 from engine.judge.metrics import score
+from engine.judge.sampling import chooser
 
 if TYPE_CHECKING:
+    from engine.adapter.attach import AttachedModel
     from engine.base.load import LoadedBase
     from engine.prompts import PromptRow
 
-ARMS = ("base", "adapted")
-
-# Prompts in one batch, each of which takes two rows of it. More would delay the first token and fill the memory.
-_PROMPTS_AT_ONCE = 8
+# Answers in one batch, of all arms together. More would delay the first token and fill the memory.
+_ANSWERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """One prompt with its answer and, where there are references, its score by arm ("base", "adapted")."""
+    """One prompt with its answers by arm and, where there are references, its scores by arm."""
 
     number: int
     prompt: str
@@ -36,98 +35,149 @@ class ComparedRow:
 
 
 @dataclass(frozen=True)
+class ArmTiming:
+    """How fast one arm answered. The arms of a prompt share a batch: alone, each would be faster.
+
+    first_token_seconds: from when a batch began to be read to the first token; mean of the arm's answers.
+    seconds: the same to the last token of the answer.
+    tokens: of all answers.
+    tokens_per_second: of one answer, after its first token; 0 when no answer went on after it.
+    """
+
+    first_token_seconds: float
+    seconds: float
+    tokens: int
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Answers of both arms.
+    """Answers of all arms.
 
     metric: the metric of the scores.
     means: mean score by arm over the rows with references; empty when no row has any.
-    timings: by arm; the arms share their batches, so the seconds are the same.
+    timings: by arm.
     """
 
     rows: list[ComparedRow]
     metric: str
     means: dict[str, float]
-    timings: dict[str, AnswerTiming]
+    timings: dict[str, ArmTiming]
 
 
 def compare(
     base: LoadedBase,
     attached: AttachedModel,
-    rows: Sequence[PromptRow],
+    arms: Mapping[str, str],
+    rows: Iterable[PromptRow],
     *,
     max_new_tokens: int,
     metric: str,
     reporter: Reporter,
+    temperature: float = 0.0,
+    seed: int = 0,
+    total: int | None = None,
 ) -> Comparison:
-    """Answer `rows` greedily with the base and with the selected adapter of `attached`, both in one batch.
+    """Answer `rows` with all arms, those of one prompt in one batch.
 
-    Emits one `AnswerText` a piece, with the prompt's number as its row.
+    Emits an `AnswerText` a piece, with the prompt's number as its row.
+
+    Args:
+        arms: by the name of an arm, the adapter of `attached` that answers, `BASE_ROW` for none. Adapters may differ
+            in rank and modules.
+        rows: read as they are needed.
+        temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
+        seed: of the drawn tokens.
+        total: how many rows there are, where that is known.
 
     Raises:
-        EngineError: an unknown metric, the device is out of memory.
-        Cancelled: the person asked for it; heard at every token.
+        EngineError: an unknown metric, an impossible temperature, the device is out of memory.
+        Cancelled: the person asked for it; heard before a batch is read and at every token.
     """
-    if attached.selected is None:
-        raise ValueError("an adapter must be selected to be compared with the base")
-    score(metric, "", ())  # an unknown metric should be told before the answers, not after them
-    answers: list[dict[str, str]] = []
-    clock = _Clock()
-    with reporter.stage("answer", total=len(rows), unit="prompts") as stage, out_of_memory_told("--rows"):
-        for start in range(0, len(rows), _PROMPTS_AT_ONCE):
-            part = rows[start : start + _PROMPTS_AT_ONCE]
+    # What cannot be done should be told before the answers, not after them.
+    score(metric, "", ())
+    chooser(temperature, seed, ())
+    compared: list[ComparedRow] = []
+    clock = _Clock(arms, max_new_tokens)
+    with reporter.stage("answer", total, unit="prompts") as stage, out_of_memory_told("--rows"):
+        for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(arms))):
             prompts = [prompt_ids(base.tokenizer, row.prompt) for row in part]
             pieces = stream_answers(
                 attached,
                 base.tokenizer,
-                prompts * 2,
+                prompts * len(arms),
                 max_new_tokens=max_new_tokens,
                 stop_ids=stop_ids(base.tokenizer, base.model),
-                adapter_names=[BASE_ROW] * len(part) + [attached.selected] * len(part),
-                on_step=lambda: stage.advance(0, **clock.figures()),
+                adapter_names=[adapter for adapter in arms.values() for _ in part],
+                choose=chooser(temperature, seed, [row.number for row in part] * len(arms)),
+                on_step=lambda: stage.advance(0),
             )
-            texts = [dict.fromkeys(ARMS, "") for _ in part]
+            fresh = [ComparedRow(*row, answers=dict.fromkeys(arms, ""), scores={}) for row in part]
             for piece in pieces:
-                arm = ARMS[piece.row // len(part)]
-                place = piece.row % len(part)
-                texts[place][arm] += piece.text
-                clock.count(arm, piece.tokens if piece.done else 0)
-                reporter.emit(AnswerText(part[place].number, arm, piece.text, piece.done))
-            answers += texts
-            stage.advance(len(part), **clock.figures())
-    compared = [
-        ComparedRow(row.number, row.prompt, row.references, texts, _scores(metric, texts, row.references))
-        for row, texts in zip(rows, answers, strict=True)
-    ]
-    scored = [row.scores for row in compared if row.scores]
-    means = {arm: sum(scores[arm] for scores in scored) / len(scored) for arm in ARMS} if scored else {}
-    return Comparison(compared, metric, means, clock.timings())
+                arm = list(arms)[piece.row // len(part)]
+                row = fresh[piece.row % len(part)]
+                row.answers[arm] += piece.text
+                if piece.done and row.references:
+                    row.scores[arm] = score(metric, row.answers[arm], row.references)
+                clock.take(arm, piece)
+                reporter.emit(
+                    AnswerText(
+                        row.number, arm, piece.text, piece.done, piece.tokens, piece.seconds, row.scores.get(arm)
+                    )
+                )
+            compared += fresh
+            stage.advance(len(part))
+    return Comparison(compared, metric, _means(arms, compared), clock.timings())
 
 
-def _scores(metric: str, texts: dict[str, str], references: tuple[str, ...]) -> dict[str, float]:
-    return {arm: score(metric, text, references) for arm, text in texts.items()} if references else {}
+def _parts(rows: Iterable[PromptRow], size: int) -> Iterator[list[PromptRow]]:
+    left = iter(rows)
+    while part := list(islice(left, size)):
+        yield part
+
+
+def _means(arms: Iterable[str], rows: Sequence[ComparedRow]) -> dict[str, float]:
+    scored = [row.scores for row in rows if row.scores]
+    return {arm: sum(scores[arm] for scores in scored) / len(scored) for arm in arms} if scored else {}
 
 
 class _Clock:
-    """Time to the first token and tokens, by arm."""
+    """Sums up the times of the answers, arm by arm."""
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._first: dict[str, float] = {}
-        self._tokens = dict.fromkeys(ARMS, 0)
+    def __init__(self, arms: Iterable[str], max_new_tokens: int) -> None:
+        self._max_new_tokens = max_new_tokens
+        self._sums = {arm: _Sums() for arm in arms}
+        self._first: dict[int, float] = {}  # of the answers that are not done, by their row in the batch
 
-    def count(self, arm: str, tokens: int) -> None:
-        """A piece came that ends an answer of `tokens` tokens, or one in between (0)."""
-        self._first.setdefault(arm, self._seconds())
-        self._tokens[arm] += tokens
+    def take(self, arm: str, piece: AnswerPiece) -> None:
+        """The next piece of an answer of `arm`."""
+        first = self._first.setdefault(piece.row, piece.seconds)
+        if not piece.done:
+            return
+        del self._first[piece.row]
+        sums = self._sums[arm]
+        sums.answers += 1
+        sums.first += first
+        sums.seconds += piece.seconds
+        sums.tokens += piece.tokens
+        # The token that ends an answer takes its time too; an answer that is cut off has none.
+        sums.later_tokens += min(piece.tokens, self._max_new_tokens - 1)
 
-    def figures(self) -> dict[str, float]:
-        """What the progress shows."""
-        return {"first_token_seconds": min(self._first.values())} if self._first else {}
-
-    def timings(self) -> dict[str, AnswerTiming]:
+    def timings(self) -> dict[str, ArmTiming]:
         """All of it, at the end."""
-        seconds = self._seconds()
-        return {arm: AnswerTiming(self._first.get(arm, 0.0), self._tokens[arm], seconds) for arm in ARMS}
+        return {arm: sums.timing() for arm, sums in self._sums.items()}
 
-    def _seconds(self) -> float:
-        return time.perf_counter() - self._began
+
+@dataclass
+class _Sums:
+    answers: int = 0
+    first: float = 0.0
+    seconds: float = 0.0
+    tokens: int = 0
+    later_tokens: int = 0
+
+    def timing(self) -> ArmTiming:
+        answers = max(1, self.answers)
+        later = self.seconds - self.first
+        rate = self.later_tokens / later if later else 0.0
+        return ArmTiming(self.first / answers, self.seconds / answers, self.tokens, rate)

@@ -121,7 +121,7 @@ def _answers(
         stop_ids=stop_ids(base.tokenizer, base.model),
         batch=batch,
         on_step=on_step,
-    ).texts
+    )
 
 
 def _scored(arm: str, task: JudgedTask, texts: Sequence[str], seconds: float) -> list[ScoredAnswer]:

@@ -50,8 +50,8 @@ def test_prompts_become_an_adapter_that_exports_and_answers(default_base: Loaded
     assert run(request, Reporter()).to_json()["logit_difference"] <= 1e-5
     events: list[Event] = []
     compare = CompareRequest(
-        models=MODELS, prompts=PromptChoice(source=EXAMPLE), adapter=tmp_path / "export", rows=12, max_new_tokens=12,
-        metric="exact_match",
+        models=MODELS, prompts=PromptChoice(source=EXAMPLE), adapters=(tmp_path / "export",), rows=12,
+        max_new_tokens=12, metric="exact_match",
     )  # fmt: skip
     compared = run(compare, Reporter(events.append)).to_json()
     assert {event.arm for event in events if isinstance(event, AnswerText)} == {"base", "adapted"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dnd_tui.answers import AnswersAsJson, AnswersForPeople
 from engine.events import AnswerText
 
-ARMS = ("base", "adapted")
+ARMS = ("base", "lora", "lora 2")
 
 
 @st.composite
@@ -34,7 +34,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[tuple[int, str], str], list[AnswerTex
 def test_json_has_every_answer_once_and_whole(stream: tuple[dict[tuple[int, str], str], list[AnswerText]]) -> None:
     answers, events = stream
     written: list[str] = []
-    sink = AnswersAsJson(written.append)
+    sink = AnswersAsJson(written.append, ARMS)
     for event in events:
         sink.add(event)
     before_close = len(written)
@@ -66,3 +66,20 @@ def test_the_first_open_answer_is_written_as_it_comes() -> None:
     sink.add(AnswerText(0, "adapted", "waits"))
     sink.add(AnswerText(0, "base", "two"))
     assert written == ["[0] base\none ", "two"]
+
+
+def test_a_row_is_written_when_its_last_arm_is_done() -> None:
+    written: list[str] = []
+    sink = AnswersAsJson(written.append, ARMS)
+    for arm in ARMS[:2]:
+        sink.add(AnswerText(0, arm, arm, done=True))
+    sink.add(AnswerText(0, ARMS[2], "late"))
+    assert written == []
+    sink.add(AnswerText(0, ARMS[2], "r", done=True))
+    assert json.loads(written[0]) == {"row": 0, "answers": {"base": "base", "lora": "lora", "lora 2": "later"}}
+
+
+def test_a_folder_name_cannot_command_the_terminal() -> None:
+    written: list[str] = []
+    AnswersForPeople(written.append).add(AnswerText(0, "evil\x1b[2J\nname", "text", done=True))
+    assert "".join(written) == "[0] evil\\x1b[2J name\ntext\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from judge_parts import TOKENIZER, random_adapter, tiny
 
 from engine.adapter.attach import BASE_ROW, attach
-from engine.judge.answers import TextStream, answer_all, stream_answers
+from engine.judge.answers import answer_all, stream_answers
+from engine.judge.text_stream import TextStream
 
 STOP = 7
 
@@ -59,9 +61,7 @@ def test_answers_are_those_of_greedy_generate(kind: str, common: int) -> None:
 
     answers = answer_all(model, TOKENIZER, prompts, max_new_tokens=20, stop_ids=stops, batch=4)
 
-    assert answers.texts == expected
-    assert answers.timing.tokens > 0
-    assert 0 < answers.timing.first_token_seconds <= answers.timing.seconds
+    assert answers == expected
 
 
 def test_common_beginning_is_read_once_and_done_rows_leave_the_batch() -> None:
@@ -91,18 +91,60 @@ def test_each_row_ends_with_one_done_piece_and_pieces_join_to_the_answer() -> No
         own = [piece for piece in pieces if piece.row == row]
         assert [piece.done for piece in own] == [False] * (len(own) - 1) + [True]
         assert "".join(piece.text for piece in own) == generated(model, prompt, 12, [STOP])
-    assert len(steps) == 12
+    assert len(steps) == 1 + 12, "before the prompts are read, and after each token"
+
+
+@pytest.mark.parametrize("kind", ["llama", "lfm2"])
+def test_every_answer_is_seen_at_its_first_token_and_timed_in_its_own_batch(kind: str) -> None:
+    """Also where the model takes its prompts one by one."""
+    prompts = prompts_of([4, 9, 2], 0)
+    pieces = list(stream_answers(tiny(kind), TOKENIZER, prompts, max_new_tokens=12, stop_ids=[]))
+    for row in range(3):
+        own = [piece for piece in pieces if piece.row == row]
+        assert own[0].tokens == 1 and own[-1].tokens == 12
+        seconds = [piece.seconds for piece in own]
+        assert seconds == sorted(set(seconds)) and seconds[0] > 0
+
+
+def test_a_wish_to_stop_is_heard_before_the_prompts_are_read() -> None:
+    model = tiny("llama")
+    calls: list[object] = []
+    model.register_forward_pre_hook(lambda *call: calls.append(call))
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(stream_answers(model, TOKENIZER, [[20]], max_new_tokens=5, stop_ids=[], on_step=stop))
+    assert not calls
+
+
+@pytest.mark.parametrize("kind", ["llama", "lfm2"])
+def test_tokens_are_those_that_were_chosen(kind: str) -> None:
+    """`choose` sees each row under its own number, also when others have left the batch or it is answered alone."""
+    stop = 100
+
+    def choose(logits: torch.Tensor, rows: Sequence[int], step: int) -> torch.Tensor:
+        assert logits.shape == (len(rows), 257)
+        return torch.tensor([stop if step > row + 2 else 10 * row + step for row in rows])
+
+    texts = [""] * 3
+    prompts = prompts_of([4, 9, 2], 0)
+    for piece in stream_answers(tiny(kind), TOKENIZER, prompts, max_new_tokens=12, stop_ids=[stop], choose=choose):
+        texts[piece.row] += piece.text
+    assert texts == [TOKENIZER.decode([10 * row + step for step in range(1, row + 3)]) for row in range(3)]
 
 
 def test_a_stop_at_the_first_token_is_an_empty_answer() -> None:
     model = tiny("llama")
     [prompt] = prompts_of([6], 0)
     first = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
-    assert list(stream_answers(model, TOKENIZER, [prompt], max_new_tokens=5, stop_ids=[first])) == [(0, "", True, 0)]
+    [piece] = stream_answers(model, TOKENIZER, [prompt], max_new_tokens=5, stop_ids=[first])
+    assert (piece.row, piece.text, piece.done, piece.tokens) == (0, "", True, 0)
 
 
 def test_no_prompts_no_answers() -> None:
-    assert answer_all(tiny("llama"), TOKENIZER, [], max_new_tokens=5, stop_ids=[STOP], batch=4).texts == []
+    assert answer_all(tiny("llama"), TOKENIZER, [], max_new_tokens=5, stop_ids=[STOP], batch=4) == []
 
 
 def test_an_error_of_on_step_stops_the_answers() -> None:
@@ -116,9 +158,9 @@ def test_an_error_of_on_step_stops_the_answers() -> None:
 def test_rows_of_one_batch_can_use_different_adapters() -> None:
     base = tiny("llama")
     prompts = prompts_of([5, 12, 8], 16)
-    plain = answer_all(base, TOKENIZER, prompts, max_new_tokens=10, stop_ids=[STOP], batch=3).texts
+    plain = answer_all(base, TOKENIZER, prompts, max_new_tokens=10, stop_ids=[STOP], batch=3)
     with attach(base, random_adapter(base.config)) as attached:
-        adapted = answer_all(attached, TOKENIZER, prompts, max_new_tokens=10, stop_ids=[STOP], batch=3).texts
+        adapted = answer_all(attached, TOKENIZER, prompts, max_new_tokens=10, stop_ids=[STOP], batch=3)
         assert adapted != plain
 
         texts = [""] * 6

@@ -1,0 +1,183 @@
+"""The job behind `compare`: which prompts, which adapters, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judge_parts import random_adapter
+
+from engine.adapter.peft_folder import write_peft_folder
+from engine.errors import Cancelled, EngineError
+from engine.events import AnswerText, Event, Reporter, StageFinished, StageStarted
+from engine.jobs import run
+from engine.requests import CompareRequest, ModelChoice, PromptChoice
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters for the tiny Llama, in folders of the same name."""
+    folders = [tmp_path_factory.mktemp(name) / "lo.ra" for name in ("first", "second")]
+    for seed, folder in enumerate(folders):
+        write_peft_folder(folder, random_adapter(tiny_config("llama"), seed), "tiny")
+    return folders
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """90 labelled prompts, then a line that cannot be read."""
+    lines = [json.dumps({"prompt": f"question {number}", "response": "a b"}) for number in range(1, 91)]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join([*lines, "broken"]) + "\n")
+    return path
+
+
+@pytest.fixture
+def ask(tiny_llama_folder: Path) -> Any:
+    def make(file: Path | None = None, **changed: Any) -> CompareRequest:
+        prompts = None if file is None else PromptChoice(source=file)
+        models = ModelChoice(base=str(tiny_llama_folder), device="cpu")
+        return CompareRequest(**({"models": models, "prompts": prompts, "max_new_tokens": 5} | changed))
+
+    return make
+
+
+def answer(request: CompareRequest, sink: Any = lambda event: None, cancelled: Any = lambda: False) -> dict[str, Any]:
+    return run(request, Reporter(sink, cancelled)).to_json()
+
+
+def of_rows(result: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(row["number"], row["prompt"]) for row in result["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("folders", "arms"),
+    [
+        ([], ("base", "adapted")),
+        (["x/lora"], ("base", "adapted")),
+        (["x/one", "x/two"], ("base", "one", "two")),
+        (["x/lora", "y/lora/", "z/../lora"], ("base", "lora", "lora 2", "lora 3")),
+        (["lora", "lora 2", "x/lora"], ("base", "lora", "lora 2", "lora 3")),
+        (["x/base", "adapted"], ("base", "base 2", "adapted")),
+    ],
+)
+def test_arms_have_names_of_their_own(folders: list[str], arms: tuple[str, ...]) -> None:
+    assert CompareRequest(models=ModelChoice(), adapters=tuple(map(Path, folders))).arms == arms
+
+
+def test_the_arms_of_here_and_above_are_named_after_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    request = CompareRequest(models=ModelChoice(), adapters=(Path(".."), Path(".")))
+    assert request.arms == ("base", "outer", "inner")
+
+
+def test_several_adapters_answer_as_each_alone(ask: Any, file: Path, adapters: list[Path]) -> None:
+    both = answer(ask(file, adapters=tuple(adapters), rows=3))
+    assert both["arms"] == ["base", "lo.ra", "lo.ra 2"]
+    assert set(both["means"]) == set(both["timings"]) == set(both["arms"])
+    alone = [answer(ask(file, adapters=(folder,), rows=3)) for folder in adapters]
+    for row, one, two in zip(both["rows"], alone[0]["rows"], alone[1]["rows"], strict=True):
+        assert row["answers"] == {
+            "base": one["answers"]["base"],
+            "lo.ra": one["answers"]["adapted"],
+            "lo.ra 2": two["answers"]["adapted"],
+        }
+        assert len(set(row["answers"].values())) == 3
+
+
+def test_the_first_rows_by_default_and_their_number_is_known(ask: Any, file: Path, adapters: list[Path]) -> None:
+    events: list[Event] = []
+    result = answer(ask(file, adapters=(adapters[0],), max_new_tokens=1), events.append)
+    assert of_rows(result) == [(number, f"question {number}") for number in range(1, 5)]
+    [started] = [event for event in events if isinstance(event, StageStarted) and event.stage == "answer"]
+    assert started.total == 4
+
+
+def test_more_rows_than_there_are(ask: Any, file: Path, tmp_path: Path, adapters: list[Path]) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("one\n\ntwo\n")
+    events: list[Event] = []
+    result = answer(ask(short, adapters=(adapters[0],), rows=10**9, max_new_tokens=1), events.append)
+    assert [prompt for _, prompt in of_rows(result)] == ["one", "two"]
+    assert [e.total for e in events if isinstance(e, StageStarted) and e.stage == "answer"] == [2]
+
+
+def test_many_rows_are_read_as_they_are_answered(ask: Any, file: Path, adapters: list[Path]) -> None:
+    request = ask(file, adapters=(adapters[0],), rows=1000, max_new_tokens=1)
+    seen: list[Event] = []
+    with pytest.raises(EngineError, match="line 91"):
+        answer(request, seen.append)
+    assert {event.row for event in seen if isinstance(event, AnswerText)} >= set(range(1, 81))
+
+
+def test_free_texts_need_no_file(ask: Any, adapters: list[Path]) -> None:
+    result = answer(ask(texts=("hello", "hello", "you"), adapters=(adapters[0],)))
+    assert of_rows(result) == [(-1, "hello"), (-2, "hello"), (-3, "you")]
+    assert result["rows"][0]["answers"] == result["rows"][1]["answers"]
+    assert result["means"] == {}
+
+
+def test_texts_and_numbers_together(ask: Any, file: Path, adapters: list[Path]) -> None:
+    result = answer(ask(file, texts=("hello",), numbers=(70, 2), adapters=(adapters[0],)))
+    assert [number for number, _ in of_rows(result)] == [-1, 2, 70]
+    assert set(result["means"]) == {"base", "adapted"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"texts": ("hello",)},
+        {"adapters": (Path("a"),)},
+        {"texts": ("hello",), "adapters": (Path("a"),), "numbers": (1,)},
+    ],
+)
+def test_no_prompts_where_they_are_needed(ask: Any, changed: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="no prompts are named"):
+        answer(ask(**changed))
+
+
+def test_drawn_answers_come_again_with_the_same_seed(ask: Any, file: Path, adapters: list[Path]) -> None:
+    def drawn(seed: int) -> list[dict[str, str]]:
+        result = answer(ask(file, adapters=tuple(adapters), temperature=1.5, sampling_seed=seed))
+        return [row["answers"] for row in result["rows"]]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+def test_an_adapter_for_another_base_is_named_with_the_base(
+    ask: Any, file: Path, adapters: list[Path], tmp_path: Path, tiny_llama_folder: Path
+) -> None:
+    other = tmp_path / "other"
+    write_peft_folder(other, random_adapter(tiny_config("llama", hidden_size=64)), "large")
+    with pytest.raises(EngineError, match="does not fit the base") as told:
+        answer(ask(file, adapters=(adapters[0], other)))
+    assert told.value.where == str(other) and tiny_llama_folder.name in told.value.problem
+    assert answer(ask(file, adapters=(adapters[0],), rows=1))["rows"]
+
+
+@pytest.mark.parametrize("last", ["attach", "answer", "a token"])
+def test_stopped_anywhere_the_next_job_of_the_process_is_as_fresh(
+    ask: Any, file: Path, adapters: list[Path], last: str
+) -> None:
+    """The base stays in memory between jobs: nothing may be left on it."""
+    request = ask(file, adapters=tuple(adapters))
+    fresh = answer(request)["rows"]
+
+    def reached(event: Event) -> bool:
+        if last == "a token":
+            return isinstance(event, AnswerText) and event.tokens == 3
+        return isinstance(event, StageStarted | StageFinished) and event.stage == last
+
+    seen: list[Event] = []
+    with pytest.raises(Cancelled):
+        answer(request, seen.append, lambda: any(map(reached, seen)))
+    assert reached(seen[-1])
+    assert answer(request)["rows"] == fresh
