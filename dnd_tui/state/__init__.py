@@ -1,0 +1,1 @@
+"""What the app keeps between its runs: the library of adapters, recent prompts, past runs; and transcripts."""

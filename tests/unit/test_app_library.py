@@ -1,0 +1,238 @@
+"""The library of adapters: what is put in comes back, and nothing is lost by a bad file or a second app."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter
+from dnd_tui.state.library import Library
+from dnd_tui.text import one_line
+from engine.errors import EngineError
+
+DAY = 24 * 3600
+
+
+def record(id: str, folder: Path, **more: Any) -> AdapterRecord:
+    plain: dict[str, Any] = {
+        "id": id,
+        "name": "topics",
+        "folder": folder,
+        "dataset": "topics.jsonl",
+        "source": Path("data/topics.jsonl"),
+        "column": None,
+        "count": None,
+        "seed": 0,
+        "base_id": "tiny",
+        "base": "default",
+        "generator": Path("mine"),
+        "generator_digest": "ab",
+        "device": "auto",
+        "dtype": "auto",
+        "made": "2025-01-01T00:00:00+00:00",
+        "seconds": {"encode": 0.5, "attach": 2.0},
+        "warm": True,
+        "parameters": 12,
+        "bytes": 345,
+        "norms": {"layers.0.q": (1.0, 0.5)},
+    }
+    return AdapterRecord(**plain | more)
+
+
+def put(library: Library, **more: Any) -> AdapterRecord:
+    id, folder = library.new_place()
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    return library.add(record(id, folder, **more))
+
+
+def names(library: Library) -> list[str]:
+    return [entry.name if isinstance(entry, AdapterRecord) else entry.problem for entry in library.entries()]
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path / "library")
+
+
+def test_nothing_is_made_by_looking(library: Library) -> None:
+    library.tidy()
+    assert library.entries() == [] and not library.folder.exists()
+
+
+def test_what_is_added_comes_back_from_disk(library: Library) -> None:
+    scores = (AdapterScore(arm="adapted", metric="rouge_l", rows=4, mean=0.25),)
+    made = put(library, scores=scores, picks={"base": 2}, note="né\nw")
+    again = Library(library.folder)
+    assert again.entries() == [made] == [again.record(made.id)]
+    assert made.folder == library.folder / made.id / "adapter" and made.norms == {"layers.0.q": (1.0, 0.5)}
+    stored = json.loads((made.folder.parent / "record.json").read_text())
+    assert stored["version"] == 1 and "folder" not in stored and "id" not in stored
+
+
+def test_a_library_can_be_moved(library: Library, tmp_path: Path) -> None:
+    made = put(library)
+    library.folder.rename(tmp_path / "other place")
+    (found,) = Library(tmp_path / "other place").entries()
+    assert found.folder == tmp_path / "other place" / made.id / "adapter" and found.folder.is_dir()
+
+
+def test_the_newest_comes_first_and_places_without_adapter_are_left_out(library: Library) -> None:
+    made = [put(library, name=name).id for name in "abc"]
+    library.new_place()
+    assert [entry.id for entry in library.entries()] == made[::-1]
+
+
+def test_a_record_needs_its_adapter(library: Library) -> None:
+    id, folder = library.new_place()
+    with pytest.raises(EngineError, match="no adapter was written there"):
+        library.add(record(id, folder))
+    assert library.entries() == []
+
+
+def test_names_are_unique(library: Library) -> None:
+    made = [put(library, name=name) for name in ("topics", "Topics", "topics", "topics 2", " \n ", "a\x1b[31m\nb")]
+    assert [each.name for each in made] == ["topics", "Topics 2", "topics 3", "topics 2 2", "adapter", "a\\x1b[31m b"]
+    assert library.rename(made[0].id, "topics").name == "topics"
+    assert library.rename(made[0].id, "adapter").name == "adapter 2"
+    assert "topics" not in names(library)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_any_name_is_kept_and_stays_unique(tmp_path_factory: pytest.TempPathFactory, wanted: list[str]) -> None:
+    library = Library(tmp_path_factory.mktemp("library"))
+    for name in wanted:
+        put(library, name=name)
+    found = names(library)
+    assert len({name.casefold() for name in found}) == len(wanted)
+    assert all(name and one_line(name) == name for name in found)
+
+
+def test_changes_are_stored(library: Library) -> None:
+    id = put(library).id
+
+    def score(metric: str, mean: float) -> AdapterScore:
+        return AdapterScore(arm="adapted", metric=metric, rows=4, mean=mean)
+
+    library.add_scores(id, [score("rouge_l", 0.1), score("exact_match", 0.2)])
+    library.add_scores(id, [score("rouge_l", 0.3)])
+    library.set_picks(id, {"base": 1})
+    library.set_picks(id, {"adapted": 2})
+    changed = library.set_note(id, "mine")
+    assert changed == library.record(id)
+    assert {each.metric: each.mean for each in changed.scores} == {"rouge_l": 0.3, "exact_match": 0.2}
+    assert (changed.picks, changed.note, changed.name) == ({"adapted": 2}, "mine", "topics")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{half", "the record is broken JSON"),
+        (b'{"version": 1, "name": "x"}', "the record base is missing"),
+        (b'{"version": 7}', "the record is of version 7, written by another dnd-tui"),
+        (None, "no record to be read"),
+    ],
+)
+def test_a_damaged_record_is_listed_and_left_alone(library: Library, content: bytes | None, problem: str) -> None:
+    good, bad = put(library, name="good"), put(library, name="bad")
+    file = bad.folder.parent / "record.json"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    damaged, other = library.entries()
+    assert other == good and isinstance(damaged, DamagedAdapter)
+    assert damaged.problem.startswith(problem) and damaged.folder.is_dir()
+    with pytest.raises(EngineError, match=problem):
+        library.set_note(bad.id, "x")
+    assert file.exists() == (content is not None) and (content is None or file.read_bytes() == content)
+    library.delete(bad.id)
+    assert library.entries() == [good]
+    library.undo_delete(bad.id)
+    assert library.entries() == [damaged, good]
+
+
+def test_a_record_whose_adapter_is_gone_is_damaged(library: Library) -> None:
+    made = put(library)
+    made.folder.rename(made.folder.with_name("elsewhere"))
+    assert names(library) == ["the record its folder adapter is missing"]
+
+
+def test_deleting_can_be_undone(library: Library) -> None:
+    made = put(library)
+    library.delete(made.id)
+    assert library.entries() == [] and (library.folder / ".deleted" / made.id / "adapter").is_dir()
+    other = put(library)
+    library.undo_delete(made.id)
+    assert {entry.id for entry in library.entries()} == {made.id, other.id}
+    assert library.record(made.id).name == "topics 2"
+    with pytest.raises(EngineError, match="not there any more"):
+        library.undo_delete(made.id)
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", ".deleted", "a/b", "../library", "nothing", "/etc"])
+def test_only_places_of_the_library_are_touched(library: Library, id: str) -> None:
+    put(library)
+    for action in (library.delete, library.record, library.undo_delete):
+        with pytest.raises(EngineError, match=r"no such adapter|not there any more"):
+            action(id)
+    assert len(library.entries()) == 1
+
+
+def test_tidying_removes_what_was_deleted_a_week_ago(library: Library) -> None:
+    old, new = put(library), put(library, name="kept")
+    age(old.folder.parent, 30 * DAY)
+    age(new.folder.parent, 30 * DAY)
+    library.delete(old.id)
+    library.delete(new.id)
+    age(library.folder / ".deleted" / old.id, 8 * DAY)
+    library.tidy()
+    assert [each.name for each in (library.folder / ".deleted").iterdir()] == [new.id]
+    library.undo_delete(new.id)
+    assert names(library) == ["kept"]
+
+
+def test_tidying_removes_what_jobs_left_but_nothing_under_way(library: Library) -> None:
+    kept = put(library)
+    places = {name: library.new_place()[1].parent for name in ("running", "killed", "empty", "not ours")}
+    for name in ("running", "killed"):
+        (places[name] / ".adapter.x.part").mkdir()
+    (kept.folder.parent / ".record.json.x.part").touch()
+    (places["not ours"] / "notes.txt").touch()
+    for path in (places["killed"] / ".adapter.x.part", kept.folder.parent / ".record.json.x.part"):
+        age(path, 2 * DAY)
+    library.tidy()
+    assert not (places["killed"] / ".adapter.x.part").exists()
+    for place in places.values():
+        age(place, 2 * DAY)
+    library.tidy()
+    assert [name for name, place in places.items() if place.exists()] == ["running", "not ours"]
+    assert sorted(each.name for each in kept.folder.parent.iterdir()) == ["adapter", "record.json"]
+
+
+def test_two_apps_lose_nothing_of_each_other(library: Library) -> None:
+    id = put(library).id
+    code = (
+        "import sys; from pathlib import Path; from dnd_tui.state.library import Library\n"
+        "from dnd_tui.state.adapter_record import AdapterScore\n"
+        "for n in range(15): Library(Path(sys.argv[1])).add_scores("
+        "sys.argv[2], [AdapterScore(arm=sys.argv[3], metric=str(n), rows=1, mean=0.5)])"
+    )
+    arguments = [str(library.folder), id]
+    apps = [subprocess.Popen([sys.executable, "-c", code, *arguments, arm]) for arm in "abc"]
+    assert [app.wait(timeout=60) for app in apps] == [0, 0, 0]
+    assert {(score.arm, int(score.metric)) for score in library.record(id).scores} == {
+        (arm, number) for arm in "abc" for number in range(15)
+    }
