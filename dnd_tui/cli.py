@@ -1,6 +1,7 @@
-"""The command `dnd-tui`: one subcommand a request, none of the work.
+"""The command `dnd-tui`: the app, or one subcommand a request; none of the work.
 
-    command line --(options.py)--> request --(headless.py)--> engine.jobs.run --> stdout, stderr, exit code
+    dnd-tui [PATH]           --> launch.py, the terminal app
+    dnd-tui --headless ...   --(options.py)--> request --(headless.py)--> engine.jobs.run --> stdout, exit code
 
 Nothing heavy is imported here, so that `--help` answers at once.
 """
@@ -18,7 +19,18 @@ import typer
 
 from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
-from dnd_tui.options import ADAPTER_TO_EXPORT, LIBRARY_FOR_MEAN, ROWS_A_TASK, Option, build, parameters
+from dnd_tui.options import (
+    LIBRARY_FOR_MEAN,
+    LIBRARY_TO_TRAIN_ON,
+    PLANNED_OUT,
+    PROMPTS_TO_ANSWER,
+    ROWS_A_STEP,
+    ROWS_A_TASK,
+    SEED_OF_PROMPTS,
+    Option,
+    build,
+    parameters,
+)
 from engine.requests import (
     CollectRequest,
     CompareRequest,
@@ -27,7 +39,9 @@ from engine.requests import (
     GenerateRequest,
     InfoRequest,
     ModelsRequest,
+    PlanRequest,
     Request,
+    TrainingTimeRequest,
     TrainRequest,
 )
 
@@ -46,16 +60,33 @@ class Command:
 
 COMMANDS = (
     Command("generate", GenerateRequest, "Make a LoRA adapter from prompts, without training."),
-    Command("compare", CompareRequest, "Answer prompts with base and adapted model side by side."),
+    Command(
+        "compare",
+        CompareRequest,
+        "Answer prompts with base and adapted model side by side.",
+        {"source": PROMPTS_TO_ANSWER, "seed": SEED_OF_PROMPTS},
+    ),
     Command(
         "evaluate",
         EvaluateRequest,
         "Make the quality table of a generator over tasks.",
         {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
     ),
-    Command("export", ExportRequest, "Write an adapter as a checked PEFT folder.", {"adapter": ADAPTER_TO_EXPORT}),
+    Command("export", ExportRequest, "Write an adapter as a checked PEFT folder."),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
+    Command(
+        "plan",
+        PlanRequest,
+        "Say what collect or train would do, and what is done already.",
+        {"library": LIBRARY_TO_TRAIN_ON, "out": PLANNED_OUT},
+    ),
+    Command(
+        "measure",
+        TrainingTimeRequest,
+        "Time real LoRA training on labelled prompts, to compare with generating.",
+        {"batch": ROWS_A_STEP},
+    ),
     Command("models", ModelsRequest, "List or fetch base models, encoders, generators."),
     Command("info", InfoRequest, "Say what a file or folder is, or what this installation has."),
 )
@@ -78,7 +109,11 @@ def root(
     headless: Annotated[bool, typer.Option("--headless", help="Run one command without the app.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Drag prompts in, get a working LoRA adapter: no labels, no training."""
+    """Drag prompts in, get a working LoRA adapter: no labels, no training.
+
+    Without --headless: `dnd-tui [PATH]` opens the app (options: `dnd-tui open --help`), `dnd-tui serve` serves it to
+    a browser.
+    """
     arguments: list[str] = ctx.obj
     command = ctx.invoked_subcommand
     if version:
@@ -90,9 +125,6 @@ def root(
     if headless and command is None:
         complain(f"--headless needs a command: {names}")
         raise typer.Exit(WRONG_USE)
-    if command is None:
-        complain(f"the terminal app is not built yet. Use {NAME} --headless with a command: {names}")
-        raise typer.Exit(WRONG_USE)
     if not headless and not {"-h", "--help"} & set(arguments):
         complain(f"{command} needs --headless. Run: {shlex.join([NAME, '--headless', *arguments])}")
         raise typer.Exit(WRONG_USE)
@@ -101,7 +133,17 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if _is_for_app(given):
+        from dnd_tui.launch import launch
+
+        launch(given)
     app(args=given, prog_name=NAME, obj=given)
+
+
+def _is_for_app(given: Sequence[str]) -> bool:
+    """Whether the app is asked for: no --headless, no command, no help on all of it."""
+    first = given[0] if given else None
+    return "--headless" not in given and first not in {"-h", "--help", "--version", *(each.name for each in COMMANDS)}
 
 
 def _add(command: Command) -> None:

@@ -68,7 +68,7 @@ OPTIONS: Mapping[str, Option] = {
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
     "steps": Option("How many training steps are timed, after one that is not.", "N", minimum=1),
-    "kind": Option("Which command is planned.", positional=True, choices=("collect", "train")),
+    "kind": Option("Which command: collect or train.", "COMMAND", positional=True, choices=("collect", "train")),
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),

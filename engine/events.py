@@ -29,13 +29,17 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StageAdvanced:
-    """`step` of `total` steps are done after `seconds`; `figures` holds loss, tokens/s and the like."""
+    """`step` of `total` steps are done after `seconds`; `figures` holds loss, tokens/s and the like.
+
+    memory: device memory in use, in bytes, if known.
+    """
 
     stage: str
     step: int
     total: int | None
     seconds: float
     figures: Mapping[str, float] = field(default_factory=dict)
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Stage:
     def advance(self, steps: int = 1, **figures: float) -> None:
         """Count `steps` more as done, tell it, and stop here if the person asked for it."""
         self.step += steps
-        self._reporter.emit(StageAdvanced(self._name, self.step, self.total, self.seconds, figures))
+        self._reporter.emit(StageAdvanced(self._name, self.step, self.total, self.seconds, figures, self.memory))
 
 
 class Reporter:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,11 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: an existing `target` that is not an empty folder may be replaced.
 
     Raises:
-        EngineError: `target` exists and may not be replaced, the disk is full, the place cannot be written.
+        EngineError: `target` exists and may not be replaced, or is a file, or lies in one; the disk is full, the
+            place cannot be written.
     """
     with _told_to_people(target):
+        refuse_file(target)
         refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
@@ -75,11 +78,47 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 def refuse_occupied(target: Path, replace: bool) -> None:
     """Raises EngineError when `target` is there, is not an empty folder, and may not be replaced.
 
-    Jobs ask this before the work, so that nobody waits for a result that cannot be written.
+    Jobs ask this and the like before the work, so that nobody waits for a result that cannot be written.
     """
-    occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
+    with _told_to_people(target):
+        occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     if occupied and not replace:
         raise EngineError("already exists", where=str(target), hint="Choose another --out or allow --replace")
+
+
+def refuse_file(target: Path) -> None:
+    """Raises EngineError when no folder can be at `target`, because it is a file or lies in one."""
+    with _told_to_people(target):
+        there = next((place for place in (target, *target.parents) if place.exists()), target)
+        if there.exists() and not there.is_dir():
+            raise EngineError("is a file, not a folder", where=str(there), hint="Choose another folder")
+
+
+def refuse_nested(source: Path, target: Path) -> None:
+    """Raises EngineError when one of two different folders lies in the other: `source` would be lost or changed."""
+    with _told_to_people(target):
+        source, target = source.resolve(), target.resolve()
+    if source in target.parents:
+        problem = f"lies inside {source}, which is read"
+    elif target in source.parents:
+        problem = f"holds {source}, which is read, and would be replaced with it"
+    else:
+        return
+    raise EngineError(problem, where=str(target), hint="Choose another folder")
+
+
+def tidy_after_kill(target: Path) -> None:
+    """Take away what `replacing_folder(target)` left when its process was killed; a folder it had moved comes back.
+
+    Only while nobody else writes there.
+    """
+    with suppress(OSError):
+        for ending in ("part", "old"):
+            for left in target.parent.glob(f".{glob.escape(target.name)}.????????.{ending}"):
+                if ending == "old" and not target.exists():
+                    os.rename(left, target)
+                elif left.is_dir():
+                    shutil.rmtree(left)
 
 
 def write_json(target: Path, data: Any) -> None:
@@ -130,8 +169,9 @@ def _told_to_people(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             hint = "Free some space or choose another folder; what was there before is untouched"
             raise EngineError("the disk is full", where=str(target), hint=hint) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise EngineError("cannot be written", where=str(target), hint="Choose another folder") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
+            problem = f"cannot be written: {os.strerror(error.errno).lower()}"
+            raise EngineError(problem, where=str(target), hint="Choose another folder") from error
         raise
 
 

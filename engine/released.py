@@ -1,4 +1,7 @@
-"""Where the generator that comes with this program is, in a checkout and in an installed package."""
+"""Where the files that come with this program are, in a checkout and in an installed package.
+
+The build copies `assets/` of the checkout to `engine/assets/` of the package.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,30 @@ _PACKAGE = Path(__file__).resolve().parent
 def released_generator() -> Path:
     """The folder of the released generator.
 
-    The build copies `assets/` of the checkout to `engine/assets/` of the package.
+    Raises:
+        EngineError: this installation came without one.
+    """
+    folder = _asset("generator")
+    if folder is None:
+        raise EngineError(
+            "no generator came with this installation",
+            hint="Name one with --generator, or train one with `dnd-tui --headless train`",
+        )
+    return folder
+
+
+def example_prompts() -> Path:
+    """A file of prompts to try the program with.
 
     Raises:
         EngineError: this installation came without one.
     """
-    for assets in (_PACKAGE / "assets", _PACKAGE.parent / "assets"):
-        if (assets / "generator").is_dir():
-            return assets / "generator"
-    raise EngineError(
-        "no generator came with this installation",
-        hint="Name one with --generator, or train one with `dnd-tui --headless train`",
-    )
+    file = _asset("examples/topics.jsonl")
+    if file is None:
+        raise EngineError("no example came with this installation", hint="Drop prompts of your own")
+    return file
+
+
+def _asset(name: str) -> Path | None:
+    places = (_PACKAGE / "assets" / name, _PACKAGE.parent / "assets" / name)
+    return next((place for place in places if place.exists()), None)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 
+from engine.adapter.consumers import vllm_command
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.weights.layout import Layout
 
 CARD_FILE = "README.md"
 PROVENANCE_FILE = "provenance.json"
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +164,9 @@ base = AutoModelForCausalLM.from_pretrained({base_id!r})
 tokenizer = AutoTokenizer.from_pretrained({base_id!r})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
     parts = ["## Use", "transformers and peft:", _block("python", snippet)]
-    largest = next((allowed for allowed in _VLLM_RANKS if allowed >= rank), None)
-    if largest is not None:
-        serve = f"vllm serve {shlex.quote(base_id)} --enable-lora --max-lora-rank {largest}"
-        parts += ["vLLM:", _block("sh", f"{serve} --lora-modules adapted=path/to/this/folder")]
+    serve = vllm_command(base_id, "path/to/this/folder", rank)
+    if serve is not None:
+        parts += ["vLLM:", _block("sh", serve)]
     return parts
 
 

@@ -23,6 +23,7 @@ from engine.adapter.peft_folder import peft_files, read_peft_folder, stored_stat
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import replacing_folder
+from engine.weights.layout import Layout
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -42,12 +43,14 @@ class ExportResult:
     """A finished export.
 
     folder: where it is.
+    layout: of the adapter in it.
     bytes: size of all its files.
     logit_difference: largest absolute logit difference between the reloaded folder and the matrices as stored.
     rounding_difference: the same between the matrices as stored and in float32; 0.0 when stored in float32.
     """
 
     folder: Path
+    layout: Layout
     bytes: int
     logit_difference: float
     rounding_difference: float
@@ -130,7 +133,7 @@ def write_checked_folder(
                 exact = _attached_logits(base, adapter, prompt_ids)
                 rounding = _largest_difference(_attached_logits(base, stored, prompt_ids), exact)
     size = sum(file.stat().st_size for file in target.iterdir())
-    return ExportResult(target, size, difference, rounding)
+    return ExportResult(target, adapter.layout, size, difference, rounding)
 
 
 def check_peft_folder(

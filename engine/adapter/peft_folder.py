@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -145,15 +146,38 @@ def read_peft_folder(folder: Path) -> tuple[LoraAdapter, dict[str, Any]]:
     Raises:
         EngineError: a file is missing, broken, was changed or holds more than plain LoRA of one rank and alpha.
     """
-    try:
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise EngineError(f"has no {name}", where=str(folder), hint=_missing_hint(folder))
-        _check_digests(folder)
-        config = _read_config(folder / CONFIG_FILE)
+    with _told_if_unreadable(folder):
+        config = _read_checked_config(folder)
         return _read_weights(folder / WEIGHTS_FILE, config), config
+
+
+def read_peft_layout(folder: Path) -> tuple[Layout, dict[str, Any]]:
+    """Layout and config of such a folder. Light: of the weights, only the header is parsed.
+
+    Raises:
+        EngineError: as `read_peft_folder`, but for values that cannot be.
+    """
+    with _told_if_unreadable(folder):
+        config = _read_checked_config(folder)
+        with _open_weights(folder / WEIGHTS_FILE, "numpy") as tensors:
+            return _read_layout(_shapes(tensors), config, folder / WEIGHTS_FILE), config
+
+
+@contextmanager
+def _told_if_unreadable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
+
+
+def _read_checked_config(folder: Path) -> dict[str, Any]:
+    """The config, after a look at whether the files are there and as they were written."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise EngineError(f"has no {name}", where=str(folder), hint=_missing_hint(folder))
+    _check_digests(folder)
+    return _read_config(folder / CONFIG_FILE)
 
 
 def _config(lora: LoraSpec, base_id: str) -> dict[str, Any]:
@@ -251,23 +275,32 @@ def _unsupported(config: dict[str, Any]) -> str | None:
 
 def _read_weights(file: Path, config: dict[str, Any]) -> LoraAdapter:
     """Shapes are compared from the header alone, before any matrix is loaded."""
+    with _open_weights(file, "pt") as tensors:
+        layout = _read_layout(_shapes(tensors), config, file)
+        halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
+        for module in layout.modules:
+            for half, matrices in halves.items():
+                key = f"base_model.model.{module.path}.lora_{half}.weight"
+                matrices[module.path] = _as_float32(tensors.get_tensor(key), f"{file}, {key}")
+    return LoraAdapter(layout, halves["A"], halves["B"])
+
+
+@contextmanager
+def _open_weights(file: Path, framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if file.stat().st_size > _LARGEST_WEIGHTS:
         raise EngineError(f"is larger than {_LARGEST_WEIGHTS:,} bytes", where=str(file))
     try:
-        with safe_open(file, framework="pt", device="cpu") as tensors:
-            shapes = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-            layout = _read_layout(shapes, config, file)
-            halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
-            for module in layout.modules:
-                for half, matrices in halves.items():
-                    key = f"base_model.model.{module.path}.lora_{half}.weight"
-                    matrices[module.path] = _as_float32(tensors.get_tensor(key), f"{file}, {key}")
+        with safe_open(file, framework=framework) as tensors:
+            yield tensors
     except SafetensorError as error:
         hint = "The file is truncated or was changed: copy it again from its source"
         raise EngineError(f"is not a whole safetensors file ({error})", where=str(file), hint=hint) from None
-    return LoraAdapter(layout, halves["A"], halves["B"])
+
+
+def _shapes(tensors: Any) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
 
 
 def _read_layout(shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], file: Path) -> Layout:

@@ -63,6 +63,9 @@ DEFAULT_BASE = BundledModel(
     ),
 )
 
+DEFAULT_ARCHITECTURE = "llama"
+"""`model_type` of the default base."""
+
 DEFAULT_ENCODER = BundledModel(
     name="all-MiniLM-L6-v2",
     kind="encoder",

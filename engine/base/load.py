@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.convert import default_base
 from engine.base.fingerprint import fingerprint
-from engine.base.gguf import forget_quantisation, gguf_tensors_counted
+from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.hub import hub_snapshot, looks_like_hub_id
 from engine.base.quiet import quiet_libraries
 from engine.errors import Cancelled, EngineError
@@ -114,8 +114,8 @@ def load_base(
             source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
             if ref.gguf_file:
                 source["gguf_file"] = ref.gguf_file
-            tokenizer = _load_tokenizer(ref, folder, source)
-            with gguf_tensors_counted(stage) if ref.gguf_file else nullcontext():
+            with reading_gguf(stage) if ref.gguf_file else nullcontext():
+                tokenizer = _load_tokenizer(ref, folder, source)
                 model = _load_model(ref, folder, kind, source, place)
         stage.memory = device_memory(place)
     return LoadedBase(ref, model, tokenizer, place, kind)

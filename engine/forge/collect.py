@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from engine.base.device import device_memory
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
 from engine.forge.batched import adapters_in_batch, token_losses
-from engine.forge.library import Library, checkpoint_folder, open_library, write_checkpoints
+from engine.forge.library import Library, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
+from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.forge.tasks import Task
@@ -77,18 +79,18 @@ def collect(
         "tasks": {tokens.task.name: tokens.task.digest for tokens in data},
         "held_out": {tokens.task.name: tokens.task.digest for tokens in held_out},
     }
-    if (out / "library.json").is_file():
-        _check_same(read_json(out / "library.json"), facts, out)
-    log = RunLog(out / "log.jsonl", workers.is_main)
+    if (out / LIBRARY_FILE).is_file():
+        _check_same(read_json(out / LIBRARY_FILE), facts, out)
+    log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
-    frame_path = out / "frame.safetensors"
+    frame_path = out / FRAME_FILE
     if not frame_path.is_file():
         frame = _train_multi_task(run, reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()
     if workers.is_main:
-        write_json(out / "library.json", facts | {"recipe": recipe.to_json()})
+        write_json(out / LIBRARY_FILE, facts | {"recipe": recipe.to_json()})
     _train_library(run, read_frame(frame_path, layout, recipe.frame.kind), reporter)
     workers.wait()
     return open_library(out)
@@ -117,7 +119,7 @@ def _train_multi_task(run: _Run, reporter: Reporter) -> Frame:
     frame = fresh_frame(run.layout, run.recipe.frame.kind, run.seed)
     parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
-    state = TrainingState(run.out / "multi-task.state.safetensors", parameters, optimizer, run.mark("multi-task"))
+    state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))
     first = state.restore()
     a, b = as_matrices(frame, parameters)
     with reporter.stage("multi-task", settings.steps) as stage, adapters_in_batch(run.base.model, run.layout, a, b):
@@ -134,7 +136,9 @@ def _train_multi_task(run: _Run, reporter: Reporter) -> Frame:
             _update(optimizer, parameters, rate)
             if run.workers.is_main:
                 state.save(step + 1, last=step + 1 == settings.steps)
-            _tell(stage, run.log, "multi-task", step, loss.item(), batch.tokens, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            stage.memory = device_memory(run.base.device)
+            _tell(stage, run.log, "multi-task", step + 1, loss.item(), batch.tokens, seconds)
     named = {name: in_half_precision(parameter.detach()[0].cpu()) for name, parameter in parameters.items()}
     a, b = as_matrices(frame, named)
     state.path.unlink(missing_ok=True)
@@ -151,14 +155,15 @@ def _train_library(run: _Run, frame: Frame, reporter: Reporter) -> None:
     groups = [chosen[start : start + settings.adapters] for start in range(0, len(chosen), settings.adapters)]
     with reporter.stage("library", len(groups) * settings.steps) as stage:
         for number, group in enumerate(groups):
-            done = all((checkpoint_folder(run.out) / f"{tokens.task.name}.safetensors").is_file() for tokens in group)
+            done = all(checkpoint_file(run.out, tokens.task.name).is_file() for tokens in group)
             if done or number % run.workers.count != run.workers.index:
-                stage.advance(settings.steps)
+                stage.advance(settings.steps, tasks_done=number * settings.adapters + len(group))
             else:
-                _train_group(run, frame, group, stage)
+                _train_group(run, frame, group, number, stage)
 
 
-def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], stage: Stage) -> None:
+def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], number: int, stage: Stage) -> None:
+    """Train group `number`; its steps are logged as the stage counts them, after those of the groups before it."""
     settings = run.recipe.library
     parameters = trainable(frame, len(group), run.base.device)
     start = {name: parameter.detach()[:1].clone() for name, parameter in parameters.items()}
@@ -166,7 +171,7 @@ def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], stage: St
     # The last checkpoints are part of the state: a kill between two of them must not lose the earlier one.
     kept = {f"kept.{name}": torch.zeros(settings.keep, *parameter.shape) for name, parameter in parameters.items()}
     names = [tokens.task.name for tokens in group]
-    path = run.out / f"group-{digest_json(names)[:12]}.state.safetensors"
+    path = state_file(run.out, f"group-{digest_json(names)[:12]}")
     state = TrainingState(path, parameters, optimizer, run.mark("library", names), extra=kept)
     first = state.restore()
     stage.advance(first)
@@ -184,7 +189,11 @@ def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], stage: St
                 for name, parameter in parameters.items():
                     kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
             state.save(step + 1)
-            _tell(stage, run.log, "library", step, losses.mean().item(), batch.tokens, time.perf_counter() - began)
+            seconds, counted = time.perf_counter() - began, number * settings.steps + step + 1
+            tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
+            loss = losses.mean().item()
+            stage.memory = device_memory(run.base.device)
+            _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
     for index, name in enumerate(names):
         write_checkpoints(run.out, name, {key: kept[f"kept.{key}"][:, index] for key in parameters})
     state.path.unlink(missing_ok=True)
@@ -204,7 +213,10 @@ def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], 
     apply_update(optimizer, rate)
 
 
-def _tell(stage: Stage, log: RunLog, name: str, step: int, loss: float, tokens: int, seconds: float) -> None:
+def _tell(
+    stage: Stage, log: RunLog, name: str, step: int, loss: float, tokens: int, seconds: float, **more: float
+) -> None:
+    """Log step number `step` (1-based) and count it; `more` figures are told and not logged."""
     rate = tokens / seconds
-    log.add(stage=name, step=step + 1, loss=loss, tokens=tokens, tokens_per_second=rate, seconds=seconds)
-    stage.advance(loss=loss, tokens_per_second=rate)
+    log.add(stage=name, step=step, loss=loss, tokens=tokens, tokens_per_second=rate, seconds=seconds)
+    stage.advance(1, loss=loss, tokens_per_second=rate, **more)

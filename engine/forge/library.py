@@ -21,6 +21,7 @@ from torch import Tensor
 
 from engine.errors import EngineError
 from engine.files import read_json, replacing_file
+from engine.forge.places import FRAME_FILE, LIBRARY_FILE, checkpoint_file, checkpoint_folder
 from engine.weights.frame import Frame
 from engine.weights.layout import Layout
 from engine.weights.storage import read_frame, read_tensors
@@ -43,7 +44,7 @@ class Library:
 
     def checkpoints(self, task: str) -> dict[str, Tensor]:
         """Differences from the frame by matrix name: (K, rows, columns), float32."""
-        tensors = read_tensors(checkpoint_folder(self.folder) / f"{task}.safetensors")
+        tensors = read_tensors(checkpoint_file(self.folder, task))
         return {name: tensor.float() for name, tensor in tensors.items()}
 
     def mean_difference(self) -> dict[str, Tensor]:
@@ -58,23 +59,17 @@ class Library:
 
 def open_library(folder: Path) -> Library:
     """Raises EngineError when `folder` is no library or has no checkpoints yet."""
-    if not (folder / "library.json").is_file():
+    if not (folder / LIBRARY_FILE).is_file():
         raise EngineError("is not a library", where=str(folder), hint="Make one with `dnd-tui --headless collect`")
-    about = read_json(folder / "library.json")
-    library = Library(
-        folder, about, read_frame(folder / "frame.safetensors", Layout.from_json(about["layout"]), about["kind"])
-    )
+    about = read_json(folder / LIBRARY_FILE)
+    frame = read_frame(folder / FRAME_FILE, Layout.from_json(about["layout"]), about["kind"])
+    library = Library(folder, about, frame)
     if not library.task_names:
         raise EngineError("has no checkpoints yet", where=str(folder), hint="Let `collect` finish first")
     return library
 
 
-def checkpoint_folder(folder: Path) -> Path:
-    """Where the checkpoints of the tasks lie."""
-    return folder / "checkpoints"
-
-
 def write_checkpoints(folder: Path, task: str, differences: Mapping[str, Tensor]) -> None:
     """Store (K, rows, columns) differences of one task as float16, atomically."""
-    with replacing_file(checkpoint_folder(folder) / f"{task}.safetensors") as part:
+    with replacing_file(checkpoint_file(folder, task)) as part:
         save_file({name: tensor.to(torch.float16).contiguous() for name, tensor in differences.items()}, part)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from engine.errors import EngineError
-from engine.files import read_json
+from engine.files import digest_json, read_json
 from engine.weights.layout import LoraSpec
 
 
@@ -162,6 +162,15 @@ def recipe_from_json(data: dict[str, Any], where: str = "recipe") -> Recipe:
     recipe = _build(Recipe, data, where)
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def training_identity(library: dict[str, Any], recipe: Recipe, seed: int) -> str:
+    """What must be the same for a training run to be continued.
+
+    Args:
+        library: what its library.json says.
+    """
+    return digest_json([library, recipe.to_json(), seed])
 
 
 def _build(kind: type, data: Any, where: str) -> Any:

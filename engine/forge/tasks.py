@@ -16,6 +16,9 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.files import digest_file, read_json
 
+SEEN = "seen"
+"""The split that is trained on."""
+
 
 @dataclass(frozen=True)
 class TaskRow:

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from engine.base.device import device_memory
 from engine.events import Reporter, Stage
-from engine.files import digest_json
 from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
 from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
 from engine.forge.packing import PackedBatch
-from engine.forge.recipe import Recipe
+from engine.forge.places import LOG_FILE, state_file
+from engine.forge.recipe import Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch
 from engine.forge.workers import Workers, join_workers
 from engine.generator.generator import Generator
@@ -94,8 +95,8 @@ def train_generator(
         The losses on the held-out tasks, see `held_out_losses`.
     """
     workers = join_workers()
-    identity = digest_json([library.about, recipe.to_json(), seed])
-    log = RunLog(out / "log.jsonl", workers.is_main)
+    identity = training_identity(library.about, recipe, seed)
+    log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, generator.frame.to(base.device))
     generator.to(base.device)
     if recipe.warm_start.steps:
@@ -127,7 +128,7 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
     targets = {task: (grid.cut(library.checkpoints(task)) / scales).to(torch.float16) for task in library.task_names}
     parameters = dict(generator.decoder.named_parameters())
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.01)
-    state = TrainingState(run.out / "warm-start.state.safetensors", parameters, optimizer, f"warm-start/{run.identity}")
+    state = TrainingState(state_file(run.out, "warm-start"), parameters, optimizer, f"warm-start/{run.identity}")
     first = state.restore()
     names = sorted(targets)
     with reporter.stage("warm start", settings.steps) as stage:
@@ -150,6 +151,7 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
             if run.workers.is_main:
                 state.save(step + 1, last=step + 1 == settings.steps)
             run.log.add(stage="warm start", step=step + 1, loss=loss.item(), seconds=time.perf_counter() - began)
+            stage.memory = device_memory(device)
             stage.advance(loss=loss.item())
 
 
@@ -157,9 +159,7 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
     settings, generator, base = run.recipe.language_loss, run.generator, run.base
     parameters = dict(generator.decoder.named_parameters())
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    state = TrainingState(
-        run.out / "language-loss.state.safetensors", parameters, optimizer, f"language-loss/{run.identity}"
-    )
+    state = TrainingState(state_file(run.out, "language-loss"), parameters, optimizer, f"language-loss/{run.identity}")
     first = state.restore()
     with reporter.stage("language loss", settings.steps) as stage:
         stage.advance(first)
@@ -188,6 +188,7 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
             seconds = time.perf_counter() - began
             figures["tokens_per_second"] = batch.tokens / seconds
             run.log.add(stage="language loss", step=step + 1, seconds=seconds, **figures)
+            stage.memory = device_memory(base.device)
             stage.advance(**figures)
             if settings.judge_every and (step + 1) % settings.judge_every == 0:
                 _watch(run, step + 1, stage)
@@ -197,12 +198,13 @@ def held_out_losses(run: _Run, reporter: Reporter) -> dict[str, float]:
     """Mean loss on the held-out tasks, in nats a token: multi-task adapter, matched prompts, another task's prompts."""
     if len(run.data.held_out) < 2:
         return {}
-    with reporter.stage("held-out loss"):
-        return _held_out_losses(run)
+    with reporter.stage("held-out loss", len(run.data.held_out), "tasks") as stage:
+        return _held_out_losses(run, stage, 1)
 
 
 @torch.no_grad()
-def _held_out_losses(run: _Run) -> dict[str, float]:
+def _held_out_losses(run: _Run, stage: Stage, counted: int) -> dict[str, float]:
+    """See `held_out_losses`; `stage` counts `counted` for each task and hears a wish to stop."""
     place = f"{run.seed}/held-out"
     arms: dict[str, list[float]] = {"multi_task": [], "generated": [], "other_prompts": []}
     tasks = list(run.data.held_out)
@@ -215,13 +217,14 @@ def _held_out_losses(run: _Run) -> dict[str, float]:
         arms["multi_task"].append(_losses(run, zero, batch, 1).item())
         arms["generated"].append(_losses(run, differences, batch, 1).item())
         arms["other_prompts"].append(_losses(run, run.generator.differences(swapped), batch, 1).item())
+        stage.advance(counted)
     return {arm: sum(values) / len(values) for arm, values in arms.items()}
 
 
 def _watch(run: _Run, step: int, stage: Stage) -> None:
     if len(run.data.held_out) < 2:
         return
-    losses = _held_out_losses(run)
+    losses = _held_out_losses(run, stage, 0)
     run.log.add(stage="held-out", step=step, **losses)
     stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
 

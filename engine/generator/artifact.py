@@ -16,16 +16,14 @@ from safetensors.torch import save_file
 
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
-from engine.files import digest_file, read_json, replacing_file, write_json
+from engine.files import digest_file, replacing_file, write_json
+from engine.generator.about import ABOUT, CARD, FORMAT, TENSORS, read_about
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
 
 if TYPE_CHECKING:
     from engine.base.load import BaseRef
-
-FORMAT = 1
-TENSORS, ABOUT, CARD = "generator.safetensors", "generator.json", "README.md"
 
 
 def save_generator(folder: Path, generator: Generator, card: str) -> None:
@@ -94,17 +92,6 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generato
     except (RuntimeError, KeyError) as error:
         raise EngineError(f"does not fit generator.json: {error}", where=str(path)) from error
     return generator.to(device).eval().requires_grad_(False)
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """The description of an artifact. Raises EngineError when `folder` holds none or a newer one."""
-    if not (folder / ABOUT).is_file():
-        raise EngineError("is not a generator", where=str(folder), hint=f"A generator is a folder with {ABOUT}")
-    about = read_json(folder / ABOUT)
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = about.get("format") if isinstance(about, dict) else None
-        raise EngineError(f"has format {found!r}, this program reads format {FORMAT}", where=str(folder / ABOUT))
-    return about
 
 
 def check_base(about: dict[str, Any], ref: BaseRef) -> None:

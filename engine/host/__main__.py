@@ -104,6 +104,8 @@ def main() -> None:
     """Serve the front end at the other end of the file descriptor until it is gone."""
     faulthandler.enable()
     os.nice(_NICENESS)
+    # Threads that wait by spinning would hold the cores that the screen, and other programs, need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quiet_libraries_at_start()
     server = Server(Connection(int(sys.argv[1])))
     signal.signal(signal.SIGINT, server.interrupt)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.events import Event
-from engine.jobs.results import Result
 from engine.requests import Request
+
+if TYPE_CHECKING:
+    from engine.jobs.results import Result
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -114,11 +115,10 @@ class EngineProcess:
         threading.Thread(target=self._listen, args=(self._process, ours), daemon=True).start()
 
     def _send(self, message: Submit | Cancel) -> None:
-        try:
+        # Where the process is gone, the thread that listens tells of it.
+        with suppress(OSError):
             if self._connection:
                 self._connection.send(message)
-        except OSError:
-            pass  # The process is gone; the thread that listens tells of it.
 
     def _listen(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
         try:
@@ -199,7 +199,5 @@ def _open_log(log: Path | None):  # type: ignore[no-untyped-def]
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it may have ended in the meantime
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass  # It ended in the meantime.

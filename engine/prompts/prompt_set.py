@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.errors import EngineError
+from engine.events import Stage
 from engine.prompts.places import DATASET, Place, find_place
 from engine.prompts.readers import BATCH_ROWS, READERS, Located, Rows, batch_rows, first_line, read_parquet
 from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references
 
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20
+_REPORT_ROWS = 2000
+_REPORT_CHARACTERS = 2**24
 
 
 class PromptRow(NamedTuple):
@@ -89,10 +92,10 @@ def read_prompts(source: Path, *, column: str | None = None, label: str | None =
     Raises:
         EngineError: the source cannot be read, has no prompt, or has no such column.
     """
-    place = _with_split(find_place(Path(source)))
+    place = place_of(source)
     # The first file that has rows: the others must be like it
     for file in place.files:
-        first = _first_rows(file, place.format)
+        first = first_rows(file, place.format)
         if first:
             break
     else:
@@ -108,13 +111,31 @@ def read_prompts(source: Path, *, column: str | None = None, label: str | None =
     return prompts
 
 
+def place_of(source: Path) -> Place:
+    """The files behind what a person named; of a saved dict of data sets one split."""
+    return _with_split(find_place(Path(source)))
+
+
 def no_prompts(source: Path, problem: str = "there are no prompts in it") -> EngineError:
     """The error for a source in which nothing can be used."""
     return EngineError(problem, where=str(source), hint="At least one prompt is needed")
 
 
-def _first_rows(file: Path, format: str) -> list[Located]:
-    """Enough rows to find the columns; fewer when they are very long."""
+def counted_rows(rows: Iterable[PromptRow], stage: Stage) -> Iterator[PromptRow]:
+    """`rows` as they come, counted for `stage` now and then; there a wish to stop is heard, however long rows are."""
+    count = characters = 0
+    for row in rows:
+        count += 1
+        characters += len(row.prompt)
+        if count == _REPORT_ROWS or characters > _REPORT_CHARACTERS:
+            stage.advance(count)
+            count = characters = 0
+        yield row
+    stage.advance(count)
+
+
+def first_rows(file: Path, format: str) -> list[Located]:
+    """The first rows of a file of a set as they are: enough to find the columns; fewer when they are very long."""
     first: list[Located] = []
     characters = 0
     with closing(_file_rows(file, format)) as rows:

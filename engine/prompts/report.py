@@ -10,6 +10,8 @@ from statistics import median_low
 from engine.files import digest_bytes
 from engine.prompts.prompt_set import PromptSet
 
+_CHARACTERS = 2**25
+
 
 @dataclass(frozen=True)
 class PromptReport:
@@ -41,7 +43,10 @@ class PromptReport:
 
 
 def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
-    """Look at the first `limit` rows. Raises EngineError at a row that cannot be read."""
+    """Look at the first `limit` rows, fewer when they are very long.
+
+    Raises EngineError at a row that cannot be read.
+    """
     rows = prompts.every_row()
     count = labelled = 0
     lengths: list[int] = []
@@ -52,7 +57,9 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
             lengths.append(len(row.prompt))
             labelled += bool(row.references)
             seen.add(digest_bytes(row.prompt.encode()))  # prompts may be megabytes long
-    complete = count < limit or next(rows, None) is None
+            if sum(lengths) > _CHARACTERS:
+                break
+    complete = next(rows, None) is None
     return PromptReport(
         source=prompts.source,
         files=prompts.files,

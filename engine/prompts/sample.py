@@ -10,10 +10,9 @@ from typing import TypeVar
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json
-from engine.prompts.prompt_set import PromptRow, PromptSet, no_prompts
+from engine.prompts.prompt_set import PromptRow, PromptSet, counted_rows, no_prompts
 
 _Item = TypeVar("_Item")
-_REPORT_EVERY = 2000
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,12 @@ def sample_prompts(prompts: PromptSet, count: int, seed: int, reporter: Reporter
 
         def kept() -> Iterable[PromptRow]:
             nonlocal skipped, total
-            seen = 0
-            for seen, row in enumerate(prompts.every_row(labels=False), 1):
-                if seen % _REPORT_EVERY == 0:
-                    stage.advance(_REPORT_EVERY)
+            for row in counted_rows(prompts.every_row(labels=False), stage):
                 if row.prompt:
                     total += 1
                     yield row
                 else:
                     skipped += 1
-            stage.advance(seen % _REPORT_EVERY)
 
         rows = reservoir(kept(), count, seed)
     if not rows:

@@ -67,6 +67,12 @@ class Layout:
         """Number of values in all A and B matrices."""
         return self.lora.rank * sum(module.in_features + module.out_features for module in self.modules)
 
+    def generated_parameters(self, kind: str) -> int:
+        """Number of values that a generator makes in a frame of this kind (`engine.weights.frame`)."""
+        if kind == "full":
+            return self.parameters
+        return self.lora.rank * sum(module.out_features for module in self.modules)
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of module, each once, in order of appearance."""

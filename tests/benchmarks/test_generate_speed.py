@@ -14,21 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from engine.events import Reporter
-from engine.forge.batched import adapters_in_batch, token_losses
-from engine.forge.collect import as_matrices, trainable
-from engine.forge.packing import TokenRow, pack
+from engine.forge.timing import time_training, training_rows
 from engine.pipeline import Pipeline, load_pipeline
 from engine.prompts import read_prompts
 from engine.requests import ModelChoice
-from engine.weights.frame import fresh_frame
 
 pytestmark = pytest.mark.benchmark
 
 EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
-ROWS, BATCH = 400, 8
+ROWS, BATCH, STEPS = 400, 8, 10
 WORDS = "the river runs past old mills and quiet gardens before it meets a silver sea".split()  # noqa: SIM905
 
 
@@ -89,24 +85,14 @@ def test_generating_against_training(pipeline: Pipeline) -> None:
     texts = [row.prompt for row in rows][:32]
     pipeline.adapter(texts, Reporter())
     generating = median_seconds(lambda number: pipeline.adapter(texts, Reporter()), 5)
-    tokens = [_tokens(pipeline, row.prompt, row.references[0]) for row in rows]
-    repeated = [tokens[place % len(tokens)] for place in range(ROWS)]
+    tokens = training_rows(pipeline.base, [(row.prompt, row.references[0]) for row in rows])
     layout = pipeline.generator.frame.layout
-    frame = fresh_frame(layout, "full", seed=0)
-    parameters = trainable(frame, 1, torch.device("cpu"))
-    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3)
-    a, b = as_matrices(frame, parameters)
-    began = time.perf_counter()
-    with adapters_in_batch(pipeline.base.model, layout, a, b):
-        for start in range(0, ROWS, BATCH):
-            batch = pack([[row] for row in repeated[start : start + BATCH]], 0)
-            token_losses(pipeline.base.model, batch, 1).sum().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    training = time.perf_counter() - began
+    measured = time_training(pipeline.base, layout, tokens, steps=STEPS, batch=BATCH, reporter=Reporter())
+    training = measured.seconds_a_step * ROWS / BATCH
     print(
         f"\ngenerating {generating:.2f} s; training a LoRA on {ROWS} rows of the task: {training:.0f} s an epoch, "
-        f"ratio {training / generating:.0f} (one epoch), {3 * training / generating:.0f} (three epochs)"
+        f"measured over {STEPS} steps, ratio {training / generating:.0f} (one epoch), "
+        f"{3 * training / generating:.0f} (three epochs)"
     )
 
 
@@ -114,10 +100,3 @@ def test_help_is_quick() -> None:
     command = [sys.executable, "-m", "dnd_tui", "--help"]
     seconds = median_seconds(lambda number: subprocess.run(command, check=True, capture_output=True), 9)
     print(f"\ndnd-tui --help: {seconds:.2f} s")
-
-
-def _tokens(pipeline: Pipeline, prompt: str, answer: str) -> TokenRow:
-    from engine.base.chat import answer_ids, prompt_ids
-
-    tokenizer = pipeline.base.tokenizer
-    return TokenRow(tuple(prompt_ids(tokenizer, prompt)), tuple(answer_ids(tokenizer, answer)))

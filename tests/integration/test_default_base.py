@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from engine.base import convert
+from engine.base.catalog import DEFAULT_BASE
 from engine.base.chat import answer_ids, prompt_ids, stop_ids
 from engine.base.encoder import resolve_encoder
+from engine.base.fetch import CACHE_VARIABLE, model_files
 from engine.base.listing import list_models
 from engine.base.load import LoadedBase, resolve_base
+from engine.errors import Cancelled
+from engine.events import Event, Reporter, StageAdvanced
 from engine.weights.layout import derive_layout
 
 # A released generator names its base by this; it must not depend on the machine or on library versions.
@@ -60,3 +68,23 @@ def test_it_and_the_encoder_are_listed_as_ready(default_base: LoadedBase) -> Non
     resolve_encoder()
     assert [entry.ready for entry in list_models()] == [True, True]
     assert resolve_base("default").folder == default_base.ref.folder
+
+
+def test_its_conversion_is_counted_and_can_be_stopped(
+    default_base: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = model_files(DEFAULT_BASE)
+    monkeypatch.setattr(convert, "model_files", lambda model, reporter: gguf)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    seen: list[StageAdvanced] = []
+
+    def sink(event: Event) -> None:
+        if isinstance(event, StageAdvanced):
+            seen.append(event)
+
+    with pytest.raises(Cancelled):
+        convert.default_base(Reporter(sink, lambda: bool(seen) and seen[-1].step == 10))
+    # Heard before the first tensor too: the fields of the file's head come first.
+    assert [event.step for event in seen if event.step] == list(range(1, 11)) and seen[0].step == 0
+    assert seen[-1].total == 272
+    assert [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".lock"] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.adapter.lora import LoraAdapter
-from engine.adapter.peft_folder import peft_files, read_peft_folder, write_peft_folder
+from engine.adapter.peft_folder import peft_files, read_peft_folder, read_peft_layout, write_peft_folder
 from engine.errors import EngineError
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 
@@ -284,3 +286,15 @@ def test_the_folder_may_be_replaced_while_its_adapter_is_in_use(folder: Path) ->
         handle.write(b"\0" * 400)
     path = make_adapter().layout.modules[-1].path
     assert torch.equal(read.b[path], make_adapter().b[path])
+
+
+def test_the_layout_alone_is_read_without_torch(folder: Path) -> None:
+    assert read_peft_layout(folder) == (make_adapter().layout, read_peft_folder(folder)[1])
+    ask = (
+        "import sys; from pathlib import Path; from engine.events import Reporter; from engine.jobs import run;"
+        "from engine.requests import InfoRequest, ModelChoice;"
+        "data = run(InfoRequest(models=ModelChoice(), target=Path(sys.argv[1])), Reporter()).to_json();"
+        "print(data['parameters'], 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", ask, str(folder)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [str(make_adapter().layout.parameters), "False"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
-from engine.files import digest_file, digest_json, read_json, replacing_file, replacing_folder, write_json
+from engine.files import (
+    digest_file,
+    digest_json,
+    read_json,
+    refuse_nested,
+    replacing_file,
+    replacing_folder,
+    tidy_after_kill,
+    write_json,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -48,13 +59,60 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
 
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for target in (tmp_path, tmp_path / "file"):
-        with pytest.raises(EngineError, match="already exists.*another --out"), replacing_folder(target):
-            pass
+    with pytest.raises(EngineError, match="already exists.*another --out"), replacing_folder(tmp_path):
+        pass
     (tmp_path / "empty").mkdir()
     with replacing_folder(tmp_path / "empty") as part:
         (part / "x").write_text("x")
     assert names(tmp_path / "empty") == ["x"]
+
+
+def test_no_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for target in (tmp_path / "file", tmp_path / "file" / "deeper" / "folder"):
+        error = rf"{re.escape(str(tmp_path / 'file'))}: is a file"
+        with pytest.raises(EngineError, match=error), replacing_folder(target, replace=True):
+            pass
+    assert names(tmp_path) == ["file"]
+
+
+def test_source_and_target_may_not_lie_in_one_another(tmp_path: Path) -> None:
+    source = tmp_path / "adapter"
+    source.mkdir()
+    (tmp_path / "link").symlink_to(source)
+    for target, problem in ((source / "new", "lies inside"), (tmp_path, "holds"), (tmp_path / "link" / "a", "inside")):
+        with pytest.raises(EngineError, match=problem):
+            refuse_nested(source, target)
+    refuse_nested(source, source)
+    refuse_nested(source, tmp_path / "adapter-2")
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from engine.files import replacing_folder
+if sys.argv[2] == "between":
+    real = os.rename
+    def rename(old, new):
+        real(old, new)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.rename = rename
+with replacing_folder(Path(sys.argv[1]), replace=True) as part:
+    (part / "new").write_text("new")
+    if sys.argv[2] == "while writing":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("when", ["while writing", "between"])
+def test_a_killed_writer_leaves_nothing_once_tidied(tmp_path: Path, when: str) -> None:
+    target = tmp_path / "a [folder]"
+    target.mkdir()
+    (target / "old").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(target), when])
+    assert killed.returncode == -signal.SIGKILL and names(tmp_path) != ["a [folder]"]
+    tidy_after_kill(target)
+    assert names(tmp_path) == ["a [folder]"] and names(target) == ["old"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Where other programs find the base of an adapter. Light: no model is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.base.catalog import DEFAULT_ARCHITECTURE, DEFAULT_BASE
+from engine.base.fetch import find_model_files
+from engine.base.hub import looks_like_hub_id
+from engine.errors import EngineError
+from engine.files import read_json
+
+if TYPE_CHECKING:
+    from engine.base.load import BaseRef
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """The base of an adapter as other programs find it.
+
+    name: what they are given: a hub id, a folder, or a .gguf file.
+    architecture: `model_type` of its config; None when that is not known here.
+    local: a .gguf file or a folder of it on this machine, if there is one.
+    """
+
+    name: str
+    architecture: str | None
+    local: Path | None = None
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
+        return self.name.lower().endswith(".gguf")
+
+
+def source_of(ref: BaseRef) -> BaseSource:
+    """Of a base that was found."""
+    if ref.id == DEFAULT_BASE.hub_id:
+        return _default_source()
+    if ref.gguf_file:
+        file = Path(ref.folder) / ref.gguf_file
+        return BaseSource(str(file), ref.config.model_type, file)
+    return BaseSource(ref.hub_id or ref.folder, ref.config.model_type, Path(ref.folder))
+
+
+def source_named(base_id: str, chosen: str) -> BaseSource:
+    """Of the base that an adapter's config calls `base_id`; nothing is fetched.
+
+    Args:
+        chosen: the base that a person chose; it is the one meant when its id is `base_id`.
+    """
+    if base_id == DEFAULT_BASE.hub_id:
+        return _default_source()
+    for name in (chosen, base_id):
+        path = Path(name).expanduser()
+        if path.is_dir() and base_id in (name, path.resolve().name):
+            return BaseSource(str(path.absolute()), _architecture(path / "config.json"), path.absolute())
+        if path.is_file() and base_id in (name, path.stem):
+            return BaseSource(str(path.absolute()), None, path.absolute())
+    return BaseSource(base_id, _cached_architecture(base_id))
+
+
+def _default_source() -> BaseSource:
+    files = find_model_files(DEFAULT_BASE)
+    local = files / DEFAULT_BASE.weights.path if files else None
+    return BaseSource(DEFAULT_BASE.hub_id, DEFAULT_ARCHITECTURE, local)
+
+
+def _cached_architecture(hub_id: str) -> str | None:
+    """From the config in the hub's cache."""
+    if not looks_like_hub_id(hub_id):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, "config.json")
+    return _architecture(Path(found)) if isinstance(found, str) else None
+
+
+def _architecture(config: Path) -> str | None:
+    try:
+        data = read_json(config)
+    except EngineError:
+        return None
+    name = data.get("model_type") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None

@@ -1,0 +1,246 @@
+"""What `collect` or `train` will do, and what of it is done: from the files that are there. Light.
+
+    tasks.json, recipe         --> tasks used and left out
+    frame, checkpoints, states --> steps done
+    log of the run             --> seconds a step
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError
+from engine.files import digest_json, read_json
+from engine.forge.history import read_pace
+from engine.forge.places import (
+    FRAME_FILE,
+    LIBRARY_FILE,
+    checkpoint_folder,
+    condition_folder,
+    run_folder,
+    state_file,
+)
+from engine.forge.recipe import Recipe, recipe_from_json, training_identity
+from engine.forge.tasks import SEEN, Task, read_tasks
+from engine.generator.about import ABOUT
+
+_LARGEST_HEADER = 2**24
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: `done` of `steps`; `seconds_a_step` once the run has measured some."""
+
+    stage: str
+    unit: str
+    steps: int
+    done: int = 0
+    seconds_a_step: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the measured pace; None as long as nothing is measured."""
+        left = self.steps - self.done
+        return left * self.seconds_a_step if self.seconds_a_step is not None else None if left else 0.0
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """Which tasks take part.
+
+    used: (name, training rows), those held out too. left_out: (name, why).
+    held_out: how many of the used ones are only watched.
+    settled: no more will be left out; until the rows are counted in the base's tokens, some may turn out too long.
+    """
+
+    used: tuple[tuple[str, int], ...]
+    left_out: tuple[tuple[str, str], ...]
+    held_out: int
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole plan.
+
+    recipe: the one that is followed.
+    collected: how many tasks get checkpoints, or have them.
+    refusal: why the command will not go on in that folder, if it will not.
+    finished: nothing is left to do.
+    """
+
+    recipe: Recipe
+    tasks: TaskPlan
+    collected: int
+    stages: tuple[StagePlan, ...]
+    refusal: str | None
+    finished: bool
+
+
+def plan_collect(tasks: Path, recipe: Recipe, out: Path | None, seed: int) -> Plan:
+    """The plan of `collect`.
+
+    Raises:
+        EngineError: the task folder cannot be used.
+    """
+    library = read_json(out / LIBRARY_FILE) if out and (out / LIBRARY_FILE).is_file() else None
+    using = read_tasks(tasks, SEEN, recipe.exclude)
+    chosen = _task_plan(tasks, using, recipe, library)
+    trained = max(0, len(chosen.used) - chosen.held_out)
+    collected = min(recipe.library.tasks or trained, trained)
+    groups = -(-collected // recipe.library.adapters)
+    stages = (
+        StagePlan("tokenize", "tasks", len(using)),
+        StagePlan("multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe)),
+        StagePlan("library", "steps", groups * recipe.library.steps, _library_done(out, recipe, collected)),
+    )
+    refusal = _other_library(library, using, recipe, seed) if library else None
+    if not trained:
+        refusal = f"{chosen.held_out} held-out tasks leave none of {len(chosen.used)} to train on"
+    finished = library is not None and all(stage.done == stage.steps for stage in stages[1:])
+    return Plan(recipe, chosen, collected, _paced(stages, out), refusal, finished)
+
+
+def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | None, seed: int) -> Plan:
+    """The plan of `train`.
+
+    Args:
+        recipe: None is the library's own.
+
+    Raises:
+        EngineError: the task folder or the library cannot be used.
+    """
+    if not (library / LIBRARY_FILE).is_file():
+        raise EngineError("is not a library", where=str(library), hint="Make one with `dnd-tui --headless collect`")
+    about = read_json(library / LIBRARY_FILE)
+    recipe = recipe or recipe_from_json(about["recipe"])
+    using = [task for task in read_tasks(tasks, SEEN, recipe.exclude) if task.name in _hashes(about)]
+    chosen = _task_plan(tasks, using, recipe, about)
+    collected = len(list(checkpoint_folder(library).glob("*.safetensors")))
+    run = run_folder(out) if out else None
+    encoded = len(list(condition_folder(run).glob("*.safetensors"))) if run else 0
+    warm, language = recipe.warm_start.steps, recipe.language_loss.steps
+    stages: tuple[StagePlan, ...] = (
+        StagePlan("tokenize", "tasks", len(using)),
+        StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
+        StagePlan("spread", "tasks", collected),
+        StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),
+        StagePlan("language loss", "steps", language, _steps_of(run, "language-loss", language)),
+        StagePlan("held-out loss", "tasks", chosen.held_out if chosen.held_out > 1 else 0),
+    )
+    finished = out is not None and (out / ABOUT).is_file()
+    refusal: str | None = "already holds a generator"
+    if finished:
+        stages = tuple(replace(stage, done=stage.steps) for stage in stages)
+    else:
+        refusal = _changed(about, using, tasks) or _other_run(run, training_identity(about, recipe, seed))
+    left = tuple(stage for stage in stages if stage.steps)
+    return Plan(recipe, chosen, collected, _paced(left, out), refusal, finished)
+
+
+def _task_plan(folder: Path, using: Sequence[Task], recipe: Recipe, library: Mapping[str, Any] | None) -> TaskPlan:
+    """With a library, its own tasks; without one, all of the split that have rows enough, so far as lines tell."""
+    rows = {task.name: _lines_of(task.train_path) for task in using}
+    left_out: dict[str, str] = {}
+    known = _hashes(library) if library else None
+    for name, about in sorted(read_json(folder / "tasks.json").items()):
+        pattern = next((each for each in recipe.exclude if fnmatch(name, each)), None)
+        if about.get("split", "") != SEEN:
+            left_out[name] = f"of the split {about.get('split', '')}"
+        elif pattern:
+            left_out[name] = f"by the recipe: {pattern}"
+        elif known is not None and name not in known:
+            left_out[name] = "not in the library"
+        elif known is None and rows[name] < recipe.data.task_rows:
+            left_out[name] = f"fewer than {recipe.data.task_rows} rows"
+    used = tuple((name, count) for name, count in rows.items() if name not in left_out)
+    held_out = len(library["held_out"]) if library else recipe.held_out
+    return TaskPlan(used, tuple(left_out.items()), held_out, library is not None)
+
+
+def _hashes(library: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of a library's tasks by name, held-out ones too."""
+    return {**library["tasks"], **library["held_out"]}
+
+
+def _other_library(library: Mapping[str, Any], using: Sequence[Task], recipe: Recipe, seed: int) -> str | None:
+    """Why `collect` would not go on with this library, so far as files tell."""
+    facts = {
+        "seed": (library["seed"], seed),
+        "kind": (library["kind"], recipe.frame.kind),
+        "layout": (library["layout"]["lora"], recipe.to_json()["frame"]["lora"]),
+    }
+    for name, (there, wanted) in facts.items():
+        if digest_json(there) != digest_json(wanted):
+            return f"holds a library of another {name}"
+    digests = {task.name: task.digest for task in using}
+    changed = any(digests.get(name) != digest for name, digest in _hashes(library).items())
+    return "holds a library of another tasks" if changed else None
+
+
+def _changed(library: Mapping[str, Any], using: Sequence[Task], folder: Path) -> str | None:
+    digests = {task.name: task.digest for task in using}
+    for name, digest in _hashes(library).items():
+        if name not in digests:
+            return f"the library's task {name} is not in {folder}"
+        if digests[name] != digest:
+            return f"the task {name} has changed since the library was collected"
+    return None
+
+
+def _other_run(run: Path | None, identity: str) -> str | None:
+    for name in ("warm-start", "language-loss"):
+        about = _state_about(run, name)
+        if about and about.get("identity") != f"{name}/{identity}":
+            return "holds a run with another recipe, data, base or seed"
+    return None
+
+
+def _multi_task_done(out: Path | None, recipe: Recipe) -> int:
+    if out is not None and (out / FRAME_FILE).is_file():
+        return recipe.multi_task.steps
+    return _steps_of(out, "multi-task", recipe.multi_task.steps)
+
+
+def _library_done(out: Path | None, recipe: Recipe, collected: int) -> int:
+    """Steps of whole groups by their checkpoints, and of those under way by their states."""
+    if out is None:
+        return 0
+    settings = recipe.library
+    done = min(collected, len(list(checkpoint_folder(out).glob("*.safetensors"))))
+    groups = -(-done // settings.adapters) if done == collected else done // settings.adapters
+    states = [file.name.partition(".")[0] for file in out.glob(state_file(out, "group-*").name)]
+    under_way = sum(_steps_of(out, state, settings.steps) for state in states)
+    return min(groups * settings.steps + under_way, -(-collected // settings.adapters) * settings.steps)
+
+
+def _steps_of(folder: Path | None, state: str, most: int) -> int:
+    return min(int((_state_about(folder, state) or {}).get("step", 0)), most)
+
+
+def _state_about(folder: Path | None, state: str) -> dict[str, str] | None:
+    """The metadata of a training state: its header is JSON, behind its length in eight bytes."""
+    if folder is None or not state_file(folder, state).is_file():
+        return None
+    try:
+        with open(state_file(folder, state), "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LARGEST_HEADER)))
+            return dict(header["__metadata__"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _paced(stages: Sequence[StagePlan], out: Path | None) -> tuple[StagePlan, ...]:
+    pace = read_pace(out) if out else {}
+    return tuple(replace(stage, seconds_a_step=pace.get(stage.stage)) for stage in stages)
+
+
+def _lines_of(path: Path) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for line in file if line.strip())

@@ -1,0 +1,60 @@
+"""The columns that a person could name as the prompt column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.prompts.prompt_set import PromptSet, first_rows, place_of
+from engine.prompts.rows import PROMPT_COLUMNS, RowError, find_shape, read_prompt
+
+
+class PromptColumn(NamedTuple):
+    """A column, and the first prompt that it would give."""
+
+    name: str
+    example: str
+
+
+def prompt_columns(prompts: PromptSet) -> list[PromptColumn]:
+    """The columns that give a prompt when they are named, in the order of the data; none for plain text.
+
+    As `read_prompts` does, it looks at the first rows only: a column that cannot be read there, or is empty, is not
+    one of them.
+    """
+    return _usable(_objects(prompts.files, prompts.format))
+
+
+def likeliest_column(source: Path) -> str | None:
+    """The column with the longest example, for a source in which no column is known by its name to hold prompts.
+
+    None if there is one that is known, or none that could be named. Raises EngineError as `read_prompts` does.
+    """
+    place = place_of(source)
+    objects = _objects(place.files, place.format)
+    if any(str(name).lower() in PROMPT_COLUMNS for row in objects for name in row):
+        return None
+    columns = _usable(objects)
+    return max(columns, key=lambda column: len(column.example)).name if columns else None
+
+
+def _objects(files: Sequence[Path], format: str) -> list[dict[str, Any]]:
+    """The first rows; none if they are no objects."""
+    rows = next((first for file in files if (first := first_rows(file, format))), [])
+    objects = [located.row for located in rows]
+    return objects if all(isinstance(row, dict) for row in objects) else []
+
+
+def _usable(objects: Sequence[dict[str, Any]]) -> list[PromptColumn]:
+    names = dict.fromkeys(str(name) for row in objects for name in row)
+    return [PromptColumn(name, example) for name in names if (example := _first_prompt(objects, name))]
+
+
+def _first_prompt(rows: Sequence[dict[str, Any]], column: str) -> str:
+    """What the first row with text in `column` gives; "" when there is none, or a row cannot be read."""
+    try:
+        shape = find_shape(rows, column=column)
+        return next(filter(None, [read_prompt(shape, row) for row in rows]), "")
+    except RowError:
+        return ""
