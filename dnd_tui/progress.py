@@ -52,8 +52,9 @@ class RunningStage:
         return f"{self.step} {self.unit}" if self.step else ""
 
     def shown_figures(self) -> list[str]:
-        """`loss 1.23` and the like."""
-        return [f"{name} {figure(value)}" for name, value in self.figures.items()]
+        """`loss 1.23`, `tokens/s 1310` and the like."""
+        names = (name.replace("_per_second", "/s").replace("_", " ") for name in self.figures)
+        return [f"{name} {figure(value)}" for name, value in zip(names, self.figures.values(), strict=True)]
 
     def left(self, seconds: float) -> float | None:
         """Seconds the rest will take at the pace since the first advance; None when that cannot be said."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 

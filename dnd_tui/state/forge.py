@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
 from engine.errors import EngineError
 from engine.files import replacing_file
-from engine.requests import CollectRequest, ModelChoice, TrainRequest
+from engine.requests import CollectRequest, ModelChoice, PlanRequest, TrainRequest
 
 FILE_NAME = "forge.json"
 VERSION = 1
@@ -32,30 +32,45 @@ class ForgeChoices:
     device: str = ModelChoice.device
     seed: str = "0"
 
-    def collect_request(self, models: ModelChoice) -> CollectRequest:
-        """The request of the first run. `models`: number format, trusted code.
+    def request(self, kind: str, models: ModelChoice) -> CollectRequest | TrainRequest:
+        """The request of one run.
+
+        Args:
+            kind: "collect" or "train".
+            models: number format and whether a model's code is trusted.
 
         Raises:
-            EngineError: a field is empty or holds no number.
+            EngineError: a field is empty or holds what cannot be.
         """
-        return CollectRequest(
-            models=self._models(models),
-            tasks=_path(self.tasks, "the folder of tasks"),
-            out=_path(self.library, "the folder for the library"),
-            recipe=self._recipe,
-            seed=self._seed,
-        )
+        chosen, recipe, seed = self._models(models), self._recipe, self._seed
+        tasks = _path(self.tasks, "the folder of tasks")
+        library = _path(self.library, "the folder of the library")
+        if kind == "collect":
+            return CollectRequest(models=chosen, tasks=tasks, out=library, recipe=recipe, seed=seed)
+        out = _path(self.generator, "the folder for the generator")
+        return TrainRequest(models=chosen, tasks=tasks, library=library, out=out, recipe=recipe, seed=seed)
 
-    def train_request(self, models: ModelChoice) -> TrainRequest:
-        """The request of the second run; see `collect_request`."""
-        return TrainRequest(
+    def plan_requests(self, models: ModelChoice) -> dict[str, PlanRequest]:
+        """What can be planned with the fields that are filled in, by "collect" and "train".
+
+        Raises:
+            EngineError: a field holds what cannot be.
+        """
+        if not self.tasks.strip():
+            return {}
+        library = _path(self.library, "library") if self.library.strip() else None
+        generator = _path(self.generator, "generator") if self.generator.strip() else None
+        common = PlanRequest(
+            kind="collect",
             models=self._models(models),
-            tasks=_path(self.tasks, "the folder of tasks"),
-            library=_path(self.library, "the folder of the library"),
-            out=_path(self.generator, "the folder for the generator"),
+            tasks=_path(self.tasks, "tasks"),
+            out=library,
             recipe=self._recipe,
             seed=self._seed,
         )
+        if library is None:
+            return {"collect": common}
+        return {"collect": common, "train": replace(common, kind="train", library=library, out=generator)}
 
     def _models(self, models: ModelChoice) -> ModelChoice:
         return ModelChoice(

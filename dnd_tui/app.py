@@ -1,0 +1,352 @@
+"""The terminal app: services and ways between the screens. What a screen does stands in `dnd_tui.screens`.
+
+    drop -> preview -> generate -> compare -> export
+                          |
+                       library (everything generated so far)
+
+Nothing heavy is imported here: the engine has processes of its own (`engine_link`), and a screen is imported when it
+is first shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.screen import Screen
+
+from dnd_tui.clipboard import copy_locally
+from dnd_tui.commands import command_line
+from dnd_tui.config import ConfigProblem, Settings, load_settings, save_settings
+from dnd_tui.engine_link import EngineLink
+from dnd_tui.folders import config_folder, data_folder, log_folder
+from dnd_tui.jobs import Job
+from dnd_tui.journal import Journal
+from dnd_tui.palette import Commands
+from dnd_tui.screens.dialogs import ErrorDialog, Question
+from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
+from dnd_tui.state.library import Library
+from dnd_tui.state.lines import now
+from dnd_tui.state.recent import RecentSources
+from dnd_tui.state.runs import PastRun, RunHistory
+from dnd_tui.themes import DARK, OURS
+from dnd_tui.widgets.drop_app import DropApp
+from dnd_tui.widgets.navigation import PLACES, JobSign
+from dnd_tui.widgets.path_inputs import DropMissing, Dropped
+from engine.errors import EngineError
+from engine.host import Failed, Finished, Outcome, Stopped
+from engine.requests import ModelChoice, PromptChoice
+
+_CLASSES = {
+    "drop": "drop.DropScreen",
+    "generate": "generate.GenerateScreen",
+    "compare": "compare.CompareScreen",
+    "export": "export.ExportScreen",
+    "library": "library.LibraryScreen",
+    "forge": "forge.ForgeScreen",
+    "settings": "settings.SettingsScreen",
+    "log": "log.LogScreen",
+}
+
+
+def _module_of(mode: str) -> Any:
+    return import_module(f"dnd_tui.screens.{_CLASSES[mode].partition('.')[0]}")
+
+
+def _screen(mode: str) -> Callable[[], Screen[Any]]:
+    def make() -> Screen[Any]:
+        screen: Screen[Any] = getattr(_module_of(mode), _CLASSES[mode].partition(".")[2])()
+        return screen
+
+    return make
+
+
+class DndApp(DropApp[None]):
+    """The app.
+
+    Args:
+        drop: a file or folder that is dropped at the start.
+        models: base, generator, device from the command line; they go before the settings.
+        debug: an unexpected failure of the app itself ends it with a traceback.
+
+    Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `tell`, `ask`,
+    `copy_text`, and the steps `generate`, `compare`, `export`.
+    """
+
+    TITLE = "dnd-tui"
+    CSS_PATH = Path(__file__).parent / "styles" / "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode: _screen(mode) for mode in _CLASSES}
+    DEFAULT_MODE = "drop"
+    # Below 80 columns what stands side by side becomes tabs; below 30 lines what is not needed is left out.
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"), (80, "-normal"), (110, "-wide"), (160, "-very-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(f"{key},f{int(key) + 1}", f"go('{mode}')", name, id=f"go.{mode}", show=False,
+                    tooltip=f"Go to {name}")
+            for mode, name, key in PLACES
+        ),
+        Binding("f1,question_mark", "help", "Help", id="app.help", tooltip="What this screen does, and its keys"),
+        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", tooltip="Search every command"),
+        Binding("ctrl+o", "jump", "Jump", id="app.jump", show=False,
+                tooltip="Show a letter on everything that can have the focus; the letter moves it there"),
+        Binding("ctrl+t", "stop_job", "Stop", id="app.stop", priority=True, show=False, tooltip="Stop the job under way"),
+        Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True, tooltip="Leave; asks while a job runs"),
+    ]  # fmt: skip
+
+    def __init__(self, drop: Path | None = None, models: ModelChoice | None = None, *, debug: bool = False) -> None:
+        super().__init__()
+        self.journal = Journal(log_folder())
+        self.engine = EngineLink(log_folder(), self._job_changed)
+        self.library = Library(data_folder() / "library")
+        self.recent = RecentSources(data_folder(), tell=self._noted)
+        self.runs = RunHistory(data_folder(), tell=self._noted)
+        self.settings_file = config_folder() / "config.toml"
+        self.settings = Settings()
+        # Names of all bindings; None until the screens are imported.
+        self.keys_known: Collection[str] | None = None
+        self.problems: list[ConfigProblem] = []
+        self._models = models
+        self._drop = drop
+        self._debug = debug
+
+    # -- start and end
+
+    def on_load(self) -> None:
+        """Themes and settings, before anything is styled. The disk is touched by files of a few kilobytes only."""
+        for theme in OURS:
+            self.register_theme(theme)
+        self.apply_settings()
+
+    def on_mount(self) -> None:
+        """What can wait until there is a screen."""
+        self._end_on_signals()
+        self.set_timer(0.3, self._load_screens)
+        if self._drop is not None:
+            self.post_message(Dropped((self._drop,)))
+
+    def on_unmount(self) -> None:
+        """No process is left behind."""
+        self.engine.close()
+        self.journal.close()
+
+    def _end_on_signals(self) -> None:
+        """A terminal that closes, or a polite kill, ends the app as the person would: the terminal is restored."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with suppress(RuntimeError, ValueError, NotImplementedError):  # not the main thread, not this system
+                loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A failure of the app itself: into the log; a traceback on the terminal only if that was asked for."""
+        details = "".join(traceback.format_exception(error))
+        self.journal.add(f"unexpected failure: {type(error).__name__}: {error}", details, warning=True)
+        if self._debug or self.is_headless:
+            super()._handle_exception(error)
+        else:
+            kind = type(error).__name__
+            where = log_folder() / "app.log"
+            message = f"error: unexpected failure: {kind}: {error}. Details: {where}; or run again with --debug"
+            self.exit(return_code=1, message=message)
+
+    def apply_settings(self) -> None:
+        """Read the settings file; what is newly wrong in it is told, the rest counts."""
+        self.settings, problems = load_settings(self.settings_file, self.keys_known)
+        self.theme = self.chosen_theme
+        if self.theme != self.settings.theme:
+            problems.append(ConfigProblem(self.settings_file.name, "theme", f"no theme {self.settings.theme!r}"))
+        self.animation_level = "full" if self.settings.animations else "none"
+        self.set_keymap(dict(self.settings.keys))
+        new = [problem for problem in problems if problem not in self.problems]
+        self.problems = problems
+        for problem in new:
+            self.journal.add(str(problem), warning=True)
+        if new:
+            # The text holds what stands in a file: no markup.
+            told = "\n".join(map(str, new))
+            self.notify(told, title="Settings", severity="warning", timeout=15, markup=False)
+
+    def change_settings(self, **changes: object) -> None:
+        """Write changed settings to the file and use them from now on."""
+        try:
+            save_settings(self.settings_file, changes)
+        except EngineError as error:
+            self.tell(error)
+            return
+        self.apply_settings()
+
+    @work(thread=True, group="screens", exit_on_error=False)
+    def _load_screens(self) -> None:
+        """Import the other screens ahead of need; then the names in the settings' [keys] can be checked."""
+        from dnd_tui.bindings import all_bindings
+
+        with suppress(EngineError):
+            self.library.tidy()
+        known = all_bindings()
+        self.call_from_thread(self._check_keys, known)
+
+    def _check_keys(self, known: Collection[str]) -> None:
+        self.keys_known = known
+        self.apply_settings()
+
+    # -- services
+
+    @property
+    def chosen_theme(self) -> str:
+        """The theme of the settings; ours, where there is none of that name."""
+        return self.settings.theme if self.settings.theme in self.available_themes else DARK.name
+
+    @property
+    def models(self) -> ModelChoice:
+        """Base, generator, device, dtype: from the command line, else from the settings."""
+        chosen = self.settings
+        return self._models or ModelChoice(
+            base=chosen.base, generator=chosen.generator, device=chosen.device, dtype=chosen.dtype
+        )
+
+    def choose_models(self, models: ModelChoice) -> None:
+        """Use other models until the app ends; the settings stay as they are."""
+        self._models = models
+
+    async def go(self, mode: str) -> Screen[Any]:
+        """Switch to a screen; the screen."""
+        await asyncio.to_thread(_module_of, mode)  # an import takes longer than a frame
+        await self.switch_mode(mode)
+        while len(self.screen_stack) > 1:
+            await self.screen.dismiss()  # a dialog left open there
+        return self.screen
+
+    def tell(self, failure: Failed | EngineError) -> None:
+        """A dialog that says what is wrong and what to do."""
+        details = failure.details if isinstance(failure, Failed) else ""
+        where = f"{failure.where}: " if failure.where else ""
+        self.journal.add(f"{where}{failure.problem}", details, warning=True)
+        self.push_screen(ErrorDialog(failure))
+
+    async def ask(self, question: str, *, yes: str, no: str = "Cancel") -> bool:
+        """A question; call it from a worker."""
+        return bool(await self.push_screen_wait(Question(question, yes=yes, no=no)))
+
+    def copy_text(self, text: str, what: str) -> None:
+        """To the terminal's clipboard (OSC 52, also over SSH) and to the desktop's."""
+        self.copy_to_clipboard(text)
+        self._copy_locally(text)
+        self.notify(f"Copied {what}", timeout=2)
+
+    @work(thread=True, group="clipboard", exit_on_error=False)
+    def _copy_locally(self, text: str) -> None:
+        copy_locally(text)
+
+    async def keep_figures(self, id: str, scores: Sequence[AdapterScore], picks: Mapping[str, int]) -> None:
+        """Scores and picks of an adapter, into the library. Raises EngineError when they cannot be kept."""
+        await asyncio.to_thread(self.library.add_scores, id, scores)
+        await asyncio.to_thread(self.library.set_picks, id, picks)
+
+    # -- steps from screen to screen
+
+    async def generate(self, prompts: PromptChoice, models: ModelChoice) -> None:
+        """Generate an adapter from `prompts` into the library."""
+        screen = await self.go("generate")
+        screen.begin(prompts, models)  # type: ignore[attr-defined]
+
+    async def compare(self, records: Sequence[AdapterRecord]) -> None:
+        """Open adapters of the library beside their base."""
+        screen = await self.go("compare")
+        screen.open(tuple(records))  # type: ignore[attr-defined]
+
+    async def export(self, record: AdapterRecord) -> None:
+        """Choose how an adapter of the library leaves it."""
+        screen = await self.go("export")
+        screen.open(record)  # type: ignore[attr-defined]
+
+    @on(Dropped)
+    async def _dropped(self, message: Dropped) -> None:
+        screen = await self.go("drop")
+        screen.open(message.paths)  # type: ignore[attr-defined]
+
+    @on(DropMissing)
+    def _drop_missing(self, message: DropMissing) -> None:
+        self.tell(message.error)
+
+    # -- actions
+
+    async def action_go(self, mode: str) -> None:
+        """Switch to a screen."""
+        await self.go(mode)
+
+    def action_help(self) -> None:
+        """Help on the open screen."""
+        from dnd_tui.screens.help import HelpDialog
+
+        if not isinstance(self.screen, HelpDialog):
+            self.push_screen(HelpDialog(self.screen))
+
+    def action_stop_job(self) -> None:
+        """Stop what the device works on, or else what waits first."""
+        job = self.engine.running or next(iter(self.engine.jobs), None)
+        if job is None:
+            self.notify("No job is under way", timeout=2)
+        else:
+            self.engine.stop(job)
+
+    @work(group="leave", exclusive=True)
+    async def action_leave(self) -> None:
+        """Leave; a job under way is stopped if the person agrees."""
+        job = self.engine.running
+        if job is None or await self.ask(f"{job.title} is under way. Stop it and leave?", yes="Stop and leave"):
+            self.exit()
+
+    def action_change_theme(self) -> None:
+        """Choose the colours."""
+        from dnd_tui.screens.theme_dialog import ThemeDialog
+
+        self.push_screen(ThemeDialog())
+
+    def action_jump(self) -> None:
+        """Letters on everything that can have the focus."""
+        from dnd_tui.widgets.jump import JumpDialog
+
+        self.push_screen(JumpDialog(self.screen), lambda widget: widget.focus() if widget else None)
+
+    def _job_changed(self, job: Job) -> None:
+        if not self.is_running:
+            return
+        for sign in self.screen.query(JobSign):
+            sign.refresh_job()
+        if job.light or job.outcome is None:
+            return
+        outcomes: dict[type[Outcome], Literal["done", "failed", "cancelled"]] = {Finished: "done", Failed: "failed", Stopped: "cancelled"}
+        outcome = outcomes[type(job.outcome)]
+        problem = job.outcome.problem if isinstance(job.outcome, Failed) else ""
+        details = job.outcome.details if isinstance(job.outcome, Failed) else ""
+        self.journal.add(f"{job.title}: {outcome} after {job.seconds:.1f} s", details, warning=bool(problem))
+        with suppress(ValueError):  # no command makes such a request: nothing to run again
+            command = command_line(job.request)
+            self._remember(PastRun(command=command, when=now(), seconds=job.seconds, outcome=outcome, error=problem))
+        if getattr(job.owner, "screen", None) is not self.screen:
+            self.notify(problem or f"{job.title}: {outcome}", severity="error" if problem else "information")
+
+    @work(thread=True, group="runs", exit_on_error=False)
+    def _remember(self, run: PastRun) -> None:
+        try:
+            self.runs.add(run)
+        except EngineError as error:
+            self._noted(str(error))
+
+    def _noted(self, text: str) -> None:
+        """A note about what the app keeps on disk, from any thread."""
+        self.journal.add(text, warning=True)

@@ -1,0 +1,1 @@
+"""The screens of the app, a file or a folder each. `base.AppScreen` is what they share."""

@@ -1,0 +1,49 @@
+"""What every screen of the app shares: the bar of screens above, the keys below, help, and the app's services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from dnd_tui.widgets.navigation import NavigationBar
+
+if TYPE_CHECKING:
+    from dnd_tui.app import DndApp
+
+
+class AppScreen(Screen[None]):
+    """A screen of the app.
+
+    MODE: its name for `DndApp.go`.
+    HELP: Markdown for the help dialog.
+    """
+
+    MODE: ClassVar[str]
+
+    def compose(self) -> ComposeResult:
+        """Bar, body, keys."""
+        self._classify()
+        yield NavigationBar(self.MODE)
+        yield from self.body()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def body(self) -> Iterable[Widget]:
+        """What is between bar and keys."""
+        raise NotImplementedError
+
+    def _classify(self) -> None:
+        """The classes of the terminal's size, before anything is styled: else all would be styled twice."""
+        width, height = self.app.size
+        for cells, breakpoints in ((width, self.app.HORIZONTAL_BREAKPOINTS), (height, self.app.VERTICAL_BREAKPOINTS)):
+            reached = [(least, name) for least, name in breakpoints or () if cells >= least]
+            self.add_class(max(reached)[1], update=False)
+
+    @property
+    def dnd(self) -> DndApp:
+        """The app, with its services: engine, settings, library, go, tell, ask, copy."""
+        return cast("DndApp", self.app)

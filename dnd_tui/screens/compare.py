@@ -1,0 +1,392 @@
+"""The Compare screen: base and adapters answer the same prompts, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+from textual.widgets import Button, Input
+
+from dnd_tui import jobs
+from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.compare_options import CompareOptions, OptionsDialog
+from dnd_tui.screens.compare_prompts import PromptList
+from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
+from dnd_tui.screens.compare_save import SaveDialog
+from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.state.transcript import Transcript
+from dnd_tui.text import one_line
+from dnd_tui.widgets.answers import AnswerPanes
+from dnd_tui.widgets.panes import Pane, Panes
+from dnd_tui.widgets.path_inputs import DropInput
+from dnd_tui.widgets.score_bars import ScoreBars
+from engine.errors import EngineError
+from engine.events import AnswerText, Note
+from engine.host import Failed
+from engine.requests import CompareRequest
+
+_BASE = "base"
+
+
+class CompareScreen(AppScreen):
+    """Prompts on the left, one column of answers an arm on the right, scores below."""
+
+    MODE = "compare"
+    HELP = """
+# Compare
+
+Base and adapted model answer the same prompt in one batch, with the same random numbers. Choose a prompt in the list
+and press Enter, type one of your own, or run all of them. Words that differ are underlined.
+
+With labels, every answer is scored as it ends, and the bars show the running scores. Say which answer you like best
+with the pick keys: the tally is kept with the adapter.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "run", "Run", id="compare.run", tooltip="Answer the prompt under the cursor"),
+        Binding("a", "run_all", "Run all", id="compare.all", tooltip="Answer all prompts that are not answered yet"),
+        Binding("s,escape", "stop", "Stop", id="compare.stop", tooltip="Stop answering"),
+        Binding("i", "type", "Type", id="compare.type", tooltip="Type a prompt of your own"),
+        Binding("b", "pick('base')", "Pick base", id="compare.base", tooltip="The base's answer is better"),
+        Binding("n", "pick('next')", "Pick adapted", id="compare.adapted",
+                tooltip="The adapted answer is better; again for the next adapter"),
+        Binding("t", "pick('none')", "Tie", id="compare.tie", tooltip="Neither is better"),
+        Binding("d", "differences", "Differences", id="compare.differences", tooltip="Show or hide what differs"),
+        Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
+        Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
+        Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric"),
+        Binding("w", "save", "Save", id="compare.save", tooltip="Save the transcript as Markdown or JSON"),
+        Binding("e", "export", "Export", id="compare.export", tooltip="Export the adapter"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    CompareScreen {
+        #answers { height: 1fr; }
+        #foot { height: auto; }
+        #scores { height: auto; padding: 0 1; }
+        #buttons { height: auto; padding: 0 1; }
+        #buttons Button { margin-right: 1; }
+        &.-narrow #buttons { padding: 0; Button { margin: 0; } }
+        &.-short #typed { height: 1; border: none; }
+    }
+    """
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: tuple[AdapterRecord, ...] = ()
+        self._earlier: dict[str, int] = {}
+        self._job: jobs.Job | None = None
+        self._differences = True
+        self._typed = 0
+        self.comparison = Comparison()
+        self.options = CompareOptions()
+        self.shown: ComparedPrompt | None = None
+
+    def body(self) -> Iterable[Widget]:
+        """Prompts, answers, scores, buttons."""
+        yield Panes(
+            Pane("Prompts", DropInput(placeholder="Type a prompt, Enter runs it", id="typed"), PromptList(id="list"), id="prompts", share=2),
+            Pane("Answers", AnswerPanes(id="answers"), id="side", share=5),
+        )
+        with Vertical(id="foot"):
+            yield ScoreBars(id="scores")
+            with Horizontal(id="buttons"):
+                yield Button("Run", id="run", variant="primary")
+                yield Button("Run all", id="all")
+                yield Button("Stop", id="stop", variant="error")
+                yield Button("Pick base", id="pick-base")
+                yield Button("Pick adapted", id="pick-next")
+                yield Button("Save", id="save")
+                yield Button("Export", id="export")
+
+    def on_mount(self) -> None:
+        """Options as the settings have them."""
+        self.options = CompareOptions.of(self.dnd.settings)
+        self._settle()
+
+    # -- what is compared
+
+    @property
+    def running(self) -> bool:
+        """Whether answers are coming."""
+        return self._job is not None and self._job.outcome is None
+
+    def open(self, records: Sequence[AdapterRecord]) -> None:
+        """Compare these adapters of one base with it; an open comparison of the same adapters goes on."""
+        records = tuple(records)
+        if [record.id for record in records] == [record.id for record in self._records]:
+            self._records = records
+        else:
+            self._begin(records)
+        self.query_one(Panes).show("prompts")
+        self.query_one(PromptList).focus_table()
+
+    def _begin(self, records: tuple[AdapterRecord, ...]) -> None:
+        self.action_stop()
+        self._job = None  # what it still says is about other adapters
+        self._records = records
+        self.comparison = Comparison(self._labels)
+        self._earlier = self._earlier_picks()
+        self.shown = None
+        self._typed = 0
+        self.query_one(PromptList).open(records[0].prompts)
+        self.query_one(AnswerPanes).begin("", list(self._labels), ())
+        self._settle()
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        """Base, and the adapters by their names."""
+        return (_BASE, *(record.name if record.name != _BASE else f"{_BASE} (adapter)" for record in self._records))
+
+    def _earlier_picks(self) -> dict[str, int]:
+        """Picks of earlier comparisons: kept for one adapter against its base."""
+        if len(self._records) != 1:
+            return {}
+        picks = self._records[0].picks
+        return {self._labels[0]: picks.get(_BASE, 0), self._labels[1]: picks.get("adapted", 0)}
+
+    # -- running
+
+    def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
+        if not self._records:
+            self.notify("Choose an adapter in the Library first (key 5)", severity="warning")
+            return
+        if self.running:
+            self.notify("Answers are coming; stop them first (s)", severity="warning")
+            return
+        self.comparison.begin(numbers)
+        options = self.options
+        request = CompareRequest(
+            models=self._records[0].models,
+            prompts=self._records[0].prompts if numbers else None,
+            adapters=tuple(record.folder for record in self._records),
+            numbers=tuple(numbers),
+            texts=tuple(texts),
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            sampling_seed=options.seed,
+            metric=options.metric,
+        )
+        self._arm_names = dict(zip(request.arms, self._labels, strict=True))
+        many = len(numbers) + len(texts)
+        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(self._records) + 1} arms"
+        self._typed_now = -len(texts)
+        self._job = self.dnd.engine.start(request, title, self)
+        self._settle()
+
+    @on(jobs.JobReported)
+    def _reported(self, message: jobs.JobReported) -> None:
+        if message.job is not self._job:
+            return
+        touched = set()
+        for event in message.events:
+            if isinstance(event, AnswerText):
+                touched.add(self._take(event))
+            elif isinstance(event, Note) and event.warning:
+                self.notify(event.text, severity="warning")
+        self.query_one(PromptList).show_signs(touched - {None}, self.comparison)  # type: ignore[arg-type]
+        self._show_scores()
+
+    def _take(self, event: AnswerText) -> int | None:
+        number = self._number(event.row)
+        piece = replace(event, row=number, arm=self._arm_names[event.arm])
+        prompt = self.comparison.take(piece)
+        if prompt is None:
+            return None
+        if prompt is self.shown:
+            panes = self.query_one(AnswerPanes)
+            panes.append(piece.arm, piece.text)
+            if piece.done:
+                self._finish(piece.arm)
+        elif len(prompt.answers) == 1 and not prompt.done and self._follows(prompt):
+            self.show(prompt)
+        return number
+
+    def _follows(self, prompt: ComparedPrompt) -> bool:
+        """While all are run, the panes follow the prompt that is being answered."""
+        return self.shown is None or (self.shown.done and self._job is not None)
+
+    def _number(self, row: int) -> int:
+        """The engine numbers typed prompts -1, -2 in every job; here they go on through all jobs."""
+        return row if row > 0 else row - self._typed_now - self._typed
+
+    @on(jobs.JobEnded)
+    async def _ended(self, message: jobs.JobEnded) -> None:
+        if message.job is not self._job:
+            return
+        self.comparison.forget_unfinished()
+        self.query_one(PromptList).show_signs(self.comparison.prompts, self.comparison)
+        if self.shown and not self.shown.done:
+            self.show(self.shown)
+        if isinstance(message.outcome, Failed):
+            self.dnd.tell(message.outcome)
+        await self._keep_scores()
+        self._settle()
+
+    async def _keep_scores(self) -> None:
+        """Scores and picks of one adapter against its base belong to that adapter."""
+        if len(self._records) != 1:
+            return
+        record = self._records[0]
+        measured = self.comparison.measured(self.options.metric or "rouge_l")
+        scores = [replace(score, arm=_BASE if score.arm == _BASE else "adapted") for score in measured]
+        picks = self.comparison.picks(self._earlier)
+        kept = {_BASE: picks[self._labels[0]], "adapted": picks[self._labels[1]]}
+        try:
+            await self.dnd.keep_figures(record.id, scores, kept)
+        except EngineError as error:
+            self.dnd.tell(error)
+
+    # -- what is shown
+
+    def show(self, prompt: ComparedPrompt) -> None:
+        """Prompt and answers, as far as there are any."""
+        self.shown = prompt
+        panes = self.query_one(AnswerPanes)
+        panes.begin(prompt.prompt, list(self.comparison.arms), prompt.references)
+        for arm, answer in prompt.answers.items():
+            panes.append(arm, answer.text)
+            if answer.done:
+                self._finish(arm)
+        panes.set_picked(prompt.pick)
+
+    def _finish(self, arm: str) -> None:
+        assert self.shown
+        answer = self.shown.answers[arm]
+        panes = self.query_one(AnswerPanes)
+        panes.finish(arm, answer.score, answer.first_seconds, answer.tokens_per_second)
+        panes.highlight(self._differences)
+
+    def _show_scores(self) -> None:
+        self.query_one(ScoreBars).show(self.comparison.scores(self._earlier))
+
+    def _settle(self) -> None:
+        ready = bool(self._records) and not self.running
+        for name in ("run", "all", "save", "export"):
+            self.query_one(f"#{name}", Button).disabled = not ready
+        self.query_one("#stop", Button).disabled = not self.running
+        for name in ("pick-base", "pick-next"):
+            self.query_one(f"#{name}", Button).disabled = not self._records
+        names = ", ".join(one_line(record.name) for record in self._records)
+        self.query_one("#side", Pane).border_title = f"Answers: base, {names}" if names else "Answers"
+        self._show_scores()
+
+    @on(PromptList.Highlighted)
+    def _highlighted(self, message: PromptList.Highlighted) -> None:
+        row = message.row
+        self.show(self.comparison.prompt(row.number, row.prompt, row.references))
+
+    @on(PromptList.Chosen)
+    def _chosen(self, message: PromptList.Chosen) -> None:
+        row = message.row
+        self.show(self.comparison.prompt(row.number, row.prompt, row.references))
+        self._run([row.number])
+        self.query_one(Panes).show("side")
+
+    @on(Input.Submitted, "#typed")
+    def _submitted(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        if not text or self.running or not self._records:
+            return
+        self._typed += 1
+        prompt = self.comparison.prompt(-self._typed, text)
+        self.query_one(PromptList).add_typed(prompt.number, text)
+        self.show(prompt)
+        event.input.value = ""
+        self._run([], [text])
+        self.query_one(Panes).show("side")
+
+    # -- actions
+
+    @on(Button.Pressed, "#run")
+    def action_run(self) -> None:
+        """Answer the prompt under the cursor."""
+        self.query_one(PromptList).choose()
+
+    @on(Button.Pressed, "#all")
+    def action_run_all(self) -> None:
+        """Answer every prompt of the list that has no answers yet."""
+        rows = self.query_one(PromptList).rows
+        for row in rows:
+            self.comparison.prompt(row.number, row.prompt, row.references)
+        numbers = [row.number for row in rows if row.number > 0 and not self.comparison.prompts[row.number].done]
+        if numbers:
+            self._run(numbers)
+        else:
+            self.notify("All prompts of the list are answered", timeout=3)
+
+    @on(Button.Pressed, "#stop")
+    def action_stop(self) -> None:
+        """Stop answering; finished answers stay."""
+        if self._job is not None:
+            self.dnd.engine.stop(self._job)
+
+    def action_type(self) -> None:
+        """To the field for a prompt of one's own."""
+        self.query_one(Panes).show("prompts")
+        self.query_one("#typed").focus()
+
+    @on(Button.Pressed, "#pick-base")
+    async def _press_base(self) -> None:
+        await self.action_pick("base")
+
+    @on(Button.Pressed, "#pick-next")
+    async def _press_next(self) -> None:
+        await self.action_pick("next")
+
+    async def action_pick(self, which: str) -> None:
+        """Say whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
+        if self.shown is None or not self.shown.done:
+            return
+        others = self.comparison.arms[1:]
+        if which == "next":
+            at = others.index(self.shown.pick) if self.shown.pick in others else -1
+            self.shown.pick = others[(at + 1) % len(others)]
+        else:
+            self.shown.pick = self.comparison.arms[0] if which == "base" else None
+        self.query_one(AnswerPanes).set_picked(self.shown.pick)
+        self._show_scores()
+        await self._keep_scores()
+
+    def action_differences(self) -> None:
+        """Show or hide what differs from the base's answer."""
+        self._differences = not self._differences
+        self.query_one(AnswerPanes).highlight(self._differences)
+
+    def action_step(self, by: int) -> None:
+        """To the next or previous prompt of the list."""
+        self.query_one(PromptList).step(by)
+
+    @work(group="options")
+    async def action_options(self) -> None:
+        """Length, temperature, seed and metric of what is run from now on."""
+        chosen = await self.app.push_screen_wait(OptionsDialog(self.options))
+        self.options = chosen or self.options
+
+    @on(Button.Pressed, "#save")
+    @work(group="save")
+    async def action_save(self) -> None:
+        """Write the transcript."""
+        rows = self.comparison.transcript_rows()
+        if not rows:
+            self.notify("There are no answers to save yet", severity="warning")
+            return
+        measured = self.comparison.measured(self.options.metric or "rouge_l")
+        transcript = Transcript(
+            made=datetime.now().astimezone().isoformat(timespec="seconds"),
+            settings={"base": self._records[0].base_id, "dataset": str(self._records[0].source), **self.options.lines()},
+            rows=rows,
+            metric=measured[0].metric if measured else None,
+            means={score.arm: score.mean for score in measured},
+            timings=self.comparison.timings(),
+        )
+        await self.app.push_screen_wait(SaveDialog(transcript, self._records[0].name))
+
+    @on(Button.Pressed, "#export")
+    async def action_export(self) -> None:
+        """Export the adapter, the first of several."""
+        if self._records:
+            await self.dnd.export(self._records[0])

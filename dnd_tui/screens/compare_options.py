@@ -1,0 +1,98 @@
+"""How answers are made and scored on the Compare screen: a form in a dialog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.validation import Number
+from textual.widgets import Button, Input, Select
+
+from dnd_tui.options import OPTIONS
+from dnd_tui.screens.dialogs import FRAME
+from dnd_tui.settings import Settings
+from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.path_inputs import DropInput
+
+DEFAULT_METRIC = "rouge_l"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """As in `engine.requests.CompareRequest`."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    metric: str = DEFAULT_METRIC
+
+    @classmethod
+    def of(cls, settings: Settings) -> CompareOptions:
+        """The person's defaults."""
+        return cls(settings.max_new_tokens, metric=settings.metric or DEFAULT_METRIC)
+
+    def lines(self) -> dict[str, str]:
+        """Name and value of each, for a transcript."""
+        drawn = f"temperature {self.temperature:g}, seed {self.seed}" if self.temperature else "the likeliest token"
+        return {"longest answer": f"{self.max_new_tokens} tokens", "chosen": drawn, "metric": self.metric}
+
+
+class OptionsDialog(ModalScreen[CompareOptions | None]):
+    """The form; None when the person thinks better of it."""
+
+    DEFAULT_CSS = f"OptionsDialog {FRAME} OptionsDialog .frame {{ border: round $primary; }}"
+    BINDINGS = [Binding("escape", "leave", "Cancel", id="options.cancel", tooltip="Leave the options as they were")]
+
+    def __init__(self, options: CompareOptions) -> None:
+        super().__init__()
+        self._options = options
+
+    def compose(self) -> ComposeResult:
+        """Four fields."""
+        old = self._options
+        metrics = OPTIONS["metric"].choices
+        with Vertical(classes="frame") as frame:
+            frame.border_title = "Answers"
+            yield FormField(
+                "Longest",
+                DropInput(str(old.max_new_tokens), id="max", validators=WholeNumber(1), compact=True),
+                "Longest answer, in tokens",
+            )
+            yield FormField(
+                "Temperature",
+                DropInput(f"{old.temperature:g}", id="temperature", validators=Number(0, 10), compact=True),
+                "0 takes the likeliest token; more draws tokens, with the same random numbers for base and adapters",
+            )
+            yield FormField(
+                "Seed", DropInput(str(old.seed), id="seed", validators=WholeNumber(), compact=True), "Of the drawn tokens"
+            )
+            yield FormField(
+                "Metric",
+                Select([(name, name) for name in metrics], value=old.metric, allow_blank=False, id="metric", compact=True),
+                "How an answer is scored against its label",
+            )
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("Use", variant="primary", id="use")
+
+    @on(Input.Submitted)
+    @on(Button.Pressed, "#use")
+    def _use(self) -> None:
+        inputs = list(self.query(DropInput))
+        wrong = [one for one in inputs if (found := one.validate(one.value)) and not found.is_valid]
+        if wrong:
+            wrong[0].focus()
+            self.notify("Not a number that can be used here", severity="error")
+            return
+        value = {one.id: one.value for one in inputs}
+        metric = str(self.query_one("#metric", Select).value)
+        self.dismiss(CompareOptions(int(value["max"]), float(value["temperature"]), int(value["seed"]), metric))
+
+    @on(Button.Pressed, "#cancel")
+    def action_leave(self) -> None:
+        """Leave the options as they were."""
+        self.dismiss(None)

@@ -1,0 +1,294 @@
+"""The Drop screen: the first thing a person sees. Drop prompts, look at them, generate.
+
+    drop zone (`drop_start`) --open(paths)--> what is it? (`drop_sources`) --> preview (`drop_preview`) --> Generate
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, ContentSwitcher, Input, Static
+
+from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.drop_choices import ChoicesForm
+from dnd_tui.screens.drop_preview import PreviewView
+from dnd_tui.screens.drop_sources import Source, source_of
+from dnd_tui.screens.drop_start import DropZone, StartView
+from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.state.recent import RecentSource
+from dnd_tui.text import one_line
+from dnd_tui.widgets.disk import ask_disk
+from dnd_tui.widgets.path_field import PathField
+from engine.errors import EngineError
+from engine.released import example_prompts
+
+# Actions that have a meaning in one of the two states only.
+_AT_START = {"browse", "example", "path"}
+_AT_PREVIEW = {"generate", "again", "switch_rows"}
+
+
+class DropScreen(AppScreen):
+    """Drop zone or preview."""
+
+    MODE = "drop"
+    HELP = """
+# Drop
+
+Drag a file or folder of prompts from your file manager onto the terminal, wherever the cursor is. Or browse, or type
+a path. `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt` and `.md` files, also with `.gz`, folders of them, and
+data sets saved by `datasets` are read.
+
+The **preview** shows what was found: rows, the prompt column, labels. The adapter is made from the *sampled batch*
+(●): prompts only, labels never get into it. Change the column, how many prompts, the seed or the models; then
+**Generate adapter**. While you look, the models are brought into memory.
+
+A generator's folder or a base model that you drop becomes the choice of the preview.
+"""
+    DEFAULT_CSS = """
+    DropScreen {
+        #note { display: none; height: auto; padding: 0 1; background: $boost; }
+        #note.-shown { display: block; }
+        #note Static { width: 1fr; height: auto; }
+        #note Button { display: none; width: auto; height: 1; border: none; }
+        #note.-folder Button { display: block; }
+        ContentSwitcher, StartView { height: 1fr; }
+        #preview-panes .panes { layout: grid; grid-size: 2 2; grid-columns: 1fr 48; grid-rows: auto 1fr; }
+        #preview-panes.-tabs .panes { layout: horizontal; }
+        #rows-pane { row-span: 2; }
+        #facts-pane { height: auto; }
+        #facts-pane VerticalScroll { height: auto; max-height: 100%; }
+        &.-normal #preview-panes .panes { grid-columns: 1fr 40; }
+        &.-very-wide #preview-panes .panes { grid-columns: 1fr 64; }
+        &.-short #preview-panes .panes { grid-rows: 1fr auto; }
+        &.-short #facts-pane { height: 1fr; }
+        &.-short #choices-pane { height: auto; }
+        &.-narrow Pane { height: 1fr; padding: 0 1; }
+        &.-short RowsPane .whole { display: none; }
+        &.-narrow RowsPane .legend { display: none; }
+        &.-short ModelsLine { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-short StartView { align: center top; padding: 0 1; }
+        &.-short .tagline, &.-short .tray { display: none; }
+        &.-short DropZone { padding: 0 1; }
+        &.-short StartView .label { margin-top: 0; }
+        &.-narrow DropZone .hint { display: none; }
+    }
+    """
+    # Over the app's own style sheet, which the default styles of a widget are not.
+    CSS = """
+    DropScreen {
+        #note Button, RowsPane .switch Button, ChoicesForm PathField Button {
+            min-width: 8; height: 1; border: none;
+        }
+        StartView PathField Button { display: none; }
+        ChoicesForm PathField { height: 1; }
+        ChoicesForm PathField DropInput { border: none; height: 1; }
+        &.-short StartView PathField { height: 1; }
+        &.-short StartView PathField DropInput { border: none; height: 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "browse", "Browse", id="drop.browse", tooltip="Choose a file or folder"),
+        Binding("e", "example", "Example", id="drop.example", tooltip="Open the example prompts"),
+        Binding("slash", "path", "Type a path", id="drop.path", tooltip="Go to the path field"),
+        Binding("g,ctrl+g", "generate", "Generate", id="drop.generate", tooltip="Make an adapter; ctrl+g while typing"),
+        Binding("a", "switch_rows", "Batch or all", id="drop.rows", tooltip="Show the sampled batch, or all rows"),
+        Binding("r", "again", "Read again", id="drop.again", tooltip="Read the source again"),
+        Binding("f", "folder", "Whole folder", id="drop.folder", tooltip="Open the folder of the dropped files"),
+        Binding("escape", "back", "Back", id="drop.back", tooltip="Back to the drop zone"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._note = ""
+        self._folder: Path | None = None
+
+    def body(self) -> Iterable[Widget]:
+        """A note, and one of the two states."""
+        with Horizontal(id="note"):
+            yield Static(markup=False)
+            yield Button("Open the folder [b]f[/b]", id="folder")
+        with ContentSwitcher(initial="start"):
+            yield StartView(id="start")
+            yield PreviewView(id="preview")
+
+    def on_mount(self) -> None:
+        """Ready for a drop."""
+        self.query_one(StartView).focus_zone()
+
+    def on_screen_resume(self) -> None:
+        """Other screens may have changed what is chosen, and files may be gone."""
+        self._show_recent()
+        self.query_one(PreviewView).follow_models()
+
+    # -- drops
+
+    @work(exclusive=True, group="open")
+    async def open(self, paths: Sequence[Path]) -> None:
+        """Open what was dropped: prompts are previewed, models are chosen, and the rest is explained."""
+        try:
+            source = await ask_disk(partial(source_of, tuple(paths)))
+        except TimeoutError:
+            self.dnd.tell(EngineError("the disk does not answer", where=str(paths[0]), hint="Is it a network folder?"))
+            return
+        if source.kind == "prompts":
+            self._tell(_several(source), folder=source.folder)
+            self._preview(source.path)
+        else:
+            self._take_models(source)
+
+    def _preview(self, path: Path) -> None:
+        self.query_one(ContentSwitcher).current = "preview"
+        self.set_focus(None)
+        self.query_one(PreviewView).begin(path)
+        self._suggest_bases()
+        self.refresh_bindings()
+
+    def _take_models(self, source: Source) -> None:
+        """A dropped folder that holds no prompts."""
+        name = source.path.name
+        if source.kind == "adapter":
+            self._tell(f"{name} is an adapter. Adapters made here are compared from the Library (5); "
+                       "taking in others is not built yet.")  # fmt: skip
+            return
+        change = {"generator": source.path} if source.kind == "generator" else {"base": str(source.path)}
+        models = replace(self.dnd.models, **change)  # type: ignore[arg-type]
+        self.dnd.choose_models(models)
+        chosen = f"{name} is a {source.kind} model" if source.kind == "base" else f"{name} is a generator"
+        if self._previewing:
+            self.query_one(PreviewView).choose_models(models)
+            self._tell(f"{chosen}: chosen.")
+        else:
+            self._tell(f"{chosen}: chosen. Now drop prompts.")
+
+    def _tell(self, text: str, *, folder: Path | None = None) -> None:
+        """A line above all; nothing hides it."""
+        self._note, self._folder = text, folder
+        note = self.query_one("#note")
+        note.set_class(bool(text), "-shown")
+        note.set_class(folder is not None, "-folder")
+        note.query_one(Static).update(Content(one_line(text)))
+        self.refresh_bindings()
+
+    @property
+    def _previewing(self) -> bool:
+        return self.query_one(ContentSwitcher).current == "preview"
+
+    # -- what the person does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only the keys of the state that is shown."""
+        if not self.is_mounted:
+            return True
+        if action in _AT_START:
+            return not self._previewing and not (action == "path" and isinstance(self.focused, Input))
+        if action == "generate" and self._previewing:
+            return None if self.query_one(PreviewView).failed else True
+        if action in _AT_PREVIEW:
+            return self._previewing
+        if action == "back":
+            return self._previewing or not isinstance(self.focused, DropZone)
+        return self._folder is not None if action == "folder" else True
+
+    @on(Button.Pressed, "#browse")
+    def action_browse(self) -> None:
+        """Choose from a list."""
+        self.query_one("#path", PathField).browse()
+
+    @on(Button.Pressed, "#example")
+    def action_example(self) -> None:
+        """Open the prompts that come with the program."""
+        try:
+            self.open((example_prompts(),))
+        except EngineError as error:
+            self.dnd.tell(error)
+
+    def action_path(self) -> None:
+        """Type a path."""
+        self.query_one("#path", PathField).focus()
+
+    @on(Button.Pressed, "#folder")
+    def action_folder(self) -> None:
+        """Open the folder that holds the dropped files."""
+        if self._folder is not None:
+            self.open((self._folder,))
+
+    def action_generate(self) -> None:
+        """Make an adapter."""
+        self.query_one(PreviewView).generate()
+
+    def action_again(self) -> None:
+        """Read the source again."""
+        self.query_one(PreviewView).read_anew()
+
+    def action_switch_rows(self) -> None:
+        """The sampled batch or all rows."""
+        self.query_one(PreviewView).switch_rows()
+
+    def action_back(self) -> None:
+        """To the drop zone; there, out of the path field."""
+        if self._previewing:
+            self.query_one(PreviewView).leave()
+            self._tell("")
+            self.query_one(ContentSwitcher).current = "start"
+            self._show_recent()
+        self.query_one(StartView).focus_zone()
+        self.refresh_bindings()
+
+    # -- what the views tell
+
+    @on(StartView.Chosen)
+    def _chosen(self, message: StartView.Chosen) -> None:
+        self.open((message.path,))
+
+    @on(PreviewView.Remark)
+    def _remark(self, message: PreviewView.Remark) -> None:
+        self._tell(f"{self._note} {message.text}", folder=self._folder)
+
+    @on(PreviewView.GenerateWanted)
+    async def _generate(self, message: PreviewView.GenerateWanted) -> None:
+        await self.dnd.generate(message.prompts, message.models)
+
+    @on(PreviewView.Known)
+    @work(group="recent")
+    async def _remember(self, message: PreviewView.Known) -> None:
+        try:
+            await ask_disk(partial(self.dnd.recent.add, message.path, rows=message.rows, format=message.format))
+        except (EngineError, TimeoutError) as error:
+            self.dnd.journal.add(f"recent sources: {error}", warning=True)
+
+    @work(exclusive=True, group="recent-list")
+    async def _show_recent(self) -> None:
+        try:
+            sources = await ask_disk(self._recent_sources)
+        except (EngineError, TimeoutError) as error:
+            self.dnd.journal.add(f"recent sources: {error}", warning=True)
+            sources = []
+        self.query_one(StartView).show_recent(sources)
+
+    def _recent_sources(self) -> list[tuple[RecentSource, bool]]:
+        return [(source, source.missing) for source in self.dnd.recent.newest_first()]
+
+    @work(exclusive=True, group="bases")
+    async def _suggest_bases(self) -> None:
+        """Bases that adapters of the library were made for can be completed."""
+        try:
+            entries = await ask_disk(self.dnd.library.entries)
+        except (EngineError, TimeoutError):
+            return  # a help in typing only
+        self.query_one(ChoicesForm).suggest_bases(entry.base for entry in entries if isinstance(entry, AdapterRecord))
+
+
+def _several(source: Source) -> str:
+    if not source.others:
+        return ""
+    told = f"{source.others + 1} were dropped; {source.path.name} is open, the first of them."
+    return f"{told} Their folder, {source.folder.name}, can be opened as a whole." if source.folder else told

@@ -1,0 +1,192 @@
+"""The choices that matter before an adapter is generated: which prompts, which models. One line each.
+
+A value that cannot be is marked at its field with the reason. Whether models exist and fit is judged by the engine;
+only a generator folder is looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Input, Select
+
+from dnd_tui.screens.drop_bases import BaseSuggester
+from dnd_tui.settings import Settings
+from dnd_tui.text import printable
+from dnd_tui.widgets.disk import ask_disk
+from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.path_field import PathField
+from dnd_tui.widgets.path_inputs import DropInput
+from engine.requests import ModelChoice, PromptChoice
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class ChoicesForm(VerticalScroll, can_focus=False):
+    """Prompt column, how many prompts, seed; base, generator, device, number format."""
+
+    DEFAULT_CSS = """
+    ChoicesForm {
+        height: auto; max-height: 100%;
+        Vertical.part { height: auto; }
+        #models { margin-top: 1; }
+        DropInput { padding: 0 1; }
+        Select { width: 1fr; }
+        Select > SelectCurrent { padding: 0 1; }
+        PathField { width: 1fr; }
+    }
+    """
+
+    class Changed(Message):
+        """A choice was changed; perhaps to one that cannot be."""
+
+        def __init__(self, what: Literal["prompts", "models"]) -> None:
+            super().__init__()
+            self.what = what
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._trusted = False
+        # A value is (name of the column, "") or ("", the column that is found, in words).
+        self._column: Select[tuple[str, str]] = Select(
+            [("found by its name", ("", ""))], allow_blank=False, compact=True, id="column"
+        )
+        self._count = DropInput(
+            placeholder="all that fit", validators=WholeNumber(1, empty=True), compact=True, id="count"
+        )
+        self._seed = DropInput("0", validators=WholeNumber(), compact=True, id="seed")
+        self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
+        self._generator = PathField(kind="folder", placeholder="released", takes_drops=True, id="generator")
+        self._device = _select(_DEVICES, "device")
+        self._dtype = _select(_DTYPES, "dtype")
+
+    def compose(self) -> ComposeResult:
+        """The prompts, then the models."""
+        with Vertical(classes="part"):
+            yield FormField("Prompt column", self._column, "The column that holds the prompts")
+            yield FormField("Prompts", self._count, "How many are sampled; empty: as many as the generator can read")
+            yield FormField("Seed", self._seed, "Another seed samples other prompts")
+        with Vertical(classes="part", id="models"):
+            yield FormField("Base", self._base, '"default", a hub id, a model folder or a .gguf file')
+            yield FormField("Generator", self._generator, "A generator's folder; empty: the one that came along")
+            yield FormField("Device", self._device, "Where the models run")
+            yield FormField("Number format", self._dtype, "Number format of the base model")
+
+    def begin(self, settings: Settings, models: ModelChoice) -> None:
+        """Put in the defaults: those of the settings, and the models in use."""
+        with self.prevent(Input.Changed):
+            self._count.value = "" if settings.count is None else str(settings.count)
+            self._seed.value = str(settings.seed)
+        for field in self.query(FormField):
+            field.complain("")
+        self.show_models(models)
+
+    def show_models(self, models: ModelChoice) -> None:
+        """Put models into the fields."""
+        self._trusted = models.trust_remote_code
+        with self.prevent(Input.Changed, Select.Changed):
+            self._base.value = models.base
+            self._generator.value = "" if models.generator is None else str(models.generator)
+            for select, known, value in ((self._device, _DEVICES, models.device), (self._dtype, _DTYPES, models.dtype)):
+                select.set_options((name, name) for name in dict.fromkeys((*known, value)))
+                select.value = value
+
+    def offer_columns(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
+        """Say what the prompt column can be.
+
+        Args:
+            columns: names of all columns; none where the prompts are plain text.
+            found: in words, the column that is taken when none is named.
+            chosen: the column that is named.
+        """
+        names = dict.fromkeys((*columns, *([chosen] if chosen else [])))
+        finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
+        with self.prevent(Select.Changed):
+            self._column.set_options([finding, *((printable(name), (name, "")) for name in names)])
+            self._column.value = (chosen, "") if chosen else ("", found)
+        self._column.disabled = not names
+
+    def suggest_bases(self, names: Iterable[str]) -> None:
+        """Bases used before; they complete what is typed."""
+        self._base.suggester = BaseSuggester(names)
+
+    @property
+    def valid(self) -> bool:
+        """Whether every value can be."""
+        return not any(field.problem for field in self.query(FormField))
+
+    def focus_problem(self) -> None:
+        """Go to the first value that cannot be."""
+        wrong = next((field for field in self.query(FormField) if field.problem), None)
+        if wrong is not None:
+            wrong.focus_control()
+
+    @property
+    def column(self) -> str | None:
+        """The column that is named; None where it is found by its name."""
+        value = self._column.value
+        return value[0] or None if isinstance(value, tuple) else None
+
+    def prompts(self, source: Path) -> PromptChoice:
+        """The prompts chosen. Only while the form is valid."""
+        count = self._count.value.strip()
+        seed = int(self._seed.value)
+        return PromptChoice(source=source, column=self.column, count=int(count) if count else None, seed=seed)
+
+    def models(self) -> ModelChoice:
+        """The models chosen. Only while the form is valid."""
+        return ModelChoice(
+            base=self._base.value.strip() or ModelChoice.base,
+            generator=self._generator.path,
+            device=str(self._device.value),
+            dtype=str(self._dtype.value),
+            trust_remote_code=self._trusted,
+        )
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        message.stop()
+        result = message.validation_result
+        problem = "; ".join(result.failure_descriptions) if result else ""
+        _field_of(message.input).complain(problem)
+        self.post_message(self.Changed("models" if message.input is self._base else "prompts"))
+
+    @on(Select.Changed)
+    def _selected(self, message: Select.Changed) -> None:
+        message.stop()
+        self.post_message(self.Changed("prompts" if message.select is self._column else "models"))
+
+    @on(PathField.Changed)
+    @work(exclusive=True, group="generator")
+    async def _generator_named(self, message: PathField.Changed) -> None:
+        """Only the disk knows whether a folder holds a generator."""
+        folder = self._generator.path
+        problem = ""
+        if folder is not None:
+            try:
+                held = await ask_disk(partial(Path.is_file, folder / "generator.json"))
+                problem = "" if held else "must be a folder with a generator.json"
+            except (OSError, ValueError) as error:
+                problem = f"cannot be looked at: {error}"
+        _field_of(self._generator).complain(problem)
+        self.post_message(self.Changed("models"))
+
+    @on(PathField.Submitted)
+    def _generator_chosen(self, message: PathField.Submitted) -> None:
+        message.stop()
+
+
+def _select(values: Sequence[str], id: str) -> Select[str]:
+    return Select([(value, value) for value in values], allow_blank=False, compact=True, id=id)
+
+
+def _field_of(control: Input | PathField) -> FormField:
+    return next(node for node in control.ancestors if isinstance(node, FormField))

@@ -1,0 +1,266 @@
+"""The Library screen: every adapter generated so far, and what can be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.coordinate import Coordinate
+from textual.widget import Widget
+from textual.widgets import Button, DataTable, Input, Static
+
+from dnd_tui.commands import command_line
+from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.dialogs import TextQuestion
+from dnd_tui.screens.library_entry import Entry, cells, facts, matches
+from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.heat_map import AdapterMap
+from dnd_tui.widgets.panes import Pane, Panes
+from dnd_tui.widgets.path_inputs import DropInput
+from engine.errors import EngineError
+from engine.requests import GenerateRequest
+
+_COLUMNS = ("", "Name", "Dataset", "Base", "Made", "Time", "Scores")
+
+
+class LibraryScreen(AppScreen):
+    """A table of adapters, the chosen one's facts and picture beside it."""
+
+    MODE = "library"
+    HELP = """
+# Library
+
+Every adapter you have generated is kept here, with its data set, its base, its times and its scores.
+
+Choose one and compare it with its base, export it, rename it or generate it again. Mark several with Space to compare
+them side by side. Deleting can be undone for a week.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
+        Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter for a comparison"),
+        Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
+        Binding("g", "again", "Generate again", id="library.again", tooltip="The same prompts and choices once more"),
+        Binding("r", "rename", "Rename", id="library.rename", tooltip="Give this adapter another name"),
+        Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
+        Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
+        Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
+        Binding("y", "copy_command", "Command", id="library.command", tooltip="Copy the headless command for the same"),
+        Binding("slash", "search", "Search", id="library.search", tooltip="Search names, data sets, bases, notes"),
+    ]
+    DEFAULT_CSS = """
+    LibraryScreen {
+        #search { height: 3; margin: 0; }
+        #table { height: 1fr; }
+        #empty { height: 1fr; content-align: center middle; color: $text-muted; }
+        #details VerticalScroll { height: auto; max-height: 60%; }
+        AdapterMap { height: 1fr; margin-top: 1; }
+        #buttons { height: auto; padding: 0 1; }
+        #buttons Button { margin-right: 1; }
+        &.-short #search { height: 1; border: none; }
+        &.-short AdapterMap { display: none; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: dict[str, Entry] = {}
+        self._marked: set[str] = set()
+        self._deleted: list[str] = []
+
+    def body(self) -> Iterable[Widget]:
+        """Search, table, details, buttons."""
+        yield Panes(
+            Pane(
+                "Adapters",
+                DropInput(placeholder="Search", id="search"),
+                Static("Nothing here yet. Drop a prompt file to make the first adapter (key 1)", id="empty"),
+                DataTable(cursor_type="row", zebra_stripes=True, id="table"),
+                id="adapters",
+                share=3,
+            ),
+            Pane("Details", VerticalScroll(Facts(id="facts"), can_focus=False), AdapterMap(id="map"), id="details", share=2),
+        )
+        with Horizontal(id="buttons"):
+            yield Button("Compare", id="compare", variant="primary")
+            yield Button("Export", id="export")
+            yield Button("Again", id="again")
+            yield Button("Rename", id="rename")
+            yield Button("Delete", id="delete")
+            yield Button("Undo", id="undo", disabled=True)
+
+    async def on_mount(self) -> None:
+        """The columns."""
+        self.query_one("#table", DataTable).add_columns(*_COLUMNS)
+        await self.reload()
+
+    async def on_screen_resume(self) -> None:
+        """Other screens may have added adapters or scores."""
+        if self.query("#table"):
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read the library again; the cursor stays on its adapter."""
+        try:
+            entries = await asyncio.to_thread(self.dnd.library.entries)
+        except EngineError as error:
+            self.dnd.tell(error)
+            return
+        self._entries = {entry.id: entry for entry in entries}
+        self._marked &= set(self._entries)
+        self._show_table()
+
+    def _show_table(self) -> None:
+        table = self.query_one("#table", DataTable)
+        here = self._chosen_id
+        table.clear()
+        wanted = self.query_one("#search", DropInput).value
+        shown = [entry for entry in self._entries.values() if matches(entry, wanted)]
+        for entry in shown:
+            mark = "✓" if entry.id in self._marked else " "
+            table.add_row(*map(Text, (mark, *cells(entry))), key=entry.id)
+        if here in table.rows:
+            table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
+        table.display = bool(shown)
+        empty = self.query_one("#empty", Static)
+        empty.display = not shown
+        if self._entries and not shown:
+            empty.update("No adapter matches")
+        self._show_details()
+
+    # -- the chosen adapter
+
+    @property
+    def _chosen_id(self) -> str | None:
+        table = self.query_one("#table", DataTable)
+        if not table.row_count:
+            return None
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+
+    @property
+    def chosen(self) -> AdapterRecord | None:
+        """The adapter under the cursor; None also where it is damaged."""
+        entry = self._entries.get(self._chosen_id or "")
+        return entry if isinstance(entry, AdapterRecord) else None
+
+    @on(DataTable.RowHighlighted)
+    def _show_details(self) -> None:
+        entry = self._entries.get(self._chosen_id or "")
+        self.query_one("#facts", Facts).set(facts(entry) if entry else [])
+        picture = self.query_one(AdapterMap)
+        if isinstance(entry, AdapterRecord) and entry.norms:
+            picture.show(entry.norms)
+        else:
+            picture.clear()
+        for name in ("compare", "export", "again", "rename"):
+            self.query_one(f"#{name}", Button).disabled = self.chosen is None
+        self.query_one("#delete", Button).disabled = entry is None
+        self.query_one("#undo", Button).disabled = not self._deleted
+
+    @on(DataTable.RowSelected)
+    async def _row_selected(self) -> None:
+        await self.action_compare()
+
+    @on(Button.Pressed)
+    async def _pressed(self, event: Button.Pressed) -> None:
+        await self.run_action(str(event.button.id))
+
+    @on(Input.Changed, "#search")
+    def _search_changed(self) -> None:
+        self._show_table()
+
+    @on(Input.Submitted, "#search")
+    def _search_submitted(self) -> None:
+        self.query_one("#table").focus()
+
+    # -- actions
+
+    def action_search(self) -> None:
+        """To the search field."""
+        self.query_one(Panes).show("adapters")
+        self.query_one("#search").focus()
+
+    def action_mark(self) -> None:
+        """Mark or unmark the chosen adapter."""
+        if self.chosen:
+            self._marked ^= {self.chosen.id}
+            table = self.query_one("#table", DataTable)
+            mark = Text("✓" if self.chosen.id in self._marked else " ")
+            table.update_cell_at(Coordinate(table.cursor_row, 0), mark)
+
+    async def action_compare(self) -> None:
+        """The marked adapters, or the chosen one; all must be of one base."""
+        marked = [entry for entry in self._entries.values() if entry.id in self._marked]
+        found = [entry for entry in marked if isinstance(entry, AdapterRecord)]
+        if not found and self.chosen:
+            found = [self.chosen]
+        if len({record.base_id for record in found}) > 1:
+            problem = "adapters of different base models cannot be compared side by side"
+            self.dnd.tell(EngineError(problem, hint="Mark adapters of one base only"))
+        elif found:
+            await self.dnd.compare(found)
+
+    async def action_export(self) -> None:
+        """Export the chosen adapter."""
+        if self.chosen:
+            await self.dnd.export(self.chosen)
+
+    async def action_again(self) -> None:
+        """Generate with the same choices."""
+        if self.chosen:
+            await self.dnd.generate(self.chosen.prompts, self.chosen.models)
+
+    @work(group="library")
+    async def action_rename(self) -> None:
+        """Ask for another name."""
+        record = self.chosen
+        if record:
+            name = await self.app.push_screen_wait(TextQuestion("New name", record.name))
+            if name and name.strip():
+                await self._change(lambda: self.dnd.library.rename(record.id, name))
+
+    @work(group="library")
+    async def action_note(self) -> None:
+        """Ask for a note."""
+        record = self.chosen
+        if record:
+            note = await self.app.push_screen_wait(TextQuestion("Note", record.note))
+            if note is not None:
+                await self._change(lambda: self.dnd.library.set_note(record.id, note))
+
+    async def action_delete(self) -> None:
+        """Delete the chosen adapter; no question, since it can be undone."""
+        id = self._chosen_id
+        if id:
+            if await self._change(lambda: self.dnd.library.delete(id)):
+                self._deleted.append(id)
+                self.notify("Deleted. Press u to bring it back", timeout=6)
+            self._show_details()
+
+    async def action_undo(self) -> None:
+        """Bring back what was deleted last."""
+        if self._deleted:
+            id = self._deleted.pop()
+            await self._change(lambda: self.dnd.library.undo_delete(id))
+
+    def action_copy_command(self) -> None:
+        """Copy the headless command that generates the same adapter."""
+        record = self.chosen
+        if record:
+            request = GenerateRequest(models=record.models, prompts=record.prompts, out=record.folder.parent.parent / "again")
+            self.dnd.copy_text(command_line(request), "the command")
+
+    async def _change(self, change: Callable[[], Any]) -> bool:
+        """Do something to the library in a thread; False, and a dialog, when it could not be done."""
+        try:
+            await asyncio.to_thread(change)
+        except EngineError as error:
+            self.dnd.tell(error)
+            return False
+        await self.reload()
+        return True

@@ -1,0 +1,1 @@
+"""Parts of screens; each file holds one, with its own styles."""

@@ -1,0 +1,76 @@
+"""One line of a form: a label, a control, and below it, when there is something, what is wrong with the value.
+
+    Prompts        0
+                   ✗ must be a whole number, 1 or more
+"""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.validation import ValidationResult, Validator
+from textual.widget import Widget
+from textual.widgets import Static
+
+
+class WholeNumber(Validator):
+    """A whole number.
+
+    Args:
+        least: the smallest one accepted; None accepts all.
+        empty: nothing at all is accepted too.
+    """
+
+    def __init__(self, least: int | None = None, *, empty: bool = False) -> None:
+        super().__init__("must be a whole number" + ("" if least is None else f", {least} or more"))
+        self._least = least
+        self._empty = empty
+
+    def validate(self, value: str) -> ValidationResult:
+        """Whether the text is such a number."""
+        if self._empty and not value.strip():
+            return self.success()
+        try:
+            number = int(value)
+        except ValueError:
+            return self.failure()
+        return self.success() if self._least is None or number >= self._least else self.failure()
+
+
+class FormField(Vertical):
+    """A label and a control."""
+
+    DEFAULT_CSS = """
+    FormField {
+        height: auto;
+        Horizontal { height: auto; }
+        .label { width: 15; color: $text-muted; }
+        .problem { display: none; margin-left: 15; color: $text-error; }
+        &:focus-within .label { color: $primary; text-style: bold; }
+        &.-wrong .problem { display: block; }
+    }
+    """
+
+    def __init__(self, label: str, control: Widget, help: str) -> None:
+        super().__init__()
+        self._label = label
+        self._control = control
+        self._control.tooltip = help
+        self.problem = ""
+
+    def compose(self) -> ComposeResult:
+        """Label beside control, the problem below."""
+        with Horizontal():
+            yield Static(self._label, classes="label", markup=False)
+            yield self._control
+        yield Static(classes="problem", markup=False)
+
+    def focus_control(self) -> None:
+        """Focus what can be changed."""
+        self._control.focus()
+
+    def complain(self, problem: str) -> None:
+        """Show what is wrong; an empty text clears it."""
+        self.problem = problem
+        self.query_one(".problem", Static).update(f"✗ {problem}")
+        self.set_class(bool(problem), "-wrong")

@@ -1,0 +1,24 @@
+"""Settings of what the engine does with a new drop."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+
+from dnd_tui.widgets.settings_field import SettingField
+
+_NAMES = ("device", "dtype", "load_ahead", "count", "seed", "max_new_tokens", "metric")
+
+
+class EnginePane(VerticalScroll, can_focus=False):
+    """One field a setting."""
+
+    def compose(self) -> ComposeResult:
+        """In the order of their use."""
+        for name in _NAMES:
+            yield SettingField(name)
+
+    def show(self) -> None:
+        """What the settings say now."""
+        for field in self.query(SettingField):
+            field.show()
