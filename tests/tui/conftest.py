@@ -1,0 +1,82 @@
+"""The app on a tiny base: real engine processes, folders of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from textual.pilot import Pilot
+
+from engine.condition.encoder import ConditionSpec, TextEncoder
+from engine.forge.card import generator_card
+from engine.generator.artifact import save_generator
+from engine.generator.generator import Generator, GeneratorSpec
+from engine.requests import ModelChoice
+from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
+from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.tokens import token_grid
+
+# A wait that long has failed; machines that are busy with other things are slow.
+PATIENCE = 90.0
+
+
+@pytest.fixture
+def app_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings and data of the app live under this folder."""
+    monkeypatch.setenv("DND_TUI_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("DND_TUI_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator artifact for the tiny Llama, with random weights and the real text encoder."""
+    from engine.base.encoder import resolve_encoder
+    from engine.base.load import resolve_base
+
+    ref = resolve_base(str(tiny_llama_folder))
+    encoder = TextEncoder(resolve_encoder(), torch.device("cpu"), None)
+    layout = derive_layout(ref.config, LoraSpec(rank=2, alpha=4))
+    fresh = fresh_frame(layout, "shared_a", seed=1)
+    torch.manual_seed(0)
+    b = {path: in_half_precision(torch.randn(matrix.shape) * 0.05) for path, matrix in fresh.b.items()}
+    frame = Frame(layout, "shared_a", fresh.a, b)
+    condition = ConditionSpec(prompts=4, tokens=6, channels=384, encoder=encoder.fingerprint)
+    tokens = token_grid(generated_shapes(layout, "shared_a"), layout.lora.rank).tokens
+    spec = GeneratorSpec(condition, ((4, 4, 8),), 3, {"id": ref.id, "fingerprint": ref.fingerprint})
+    generator = Generator(spec, frame, torch.full((tokens,), 0.02))
+    torch.nn.init.normal_(generator.decoder.blocks[-1].over_n.weight)
+    folder = tmp_path_factory.mktemp("generators") / "tiny-generator"
+    save_generator(folder, generator.eval().requires_grad_(False), generator_card(generator))
+    return folder
+
+
+@pytest.fixture
+def tiny_models(tiny_llama_folder: Path, tiny_generator: Path) -> ModelChoice:
+    """The tiny base and its generator, on the CPU."""
+    return ModelChoice(base=str(tiny_llama_folder), generator=tiny_generator, device="cpu")
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path) -> Path:
+    """Twelve labelled prompts."""
+    file = tmp_path / "animals and legs.jsonl"
+    names = ["cat", "dog", "ant", "spider", "crab", "hen", "cow", "bee", "owl", "fox", "eel", "bat"]
+    rows = [{"prompt": f"How many legs has a {name}?", "response": str(len(name))} for name in names]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "") -> None:
+    """Let the app go on until `condition` holds; fails when it never does."""
+    import time
+
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > PATIENCE:
+            raise AssertionError(f"waited in vain for {what or condition}")
+        await pilot.pause(0.02)

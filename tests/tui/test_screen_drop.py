@@ -1,0 +1,595 @@
+"""The Drop screen with the real engine processes: from a drop to the choices that a generation gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, OptionList, Select, Static
+
+import dnd_tui
+from dnd_tui.app import DndApp
+from dnd_tui.screens.drop import DropScreen
+from dnd_tui.screens.drop_models import ModelsLine
+from dnd_tui.screens.drop_preview import PreviewView
+from dnd_tui.screens.drop_rows import RowsPane
+from dnd_tui.screens.drop_start import DropZone
+from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.failure_card import FailureCard
+from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.path_field import PathField
+from dnd_tui.widgets.path_inputs import Dropped
+from engine.base.catalog import BUNDLED
+from engine.prompts import read_prompts, sample_prompts
+from engine.requests import LoadRequest, ModelChoice, PromptChoice, TrainingTimeRequest
+from engine.text import readable_size
+from tests.tui.conftest import until
+
+WIDE, NARROW = (120, 40), (60, 20)
+
+
+class Asking(DndApp):
+    """Keeps what is asked for instead of going on to the next screen."""
+
+    CSS_PATH = Path(dnd_tui.__file__).parent / "styles" / "app.tcss"
+    asked: tuple[PromptChoice, ModelChoice] | None = None
+
+    async def generate(self, prompts: PromptChoice, models: ModelChoice) -> None:
+        self.asked = (prompts, models)
+
+
+@pytest.fixture
+def models(app_folders: Path, tmp_path: Path) -> ModelChoice:
+    """As much of a generator as says that it reads four prompts; nothing is loaded ahead."""
+    folder = tmp_path / "four prompts"
+    folder.mkdir()
+    (folder / "generator.json").write_text(json.dumps({"format": 1, "condition": {"prompts": 4}}))
+    config = app_folders / "config"
+    config.mkdir()
+    (config / "config.toml").write_text("load_ahead = false\n")
+    return ModelChoice(generator=folder, device="cpu")
+
+
+@pytest.fixture
+def many_rows(tmp_path: Path) -> Path:
+    """More rows than a few pages hold."""
+    return write(tmp_path / "many.jsonl", [{"prompt": f"prompt {number}"} for number in range(1, 1501)])
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def drop_screen(app: DndApp) -> DropScreen:
+    assert isinstance(app.screen, DropScreen)
+    return app.screen
+
+
+def rows(app: DndApp) -> RowsPane:
+    return drop_screen(app).query_one(RowsPane)
+
+
+def drawn(app: DndApp) -> list[str]:
+    """The lines of the table, as far as they were made."""
+    options = drop_screen(app).query_one("#rows", OptionList).options
+    return [str(option.prompt.content(100)) for option in options]  # type: ignore[union-attr]
+
+
+def facts(app: DndApp) -> dict[str, str]:
+    return dict(drop_screen(app).query_one("#facts-lines", Facts).lines)
+
+
+def failure(app: DndApp) -> str:
+    card = drop_screen(app).query_one(FailureCard)
+    return str(card.content) if card.display else ""
+
+
+def note(app: DndApp) -> str:
+    line = drop_screen(app).query_one("#note")
+    return str(line.query_one(Static).content) if line.display else ""
+
+
+def recent(app: DndApp) -> list[str]:
+    options = drop_screen(app).query_one("#recent", OptionList)
+    return [str(option.prompt.content(110)) for option in options.options] if options.display else []  # type: ignore[union-attr]
+
+
+def ready(app: DndApp) -> bool:
+    return not drop_screen(app).query_one("#generate", Button).disabled
+
+
+def sampled(app: DndApp) -> list[int]:
+    """Numbers of the rows that carry the sign of the batch."""
+    return [int(line.split()[1]) for line in drawn(app) if line.startswith("●")]
+
+
+def batch(source: Path, count: int, seed: int = 0) -> list[int]:
+    return list(sample_prompts(read_prompts(source), count, seed).numbers)
+
+
+async def drop(pilot: Pilot[None], *paths: Path) -> None:
+    pilot.app.post_message(Dropped(paths))
+    await pilot.pause()
+
+
+async def previewed(pilot: Pilot[None], app: DndApp, *paths: Path) -> None:
+    await drop(pilot, *paths)
+    await until(pilot, lambda: ready(app) and sampled(app), "the preview")
+
+
+async def type_into(pilot: Pilot[None], app: DndApp, field: str, text: str) -> None:
+    """Replace what stands in an input."""
+    drop_screen(app).query_one(f"#{field}", Input).focus()
+    await pilot.press("end", "ctrl+u", *text)
+
+
+# -- the empty state
+
+
+@pytest.mark.parametrize("size", [NARROW, (80, 24), WIDE, (300, 80)])
+async def test_the_first_look_says_what_to_do(models: ModelChoice, size: tuple[int, int]) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        screen = drop_screen(app)
+        for selector in ("DropZone .title", "#browse", "#example", ".accepted", "#path"):
+            region = screen.query_one(selector).region
+            assert region.area and screen.region.contains_region(region), selector
+        assert isinstance(app.focused, DropZone)
+        assert recent(app) == []
+
+
+async def test_the_example_opens_by_key_and_by_button(models: ModelChoice) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.press("e")
+        await until(pilot, lambda: ready(app), "the preview")
+        assert facts(app)["rows"] == "40"
+        await pilot.press("escape")
+        assert isinstance(app.focused, DropZone)
+        await pilot.click("#example")
+        await until(pilot, lambda: drop_screen(app).query_one(PreviewView).display, "the preview again")
+
+
+async def test_a_path_is_typed_after_slash_and_opened_with_enter(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.press("slash")
+        assert isinstance(app.focused, Input)
+        app.focused.value = str(prompt_file)
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app), "the preview")
+        assert facts(app)["rows"] == "12"
+
+
+async def test_browse_chooses_a_file(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        drop_screen(app).query_one("#path", PathField).value = str(prompt_file)
+        await pilot.press("o")
+        await until(pilot, lambda: not isinstance(app.screen, DropScreen), "the dialog")
+        app.screen.query_one(Input).value = prompt_file.name
+        app.screen.query_one(Input).focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DropScreen) and ready(app), "the preview")
+
+
+async def test_recent_sources_open_with_enter_and_missing_ones_say_so(
+    models: ModelChoice, prompt_file: Path, many_rows: Path
+) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, many_rows)
+        await until(pilot, lambda: facts(app)["rows"] == "1,500", "all rows counted")
+        await previewed(pilot, app, prompt_file)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(recent(app)) == 2 and "1,500 rows" in recent(app)[1], "both sources")
+        newest, oldest = recent(app)
+        assert prompt_file.name in newest and "12 rows" in newest and "jsonl" in newest and "missing" not in newest
+        assert many_rows.name in oldest
+        many_rows.unlink()
+        await pilot.press("5", "1")
+        await until(pilot, lambda: any("missing" in line for line in recent(app)), "the word")
+        assert "missing" not in recent(app)[0]
+        drop_screen(app).query_one("#recent").focus()
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: ready(app), "the preview")
+        assert facts(app)["rows"] == "12"
+
+
+# -- the preview
+
+
+async def test_facts_and_the_sampled_batch(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        told = facts(app)
+        assert told["rows"] == "12" and told["sampled batch"] == "4 of 12 prompts"
+        assert told["prompt column"] == "prompt" and told["labels"].startswith("response, on 12 rows")
+        assert (told["duplicates"], told["left out"], told["format"]) == ("none", "none", "jsonl")
+        assert sampled(app) == batch(prompt_file, 4)
+        assert isinstance(app.focused, Button) and app.focused.id == "generate"
+
+
+async def test_all_rows_carry_labels_and_the_sign_of_the_batch(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await pilot.press("a")
+        await until(pilot, lambda: len(drawn(app)) == 12, "all rows")
+        assert sampled(app) == batch(prompt_file, 4)
+        assert "spider" in drawn(app)[3] and drawn(app)[3].rstrip().endswith("6")
+        await pilot.click("#show-batch")
+        await until(pilot, lambda: len(drawn(app)) == 4, "the batch")
+
+
+async def test_all_rows_come_in_pages_as_one_scrolls(models: ModelChoice, many_rows: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, many_rows)
+        await pilot.press("a")
+        await pilot.pause()
+        first = len(drawn(app))
+        assert 0 < first <= 200
+        drop_screen(app).query_one("#rows").focus()
+        await pilot.press("end")
+        await until(pilot, lambda: len(drawn(app)) > first, "the next page")
+        assert len(drawn(app)) < 1500
+        while len(drawn(app)) < 1500:
+            here = len(drawn(app))
+            await pilot.press("end")
+            await until(pilot, lambda before=here: len(drawn(app)) > before, "another page")  # type: ignore[misc]
+        assert [int(line.removeprefix("●").split()[0]) for line in drawn(app)] == list(range(1, 1501))
+
+
+async def test_a_common_beginning_is_shown_once(models: ModelChoice, tmp_path: Path) -> None:
+    task = "Say in one word what the sentence is about.\n\n"
+    source = write(tmp_path / "p.jsonl", [{"prompt": task + text} for text in ("It rains.", "She sings.")])
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, source)
+        assert [line.split("…", 1)[1].strip() for line in drawn(app)] == ["It rains.", "She sings."]
+        assert "Say in one word" in str(drop_screen(app).query_one(".head", Static).content.content(100))  # type: ignore[union-attr]
+        assert "Say in one word" in str(drop_screen(app).query_one(".whole Static", Static).content)
+
+
+async def test_other_seed_and_count_sample_other_rows(models: ModelChoice, many_rows: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, many_rows)
+        await type_into(pilot, app, "seed", "12")
+        await until(pilot, lambda: sampled(app) == batch(many_rows, 4, 12), "the batch of seed 12, not of seed 1")
+        await type_into(pilot, app, "count", "2")
+        await until(pilot, lambda: sampled(app) == batch(many_rows, 2, 12), "two rows")
+        await type_into(pilot, app, "count", "9")
+        await until(pilot, lambda: "reads 4 prompts, not 9" in facts(app).get("note", ""), "what the generator says")
+
+
+async def test_another_column(models: ModelChoice, tmp_path: Path) -> None:
+    source = write(tmp_path / "two.jsonl", [{"prompt": f"ask {n}", "topic": f"about {n}"} for n in range(9)])
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, source)
+        drop_screen(app).query_one("#column", Select).focus()
+        await pilot.press("enter", "down", "down", "enter")
+        await until(pilot, lambda: ready(app) and all("about" in line for line in drawn(app)), "the other column")
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[0].column == "topic"
+
+
+async def test_without_a_known_column_the_likeliest_is_named(models: ModelChoice, tmp_path: Path) -> None:
+    source = tmp_path / "odd.csv"
+    source.write_text("id,sentence\n1,The cat sat\n2,The dog ran\n")
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, source)
+        assert "sentence" in note(app) and "The cat sat" in drawn(app)[0]
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[0].column == "sentence"
+
+
+@pytest.mark.parametrize(("field", "text"), [("count", "0"), ("count", "many"), ("seed", "x"), ("seed", "")])
+async def test_a_value_that_cannot_be_is_marked_and_generate_leads_to_it(
+    models: ModelChoice, prompt_file: Path, field: str, text: str
+) -> None:
+    app = Asking(models=models)
+    async with app.run_test(size=NARROW) as pilot:
+        await previewed(pilot, app, prompt_file)
+        control = drop_screen(app).query_one(f"#{field}", Input)
+        control.value = text
+        await until(pilot, lambda: not ready(app), "the button is off")
+        form_field = next(node for node in control.ancestors if isinstance(node, FormField))
+        assert "must be a whole number" in form_field.problem
+        await pilot.press("ctrl+g")
+        assert app.asked is None and app.focused is control and control.region.area
+        control.value = "3"
+        await until(pilot, lambda: ready(app) and not form_field.problem, "all is well again")
+
+
+@pytest.mark.parametrize("keys", [["g"], ["enter"], ["tab", "ctrl+g"]])
+async def test_generate_gets_the_choices(models: ModelChoice, prompt_file: Path, keys: list[str]) -> None:
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await type_into(pilot, app, "count", "3")
+        await until(pilot, lambda: len(sampled(app)) == 3, "three rows")
+        drop_screen(app).query_one("#generate").focus()
+        await pilot.press(*keys)
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked == (PromptChoice(source=prompt_file, count=3), models)
+
+
+async def test_generate_works_while_typing(models: ModelChoice, prompt_file: Path) -> None:
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await type_into(pilot, app, "seed", "7")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[0].seed == 7
+
+
+async def test_a_drop_while_typing_opens_the_file(models: ModelChoice, prompt_file: Path, many_rows: Path) -> None:
+    from textual.events import Paste
+
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, many_rows)
+        await type_into(pilot, app, "seed", "7")
+        app.post_message(Paste(str(prompt_file)))
+        await until(pilot, lambda: facts(app).get("rows") == "12", "the other preview")
+        assert drop_screen(app).query_one("#seed", Input).value == "0"
+
+
+async def test_of_two_drops_in_a_row_the_second_counts(
+    models: ModelChoice, prompt_file: Path, many_rows: Path
+) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await drop(pilot, many_rows)
+        await drop(pilot, prompt_file)
+        await until(pilot, lambda: ready(app) and sampled(app), "the preview")
+        assert facts(app)["rows"] == "12" and sampled(app) == batch(prompt_file, 4)
+        await pilot.press("escape")
+        await until(pilot, lambda: recent(app), "the list")
+        assert prompt_file.name in recent(app)[0]
+
+
+async def test_defaults_are_those_of_the_settings(models: ModelChoice, prompt_file: Path, app_folders: Path) -> None:
+    (app_folders / "config" / "config.toml").write_text("load_ahead = false\ncount = 2\nseed = 5\n")
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        assert sampled(app) == batch(prompt_file, 2, 5)
+
+
+async def test_models_chosen_in_the_settings_meanwhile_are_taken_over(
+    models: ModelChoice, prompt_file: Path, tmp_path: Path
+) -> None:
+    app = Asking()
+    async with app.run_test(size=WIDE) as pilot:
+        app.change_settings(generator=models.generator)
+        await previewed(pilot, app, prompt_file)
+        await pilot.press("7")
+        app.change_settings(base=str(tmp_path))
+        await pilot.press("1")
+        await until(pilot, lambda: drop_screen(app).query_one("#base", Input).value == str(tmp_path), "the base")
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[1] == ModelChoice(base=str(tmp_path), generator=models.generator)
+
+
+async def test_escape_leaves_the_preview_for_good(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await type_into(pilot, app, "seed", "7")
+        await pilot.press("escape")
+        view = drop_screen(app).query_one(PreviewView)
+        assert view.source is None and not view.display and isinstance(app.focused, DropZone)
+        await until(pilot, lambda: recent(app), "the list")
+        assert app.engine.jobs == []
+
+
+# -- what goes wrong
+
+
+async def test_a_failure_is_shown_in_place_and_another_drop_works(
+    models: ModelChoice, prompt_file: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await drop(pilot, empty)
+        await until(pilot, lambda: "empty" in failure(app), "the failure")
+        assert str(empty) in failure(app) and not ready(app)
+        await pilot.press("g")
+        assert app.asked is None
+        await previewed(pilot, app, prompt_file)
+        assert failure(app) == ""
+
+
+async def test_a_source_that_goes_is_told_and_comes_back(
+    models: ModelChoice, prompt_file: Path, tmp_path: Path
+) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        aside = prompt_file.rename(tmp_path / "aside")
+        await pilot.press("r")
+        await until(pilot, lambda: failure(app), "the failure")
+        assert str(prompt_file) in failure(app) and not ready(app)
+        aside.rename(prompt_file)
+        await pilot.press("r")
+        await until(pilot, lambda: ready(app) and not failure(app), "the preview")
+
+
+async def test_a_row_that_breaks_the_sampling_is_told(models: ModelChoice, many_rows: Path) -> None:
+    with open(many_rows, "a") as file:
+        file.write("no JSON\n")
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await drop(pilot, many_rows)
+        await until(pilot, lambda: "line 1501" in failure(app), "the failure")
+        assert not ready(app) and len(drawn(app)) > 0
+
+
+async def test_a_generator_that_is_none_is_marked(models: ModelChoice, prompt_file: Path, tmp_path: Path) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        drop_screen(app).query_one("#generator", PathField).value = str(tmp_path)
+        await until(pilot, lambda: not ready(app), "the button is off")
+        problems = [field.problem for field in drop_screen(app).query(FormField) if field.problem]
+        assert problems == ["must be a folder with a generator.json"]
+
+
+# -- drops that are more or something else than one prompt source
+
+
+async def test_of_several_files_the_first_is_opened_and_the_folder_offered(models: ModelChoice, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    files = [write(folder / f"{name}.jsonl", [{"prompt": f"{name} {n}"} for n in range(3)]) for name in "ab"]
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, *files)
+        assert facts(app)["rows"] == "3" and "2 were dropped" in note(app) and "a folder" in note(app)
+        await pilot.press("f")
+        await until(pilot, lambda: facts(app).get("rows") == "6", "the folder")
+        assert note(app) == ""
+
+
+async def test_a_dropped_generator_is_chosen(models: ModelChoice, prompt_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "two prompts"
+    other.mkdir()
+    (other / "generator.json").write_text(json.dumps({"format": 1, "condition": {"prompts": 2}}))
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await drop(pilot, other)
+        await until(pilot, lambda: len(sampled(app)) == 2, "as many prompts as that generator reads")
+        assert "generator" in note(app)
+        await until(pilot, lambda: ready(app), "the button")
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[1].generator == other
+
+
+async def test_a_dropped_adapter_is_explained(models: ModelChoice, tmp_path: Path) -> None:
+    adapter = tmp_path / "mine"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await drop(pilot, adapter)
+        await until(pilot, lambda: "mine is an adapter" in note(app), "the note")
+        assert not drop_screen(app).query_one(PreviewView).display
+
+
+async def test_a_dropped_base_is_chosen_for_the_next_prompts(
+    models: ModelChoice, prompt_file: Path, tiny_llama_folder: Path
+) -> None:
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await drop(pilot, tiny_llama_folder)
+        await until(pilot, lambda: "base model" in note(app), "the note")
+        await previewed(pilot, app, prompt_file)
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[1].base == str(tiny_llama_folder)
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize("size", [NARROW, (80, 24), WIDE, (300, 80)])
+async def test_the_button_is_in_view_at_every_size(
+    models: ModelChoice, prompt_file: Path, size: tuple[int, int]
+) -> None:
+    app = DndApp(models=models)
+    async with app.run_test(size=size) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await pilot.pause()
+        screen = drop_screen(app)
+        button = screen.query_one("#generate").region
+        assert button.area and screen.region.contains_region(button)
+        shown = {name for name in ("rows", "facts", "choices") if screen.query_one(f"#{name}-pane").region.area}
+        assert shown == ({"rows"} if size == NARROW else {"rows", "facts", "choices"})
+        assert screen.query_one("#rows").region.height >= 5
+
+
+# -- models
+
+
+def models_line(app: DndApp) -> str:
+    return str(drop_screen(app).query_one(ModelsLine).content)
+
+
+async def test_models_come_into_memory_during_the_preview(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp(models=tiny_models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await until(pilot, lambda: "in memory" in models_line(app), "the models")
+
+
+async def test_nothing_is_loaded_beside_another_job(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp(models=tiny_models)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        # Any jobs on the device will do, as long as they outlast the preview.
+        request = TrainingTimeRequest(models=tiny_models, source=prompt_file)
+        for _ in range(4):
+            app.engine.start(request, "measure training", app.screen)
+        await previewed(pilot, app, prompt_file)
+        await until(pilot, lambda: models_line(app), "the line")
+        assert "busy" in models_line(app)
+        assert not any(isinstance(job.request, LoadRequest) for job in app.engine.jobs)
+
+
+async def test_models_that_cannot_be_loaded_are_told_in_a_line(
+    app_folders: Path, tiny_models: ModelChoice, tiny_qwen2_folder: Path, prompt_file: Path
+) -> None:
+    unfit = ModelChoice(base=str(tiny_qwen2_folder), generator=tiny_models.generator, device="cpu")
+    app = DndApp(models=unfit)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await until(pilot, lambda: "cannot be loaded" in models_line(app), "the failure")
+        assert isinstance(app.screen, DropScreen) and ready(app)
+
+
+async def test_a_first_run_says_what_will_be_fetched(
+    app_folders: Path, prompt_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Packages of the same names, without the models, hide those that carry them from the engine process.
+    monkeypatch.setenv("DND_TUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hiding"))
+    for model in BUNDLED:
+        package = tmp_path / "hiding" / model.folder.partition("/")[0]
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+    app = DndApp()
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await until(pilot, lambda: "fetches" in models_line(app), "the line")
+        assert readable_size(sum(model.download_size for model in BUNDLED)) in models_line(app)
+        assert app.engine.jobs == []
+
+
+async def test_a_base_of_the_hub_is_left_to_the_generation(models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=ModelChoice(base="nobody/nothing", generator=models.generator))
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await until(pilot, lambda: "hub" in models_line(app), "the line")
+        assert app.engine.jobs == []

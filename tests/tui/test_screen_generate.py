@@ -1,0 +1,135 @@
+"""The Generate screen with the real engine process on the tiny model."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Button, DataTable, Static
+
+from dnd_tui.app import DndApp
+from dnd_tui.screens.dialogs import ErrorDialog
+from dnd_tui.screens.generate import GenerateScreen
+from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.heat_map import AdapterMap
+from engine.requests import ModelChoice, PromptChoice
+from tests.tui.conftest import until
+
+
+def screen(app: DndApp) -> GenerateScreen:
+    assert isinstance(app.screen, GenerateScreen)
+    return app.screen
+
+
+def headline(app: DndApp) -> str:
+    return str(screen(app).query_one("#headline", Static).content)
+
+
+def facts(app: DndApp) -> dict[str, str]:
+    return dict(screen(app).query_one("#facts", Facts).lines)
+
+
+async def generated(pilot: Pilot[None], app: DndApp, prompts: Path, models: ModelChoice) -> AdapterRecord:
+    await app.generate(PromptChoice(source=prompts), models)
+    await until(pilot, lambda: screen(app).record and not screen(app).running, "an adapter")
+    record = screen(app).record
+    assert record
+    return record
+
+
+async def test_stages_picture_facts_and_library(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        record = await generated(pilot, app, prompt_file, tiny_models)
+        assert (record.folder / "adapter_model.safetensors").is_file()
+        assert app.library.record(record.id) == record
+        assert len(record.norms) == 14 and set(record.norms) == set(screen(app)._norms)
+        assert "14 modules" in str(screen(app).query_one(AdapterMap).render())
+        told = facts(app)
+        assert "cold" in told["all"] and told["LoRA training"] == "not measured" and "throughput" in told
+        assert headline(app) == f"{prompt_file.name} → {record.name}"
+        assert isinstance(app.focused, Button) and app.focused.id == "compare"
+        again = await generated(pilot, app, prompt_file, tiny_models)
+        assert again.id != record.id and again.name == f"{record.name} 2" and again.warm
+        assert "warm" in facts(app)["all"]
+        await until(pilot, lambda: screen(app).query_one("#runs", DataTable).row_count == 2, "both runs in the history")
+
+
+async def test_training_time_is_measured_on_demand(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await generated(pilot, app, prompt_file, tiny_models)
+        await pilot.press("m")
+        await until(pilot, lambda: "an epoch of 12 rows" in facts(app)["LoRA training"], "the measured time")
+        assert "steps measured" in facts(app)["LoRA training"]
+
+
+async def test_stop_ends_the_run_and_nothing_is_kept(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await until(pilot, lambda: screen(app).running, "the run")
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen(app).running, "its end")
+        await until(pilot, lambda: "Stopped" in headline(app), "the word that it was stopped")
+        assert app.library.entries() == []
+        assert (await generated(pilot, app, prompt_file, tiny_models)).parameters
+
+
+async def test_the_engine_killed_in_mid_job_is_told_and_the_next_run_works(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await until(pilot, lambda: app.engine.running, "the engine at work")
+        os.kill(app.engine.pids[0], signal.SIGKILL)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
+        assert isinstance(app.screen, ErrorDialog) and "killed" in app.screen.text
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, GenerateScreen), "the screen again")
+        await pilot.press("r")
+        await until(pilot, lambda: screen(app).record, "an adapter after all")
+
+
+async def test_a_deleted_file_is_told(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        prompt_file.unlink()
+        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
+        assert isinstance(app.screen, ErrorDialog)
+        assert "no such file" in app.screen.text and str(prompt_file) in app.screen.text
+
+
+async def test_an_earlier_run_can_be_seen_again_in_another_session(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    first = DndApp()
+    async with first.run_test(size=(120, 40)) as pilot:
+        record = await generated(pilot, first, prompt_file, tiny_models)
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await app.go("generate")
+        table = screen(app).query_one("#runs", DataTable)
+        await until(pilot, lambda: table.row_count == 1, "the history")
+        table.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(app).record == record, "the record")
+        assert "14 modules" in str(screen(app).query_one(AdapterMap).render()) and "cold" in facts(app)["all"]
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (200, 60)])
+async def test_the_main_button_is_on_the_screen(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path, size: tuple[int, int]
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=size) as pilot:
+        await app.go("generate")
+        await pilot.pause()
+        region = screen(app).query_one("#compare").region
+        assert region.height and app.screen.region.contains_region(region)
