@@ -11,6 +11,7 @@ is first shown.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,13 +40,14 @@ from dnd_tui.state.library import Library
 from dnd_tui.state.lines import now
 from dnd_tui.state.recent import RecentSources
 from dnd_tui.state.runs import PastRun, RunHistory
+from dnd_tui.stylesheet import KeptStylesheet
 from dnd_tui.themes import DARK, OURS
 from dnd_tui.widgets.drop_app import DropApp
 from dnd_tui.widgets.navigation import PLACES, JobSign
 from dnd_tui.widgets.path_inputs import DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import LoadRequest, ModelChoice, PromptChoice
 
 _CLASSES = {
     "drop": "drop.DropScreen",
@@ -56,6 +58,13 @@ _CLASSES = {
     "forge": "forge.ForgeScreen",
     "settings": "settings.SettingsScreen",
     "log": "log.LogScreen",
+}
+
+
+_OUTCOMES: dict[type[Outcome], Literal["done", "failed", "cancelled"]] = {
+    Finished: "done",
+    Failed: "failed",
+    Stopped: "cancelled",
 }
 
 
@@ -90,10 +99,10 @@ class DndApp(DropApp[None]):
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode: _screen(mode) for mode in _CLASSES}
     DEFAULT_MODE = "drop"
     # Below 80 columns what stands side by side becomes tabs; below 30 lines what is not needed is left out.
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012, typed by App
         (0, "-narrow"), (80, "-normal"), (110, "-wide"), (160, "-very-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(f"{key},f{int(key) + 1}", f"go('{mode}')", name, id=f"go.{mode}", show=False,
@@ -104,12 +113,14 @@ class DndApp(DropApp[None]):
         Binding("ctrl+p", "command_palette", "Commands", id="app.commands", tooltip="Search every command"),
         Binding("ctrl+o", "jump", "Jump", id="app.jump", show=False,
                 tooltip="Show a letter on everything that can have the focus; the letter moves it there"),
-        Binding("ctrl+t", "stop_job", "Stop", id="app.stop", priority=True, show=False, tooltip="Stop the job under way"),
+        Binding("ctrl+t", "stop_job", "Stop", id="app.stop", priority=True, show=False,
+                tooltip="Stop the job under way"),
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True, tooltip="Leave; asks while a job runs"),
     ]  # fmt: skip
 
     def __init__(self, drop: Path | None = None, models: ModelChoice | None = None, *, debug: bool = False) -> None:
         super().__init__()
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         self.journal = Journal(log_folder())
         self.engine = EngineLink(log_folder(), self._job_changed)
         self.library = Library(data_folder() / "library")
@@ -145,11 +156,16 @@ class DndApp(DropApp[None]):
         self.journal.close()
 
     def _end_on_signals(self) -> None:
-        """A terminal that closes, or a polite kill, ends the app as the person would: the terminal is restored."""
+        """A polite kill ends the app as the person would; a terminal that closes ends it with nothing to restore."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(RuntimeError, ValueError, NotImplementedError):  # not the main thread, not this system
-                loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
+        with suppress(RuntimeError, ValueError, NotImplementedError):  # not the main thread, not this system
+            loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=128 + signal.SIGTERM))
+            loop.add_signal_handler(signal.SIGHUP, self._end_without_terminal)
+
+    def _end_without_terminal(self) -> None:
+        """End at once: the thread that writes to the terminal is dead, and whoever writes more waits for ever."""
+        self.on_unmount()
+        os._exit(128 + signal.SIGHUP)
 
     def _handle_exception(self, error: Exception) -> None:
         """A failure of the app itself: into the log; a traceback on the terminal only if that was asked for."""
@@ -239,7 +255,8 @@ class DndApp(DropApp[None]):
 
     async def ask(self, question: str, *, yes: str, no: str = "Cancel") -> bool:
         """A question; call it from a worker."""
-        return bool(await self.push_screen_wait(Question(question, yes=yes, no=no)))
+        answer: bool | None = await self.push_screen_wait(Question(question, yes=yes, no=no))
+        return bool(answer)
 
     def copy_text(self, text: str, what: str) -> None:
         """To the terminal's clipboard (OSC 52, also over SSH) and to the desktop's."""
@@ -329,15 +346,15 @@ class DndApp(DropApp[None]):
             sign.refresh_job()
         if job.light or job.outcome is None:
             return
-        outcomes: dict[type[Outcome], Literal["done", "failed", "cancelled"]] = {Finished: "done", Failed: "failed", Stopped: "cancelled"}
-        outcome = outcomes[type(job.outcome)]
+        outcome = _OUTCOMES[type(job.outcome)]
         problem = job.outcome.problem if isinstance(job.outcome, Failed) else ""
         details = job.outcome.details if isinstance(job.outcome, Failed) else ""
         self.journal.add(f"{job.title}: {outcome} after {job.seconds:.1f} s", details, warning=bool(problem))
         with suppress(ValueError):  # no command makes such a request: nothing to run again
             command = command_line(job.request)
             self._remember(PastRun(command=command, when=now(), seconds=job.seconds, outcome=outcome, error=problem))
-        if getattr(job.owner, "screen", None) is not self.screen:
+        # Models that were loaded ahead are nobody's news.
+        if getattr(job.owner, "screen", None) is not self.screen and not isinstance(job.request, LoadRequest):
             self.notify(problem or f"{job.title}: {outcome}", severity="error" if problem else "information")
 
     @work(thread=True, group="runs", exit_on_error=False)

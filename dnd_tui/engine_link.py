@@ -1,8 +1,8 @@
 """Between the screens and the engine: two engine processes, their messages gathered for the event loop.
 
-    screen --start(request)--> "device" process: models, one job at a time
-                               "files" process:  light questions about files, never behind a long job
-    threads of the processes --> inbox --every 50 ms--> JobBegan, JobReported, JobEnded to the job's owner
+screen --start(request)--> "device" process: models, one job at a time
+                           "files" process:  light questions about files, never behind a long job
+threads of the processes --> inbox --every 50 ms--> JobBegan, JobReported, JobEnded to the job's owner
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -87,10 +88,8 @@ class EngineLink:
         self._inbox.append((light, message))
         if not self._flushing and self._loop is not None:
             self._flushing = True
-            try:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 self._loop.call_soon_threadsafe(self._loop.call_later, _FLUSH_SECONDS, self._flush)
-            except RuntimeError:
-                pass  # The loop is closed: nobody listens any more.
 
     def _flush(self) -> None:
         self._flushing = False

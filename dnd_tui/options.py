@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from engine.requests import Request
+from engine.requests import DEFAULT_METRIC, Request
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ OPTIONS: Mapping[str, Option] = {
     "sampling_seed": Option("Seed of the tokens drawn above temperature 0, the same for all adapters.", "N"),
     "metric": Option(
         "How answers are scored where there are labels.",
-        default="rouge_l",
+        default=DEFAULT_METRIC,
         choices=("exact_match", "rouge_l", "last_number"),
     ),
     "tasks": Option("Folder of tasks: tasks.json, NAME.train.jsonl, NAME.test.jsonl.", "DIR"),

@@ -16,6 +16,11 @@ from typing import Any
 
 from engine.errors import EngineError
 
+# The last two: a file stands where a folder should be.
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EEXIST}
+)
+
 
 @contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
@@ -169,7 +174,7 @@ def _told_to_people(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             hint = "Free some space or choose another folder; what was there before is untouched"
             raise EngineError("the disk is full", where=str(target), hint=hint) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
+        if error.errno in _REFUSALS:
             problem = f"cannot be written: {os.strerror(error.errno).lower()}"
             raise EngineError(problem, where=str(target), hint="Choose another folder") from error
         raise

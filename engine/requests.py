@@ -63,6 +63,10 @@ class GenerateRequest:
     replace: bool = False
 
 
+# Says something about answers of any length, and equals 1 where exact match does.
+DEFAULT_METRIC = "rouge_l"
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
     """Base and adapted answers to the same prompts, streamed side by side; scored with labels.
@@ -74,7 +78,7 @@ class CompareRequest:
     texts: more prompts, answered first; their numbers are -1, -2 and so on.
     temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
     sampling_seed: seed of the drawn tokens.
-    metric: "exact_match", "rouge_l", "last_number"; None is rouge_l.
+    metric: "exact_match", "rouge_l", "last_number"; None is DEFAULT_METRIC.
     """
 
     models: ModelChoice

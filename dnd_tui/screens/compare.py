@@ -74,6 +74,7 @@ with the pick keys: the tally is kept with the adapter.
         &.-short #typed { height: 1; border: none; }
     }
     """
+
     def __init__(self) -> None:
         super().__init__()
         self._records: tuple[AdapterRecord, ...] = ()
@@ -88,7 +89,13 @@ with the pick keys: the tally is kept with the adapter.
     def body(self) -> Iterable[Widget]:
         """Prompts, answers, scores, buttons."""
         yield Panes(
-            Pane("Prompts", DropInput(placeholder="Type a prompt, Enter runs it", id="typed"), PromptList(id="list"), id="prompts", share=2),
+            Pane(
+                "Prompts",
+                DropInput(placeholder="Type a prompt, Enter runs it", id="typed"),
+                PromptList(id="list"),
+                id="prompts",
+                share=2,
+            ),
             Pane("Answers", AnswerPanes(id="answers"), id="side", share=5),
         )
         with Vertical(id="foot"):
@@ -231,7 +238,7 @@ with the pick keys: the tally is kept with the adapter.
         if len(self._records) != 1:
             return
         record = self._records[0]
-        measured = self.comparison.measured(self.options.metric or "rouge_l")
+        measured = self.comparison.measured(self.options.metric)
         scores = [replace(score, arm=_BASE if score.arm == _BASE else "adapted") for score in measured]
         picks = self.comparison.picks(self._earlier)
         kept = {_BASE: picks[self._labels[0]], "adapted": picks[self._labels[1]]}
@@ -374,10 +381,14 @@ with the pick keys: the tally is kept with the adapter.
         if not rows:
             self.notify("There are no answers to save yet", severity="warning")
             return
-        measured = self.comparison.measured(self.options.metric or "rouge_l")
+        measured = self.comparison.measured(self.options.metric)
         transcript = Transcript(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
-            settings={"base": self._records[0].base_id, "dataset": str(self._records[0].source), **self.options.lines()},
+            settings={
+                "base": self._records[0].base_id,
+                "dataset": str(self._records[0].source),
+                **self.options.lines(),
+            },
             rows=rows,
             metric=measured[0].metric if measured else None,
             means={score.arm: score.mean for score in measured},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.validation import Number
@@ -17,8 +18,7 @@ from dnd_tui.screens.dialogs import FRAME
 from dnd_tui.settings import Settings
 from dnd_tui.widgets.form_field import FormField, WholeNumber
 from dnd_tui.widgets.path_inputs import DropInput
-
-DEFAULT_METRIC = "rouge_l"
+from engine.requests import DEFAULT_METRIC
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class OptionsDialog(ModalScreen[CompareOptions | None]):
     """The form; None when the person thinks better of it."""
 
     DEFAULT_CSS = f"OptionsDialog {FRAME} OptionsDialog .frame {{ border: round $primary; }}"
-    BINDINGS = [Binding("escape", "leave", "Cancel", id="options.cancel", tooltip="Leave the options as they were")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Cancel", id="options.cancel", tooltip="Leave the options as they were")
+    ]
 
     def __init__(self, options: CompareOptions) -> None:
         super().__init__()
@@ -68,11 +70,15 @@ class OptionsDialog(ModalScreen[CompareOptions | None]):
                 "0 takes the likeliest token; more draws tokens, with the same random numbers for base and adapters",
             )
             yield FormField(
-                "Seed", DropInput(str(old.seed), id="seed", validators=WholeNumber(), compact=True), "Of the drawn tokens"
+                "Seed",
+                DropInput(str(old.seed), id="seed", validators=WholeNumber(), compact=True),
+                "Of the drawn tokens",
             )
             yield FormField(
                 "Metric",
-                Select([(name, name) for name in metrics], value=old.metric, allow_blank=False, id="metric", compact=True),
+                Select(
+                    [(name, name) for name in metrics], value=old.metric, allow_blank=False, id="metric", compact=True
+                ),
                 "How an answer is scored against its label",
             )
             with Horizontal(classes="buttons"):

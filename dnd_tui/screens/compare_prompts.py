@@ -116,8 +116,10 @@ class PromptList(Vertical):
         for number in numbers:
             if str(number) in self._rows and number in comparison.prompts:
                 prompt = comparison.prompts[number]
-                signs = "".join(prompt.sign(arm) for arm in comparison.arms)
-                self._table.update_cell(str(number), "signs", Text(signs))
+                signs = Text("".join(prompt.sign(arm) for arm in comparison.arms))
+                # Drawing a table is dear, and pieces of text come many times a second.
+                if signs != self._table.get_cell(str(number), "signs"):
+                    self._table.update_cell(str(number), "signs", signs)
 
     @property
     def _under_cursor(self) -> ListedPrompt | None:
@@ -178,6 +180,6 @@ class PromptList(Vertical):
 
 def _common_beginning(prompts: list[str]) -> int:
     """Length of the instruction that all of several prompts begin with, up to the end of a word."""
-    common = commonprefix(prompts) if len(prompts) > 1 else ""
+    common = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071, characters are meant
     end = max(common.rfind(" "), common.rfind("\n")) + 1
     return end if end >= _SHORTEST_COMMON else 0

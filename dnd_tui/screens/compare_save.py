@@ -6,10 +6,11 @@ import asyncio
 import re
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
@@ -24,7 +25,9 @@ class SaveDialog(ModalScreen[Path | None]):
     """A path field; the ending of the name says the format."""
 
     DEFAULT_CSS = f"SaveDialog {FRAME} SaveDialog .frame {{ border: round $primary; }}"
-    BINDINGS = [Binding("escape", "leave", "Cancel", id="save.cancel", tooltip="Do not save")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Cancel", id="save.cancel", tooltip="Do not save")
+    ]
 
     def __init__(self, transcript: Transcript, name: str) -> None:
         super().__init__()

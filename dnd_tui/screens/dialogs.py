@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
@@ -28,7 +30,7 @@ class ErrorDialog(ModalScreen[None]):
     """What is wrong, where, what to do next; the details can be copied."""
 
     DEFAULT_CSS = f"ErrorDialog {FRAME} ErrorDialog .frame {{ border: round $error; }}"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "close", "Close", id="dialog.close", tooltip="Close this message"),
         Binding("c", "copy", "Copy details", id="dialog.copy", tooltip="Copy the message and its details"),
     ]
@@ -78,7 +80,7 @@ class Question(ModalScreen[bool]):
     """A question; escape and the second button mean no."""
 
     DEFAULT_CSS = f"Question {FRAME} Question .frame {{ border: round $primary; }}"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes", id="question.yes", tooltip="Answer yes"),
         Binding("n,escape", "no", "No", id="question.no", tooltip="Answer no"),
     ]
@@ -115,7 +117,9 @@ class TextQuestion(ModalScreen[str | None]):
     """Asks for a line of text; None when the person thinks better of it."""
 
     DEFAULT_CSS = f"TextQuestion {FRAME} TextQuestion .frame {{ border: round $primary; }}"
-    BINDINGS = [Binding("escape", "leave", "Cancel", id="text.cancel", tooltip="Leave it as it was")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Cancel", id="text.cancel", tooltip="Leave it as it was")
+    ]
 
     def __init__(self, label: str, text: str = "") -> None:
         super().__init__()

@@ -215,7 +215,8 @@ uses the new folder: choose one with the arrow keys and copy it.
             programs.show(_verdicts(outcome), with_commands=False)
         else:
             hint = "Generate it again from the Library (key 5)"
-            gone = EngineError("is no adapter folder any more", where=message.job.title, hint=hint)
+            where = str(self.record.folder) if self.record else ""
+            gone = EngineError("is no adapter folder any more", where=where, hint=hint)
             failure = outcome if isinstance(outcome, Failed) else gone
             programs.remark(failure.problem)
             self.dnd.tell(failure)

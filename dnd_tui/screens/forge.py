@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -75,7 +74,7 @@ other jobs for the device wait behind it.
         #forge-panes.-tabs .panes { layout: horizontal; }
         &.-very-wide #forge-panes .panes { grid-columns: 2fr 3fr; }
         &.-short #forge-panes .panes { grid-rows: 1fr 1fr; }
-        &.-done #forge-panes .panes { grid-rows: 1fr 1fr; }
+        &.-short #waiting { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         #choices-pane { row-span: 2; }
         #run-pane StageList { height: auto; max-height: 100%; }
         #buttons { height: auto; padding: 0 1; }
@@ -163,17 +162,17 @@ other jobs for the device wait behind it.
     @on(PlanView.Planned)
     def _planned(self) -> None:
         if not self.running:
-            chosen = (self._choices.library, self._choices.generator)
-            self.query_one(ForgeCurves).open([Path(text).expanduser() for text in chosen if text.strip()])
-            self._show_generator()
+            self.query_one(ForgeCurves).open(self._choices.folders)
+            plan = self.query_one(PlanView).data("train")
+            folder = self._choices.folders[-1].absolute() if plan and plan["finished"] else None
+            self.query_one(GeneratorView).show(folder, self.dnd.models)
         self._settle()
         self._focus_next()
 
-    def _show_generator(self) -> None:
-        plan = self.query_one(PlanView).data("train")
-        folder = Path(self._choices.generator).expanduser().absolute() if plan and plan["finished"] else None
-        self.query_one(GeneratorView).show(folder, self.dnd.models)
-        self.set_class(folder is not None, "-done")
+    @on(GeneratorView.Found)
+    def _generator_found(self) -> None:
+        self._settle()
+        self._focus_next()
 
     # -- the run
 
@@ -196,8 +195,7 @@ other jobs for the device wait behind it.
         plan = self.query_one(PlanView).data(kind)
         self._figures = RunFigures(plan)
         self.query_one(GeneratorView).show(None, self.dnd.models)
-        self.remove_class("-done")
-        stages = [stage["stage"] for stage in plan["stages"]] if plan else []
+        stages = [stage["stage"] for stage in plan["stages"] if stage["done"] < stage["steps"]] if plan else []
         self.query_one(StageList).expect(("import", "load", *stages))
         self.query_one(Panes).show("run-pane")
         self._job = self.dnd.engine.start(request, f"{titles[kind]} {request.out.name}", self)

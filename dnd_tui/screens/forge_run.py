@@ -90,8 +90,6 @@ class RunStanding(Vertical):
         #headline { text-style: bold; }
         #waiting { color: $text-muted; }
     }
-    .-short RunStanding #waiting { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis;
-    }
     """
 
     def compose(self) -> ComposeResult:

@@ -133,9 +133,15 @@ class PlanView(Vertical):
 
 
 class GeneratorView(Vertical):
-    """The trained generator: what it is, where it lies. Hidden until there is one."""
+    """The trained generator: what it is, where it lies. Hidden until there is one.
+
+    folder: of the generator that is shown.
+    """
 
     DEFAULT_CSS = "GeneratorView { height: auto; display: none; margin-bottom: 1; }"
+
+    class Found(Message):
+        """The generator can be read, and is shown."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -148,24 +154,25 @@ class GeneratorView(Vertical):
         yield Facts()
 
     def show(self, folder: Path | None, models: ModelChoice) -> None:
-        """The generator in `folder`; None hides it."""
-        self.folder = folder
-        if folder is None:
-            self.display = False
-            return
-        engine = cast("DndApp", self.app).engine
-        self._job = engine.start(InfoRequest(models=models, target=folder), f"look at {folder.name}", self, light=True)
+        """Read the generator in `folder` and show it; None hides what is shown."""
+        self._job = None
+        if folder != self.folder:
+            self.folder, self.display = None, False
+        if folder is not None:
+            start = cast("DndApp", self.app).engine.start
+            self._job = start(InfoRequest(models=models, target=folder), f"look at {folder.name}", self, light=True)
 
     @on(jobs.JobEnded)
     def _ended(self, message: jobs.JobEnded) -> None:
-        if message.job is not self._job or self.folder is None or not isinstance(message.outcome, Finished):
+        request, outcome = message.job.request, message.outcome
+        if message.job is not self._job or not isinstance(request, InfoRequest) or not isinstance(outcome, Finished):
             return
-        result = message.outcome.result
-        losses = result.to_json()["history"].get("losses") or {}
+        losses = outcome.result.to_json()["history"].get("losses") or {}
         told = ", ".join(f"{arm.replace('_', ' ')} {loss:.4f}" for arm, loss in losses.items())
-        facts = [line for line in result.summary() if line[0] != "kind"]
-        self.query_one(Facts).set([("folder", str(self.folder)), ("held-out loss", told), *facts])
-        self.display = True
+        facts = [line for line in outcome.result.summary() if line[0] != "kind"]
+        self.query_one(Facts).set([("folder", str(request.target)), ("held-out loss", told), *facts])
+        self.folder, self.display = request.target, True
+        self.post_message(self.Found())
 
 
 def _commands(choices: ForgeChoices, models: ModelChoice) -> dict[str, str]:

@@ -121,15 +121,22 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self._facts, self._training = RunFacts(), LoraTraining()
         self.query_one(AdapterMap).clear()
         self.query_one(StageList).expect(STAGES)
-        self.query_one("#headline", Static).update(f"{prompts.source.name} → adapter")
         self.query_one(Panes).show("run")
         title = f"generate an adapter from {prompts.source.name}"
+        before = self.dnd.engine.jobs
         self._job = self.dnd.engine.start(GenerateRequest(models=models, prompts=prompts, out=folder), title, self)
+        waits = f", after the job before it: {before[-1].title}" if before else ""
+        self._say(f"{prompts.source.name} → adapter{waits}")
         self._settle()
 
     @on(jobs.JobBegan)
     def _began(self, message: jobs.JobBegan) -> None:
+        if message.job is self._job and self._choice:
+            self._say(f"{self._choice[0].source.name} → adapter")
         self._settle()
+
+    def _say(self, headline: str) -> None:
+        self.query_one("#headline", Static).update(headline)
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
@@ -163,10 +170,10 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
             await self._keep(message.job, outcome)
         elif isinstance(outcome, Stopped):
             stages.stop("stopped")
-            self.query_one("#headline", Static).update("Stopped; nothing was written")
+            self._say("Stopped; nothing was written")
         else:
             stages.stop("failed")
-            self.query_one("#headline", Static).update("Failed; nothing was written")
+            self._say("Failed; nothing was written")
             self.dnd.tell(outcome)
         await self.query_one(History).refresh_rows()
         self._settle()
@@ -206,7 +213,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
             self.dnd.tell(error)
             return
         self._facts.finish(data)
-        self.query_one("#headline", Static).update(f"{prompts.source.name} → {self.record.name}")
+        self._say(f"{prompts.source.name} → {self.record.name}")
 
     def show_record(self, record: AdapterRecord) -> None:
         """An earlier run: its times and its picture."""
@@ -214,7 +221,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self._facts = RunFacts.of(record)
         self._training = LoraTraining()
         self._choice = record.prompts, record.models
-        self.query_one("#headline", Static).update(f"{record.source.name} → {record.name} ({record.made})")
+        self._say(f"{record.source.name} → {record.name} ({record.made})")
         self.query_one(AdapterMap).show(record.norms)
         self.query_one(StageList).expect(())
         self._settle()

@@ -84,7 +84,13 @@ them side by side. Deleting can be undone for a week.
                 id="adapters",
                 share=3,
             ),
-            Pane("Details", VerticalScroll(Facts(id="facts"), can_focus=False), AdapterMap(id="map"), id="details", share=2),
+            Pane(
+                "Details",
+                VerticalScroll(Facts(id="facts"), can_focus=False),
+                AdapterMap(id="map"),
+                id="details",
+                share=2,
+            ),
         )
         with Horizontal(id="buttons"):
             yield Button("Compare", id="compare", variant="primary")
@@ -252,7 +258,9 @@ them side by side. Deleting can be undone for a week.
         """Copy the headless command that generates the same adapter."""
         record = self.chosen
         if record:
-            request = GenerateRequest(models=record.models, prompts=record.prompts, out=record.folder.parent.parent / "again")
+            request = GenerateRequest(
+                models=record.models, prompts=record.prompts, out=record.folder.parent.parent / "again"
+            )
             self.dnd.copy_text(command_line(request), "the command")
 
     async def _change(self, change: Callable[[], Any]) -> bool:

@@ -38,7 +38,10 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
     lines = [
         ("name", entry.name),
         ("dataset", str(entry.source)),
-        ("prompts", f"{entry.column or 'column found'}, {entry.count or 'as many as the generator takes'}, seed {entry.seed}"),
+        (
+            "prompts",
+            f"{entry.column or 'column found'}, {entry.count or 'as many as the generator takes'}, seed {entry.seed}",
+        ),
         ("base", entry.base_id),
         ("generator", f"{entry.generator or 'released'}, {entry.generator_digest[:12]}"),
         ("made", f"{_moment(entry.made)} on {entry.device}, {entry.dtype}"),

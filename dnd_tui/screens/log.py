@@ -152,10 +152,7 @@ are in it.
     @on(Input.Submitted, "#search")
     def _focus_inside(self) -> None:
         for shown in self._open_view():
-            # Not from the focus chain: its order is right only after the tab was drawn once.
-            inside = [widget for widget in (shown, *shown.query("*")) if widget.focusable]
-            for widget in inside[:1]:
-                widget.focus()
+            shown.focus()
 
     def _open_view(self) -> list[JournalList | LogTail | RunList]:
         pane = self.query_one("#tabs", TabbedContent).active_pane

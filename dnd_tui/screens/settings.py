@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
-from textual.widgets import OptionList, TabbedContent, TabPane
+from textual.widgets import TabbedContent, TabPane
 
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.widgets.settings_engine import EnginePane
@@ -115,13 +115,8 @@ marked with ✗ and not kept. An empty field is the default.
         self.open_tab(names[(names.index(self.query_one(TabbedContent).active) + by) % len(names)])
 
     def _focus_inside(self) -> None:
-        pane = self.query_one(TabbedContent).active_pane
-        # Not from the focus chain: its order is right only after the tab was drawn once.
-        inside = [widget for widget in pane.query("*") if widget.focusable] if pane else []
-        # A list is what the tab is about, where there is one.
-        lists = [widget for widget in inside if isinstance(widget, OptionList)]
-        for widget in (lists or inside)[:1]:
-            widget.focus()
+        pane = self.query_one(_PANES[self.query_one("#tabs", TabbedContent).active])
+        pane.query_one(pane.FIRST).focus()
 
     def _show(self) -> None:
         for pane in _PANES.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,11 @@ class ForgeChoices:
     base: str = ModelChoice.base
     device: str = ModelChoice.device
     seed: str = "0"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Library and generator, as far as they are named; they need not exist."""
+        return tuple(Path(os.path.expanduser(text)) for text in (self.library.strip(), self.generator.strip()) if text)
 
     def request(self, kind: str, models: ModelChoice) -> CollectRequest | TrainRequest:
         """The request of one run.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -27,8 +26,8 @@ PLACES = (
     ("settings", "Settings", "7"),
     ("log", "Log", "8"),
 )
-_FULL_WIDTH = 100
-_NARROW = 70
+# What a job's sign takes in its longest form, "● generate stopping ■ stop".
+_SIGN_WIDTH = 27
 
 
 class NavigationItem(Static):
@@ -39,11 +38,16 @@ class NavigationItem(Static):
         self.mode, self.label, self.key, self.here = mode, name, key, here
         self.tooltip = f"{name} (key {key})"
 
-    def fit(self, width: int) -> None:
-        """Show as much as a terminal of `width` cells has room for; the screen that is open keeps its name."""
-        name = self.label if width >= _FULL_WIDTH or self.here else self.label[:4] if width >= _NARROW else ""
+    @property
+    def full_width(self) -> int:
+        """Cells that key and name take."""
+        return len(self.label) + len(self.key) + 3 + self.here
+
+    def fit(self, *, full: bool) -> None:
+        """Show the name, or the key alone; the screen that is open keeps its name."""
         mark = "▸" if self.here else ""
-        self.update(Content.assemble((f"{mark}{self.key}", "bold"), f" {name}" if name else ""))
+        name = f" {self.label}" if full or self.here else ""
+        self.update(Content.assemble((f"{mark}{self.key}", "bold"), name))
 
     async def on_click(self) -> None:
         """Go there."""
@@ -56,6 +60,7 @@ class JobSign(Static):
     def __init__(self) -> None:
         super().__init__()
         self._timer: Timer | None = None
+        self._width = 0
 
     def on_mount(self) -> None:
         """Follow the engine; the time is drawn only while a job runs."""
@@ -68,14 +73,19 @@ class JobSign(Static):
             return  # not mounted yet: mounting draws it
         app = cast("DndApp", self.app)
         job = app.engine.running or next(iter(app.engine.jobs), None)
-        self.display = job is not None
+        if self.display != (job is not None):
+            self.display = job is not None
+            cast(NavigationBar, self.parent).fit()
         if job is None:
             self._timer.pause()
             return
         self._timer.resume()
         verb = job.title.split(maxsplit=1)[0]
         state = "stopping" if job.stopping else duration(job.seconds) if job.began else "waiting"
-        self.update(Content.assemble(("● ", "bold"), f"{verb} {state} ", ("■ stop", "underline")))
+        told = Content.assemble(("● ", "bold"), f"{verb} {state} ", ("■ stop", "underline"))
+        # A layout is one of the whole screen: only where the width is another one.
+        self.update(told, layout=told.cell_length != self._width)
+        self._width = told.cell_length
         self.tooltip = f"{job.title}; click to stop"
 
     def on_click(self) -> None:
@@ -108,7 +118,14 @@ class NavigationBar(Horizontal):
         yield Static(classes="spacer")
         yield JobSign()
 
-    def on_resize(self, event: events.Resize) -> None:
-        """Names as long as there is room for."""
-        for item in self.query(NavigationItem):
-            item.fit(event.size.width)
+    def on_resize(self) -> None:
+        """Another width."""
+        self.fit()
+
+    def fit(self) -> None:
+        """All names where there is room for them beside a job's sign, else keys only."""
+        items = list(self.query(NavigationItem))
+        room = self.size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
+        full = sum(item.full_width for item in items) <= room
+        for item in items:
+            item.fit(full=full)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -70,10 +72,8 @@ class Panes(Vertical):
 
     def show(self, pane: str) -> None:
         """Bring the pane of this id to the front, if they are tabs."""
-        try:
+        with suppress(NoMatches):  # not composed yet: the first pane is in front
             self.query_one(Tabs).active = f"tab-{pane}"
-        except NoMatches:
-            pass  # Not composed yet: the first pane is in front.
 
     def on_resize(self, event: events.Resize) -> None:
         """Side by side or tabs."""

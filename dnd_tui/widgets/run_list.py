@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -52,6 +52,11 @@ class RunList(Vertical):
     def on_mount(self) -> None:
         """The runs of before."""
         self.look()
+
+    def focus(self, scroll_visible: bool = True) -> Self:
+        """Focus the lines."""
+        self.query_one(OptionList).focus(scroll_visible)
+        return self
 
     def filter(self, text: str) -> None:
         """Show the runs that hold every word of `text`."""

@@ -60,9 +60,10 @@ class ScoreBars(Widget):
 
     def show(self, scores: Sequence[ArmScore]) -> None:
         """Show these arms, in this order."""
-        changed = len(scores) != len(self._scores)
-        self._scores = tuple(scores)
-        self.refresh(layout=changed)
+        if tuple(scores) != self._scores:
+            changed = len(scores) != len(self._scores)
+            self._scores = tuple(scores)
+            self.refresh(layout=changed)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """One or two lines an arm."""

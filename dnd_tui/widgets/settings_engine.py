@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
@@ -12,6 +14,9 @@ _NAMES = ("device", "dtype", "load_ahead", "count", "seed", "max_new_tokens", "m
 
 class EnginePane(VerticalScroll, can_focus=False):
     """One field a setting."""
+
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#setting-device Input"
 
     def compose(self) -> ComposeResult:
         """In the order of their use."""

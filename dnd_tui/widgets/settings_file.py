@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 class FilePane(VerticalScroll, can_focus=False):
     """Where things are kept, problems, the editor."""
 
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#edit"
+
     DEFAULT_CSS = """
     FilePane {
         #problems { margin: 1 0; }

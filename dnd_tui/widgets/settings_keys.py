@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 class KeysPane(Vertical):
     """A search field and the list."""
 
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#key-lines"
+
     DEFAULT_CSS = """
     KeysPane {
         DropInput { border: none; height: 1; padding: 0 1; background: $panel; }
         DropInput:focus { border: none; background: $boost; }
-        #keys { height: 1fr; text-wrap: nowrap; }
+        #key-lines { height: 1fr; text-wrap: nowrap; }
         .titles { height: 1; text-style: bold; color: $text-muted; }
     }
     """
@@ -47,7 +50,7 @@ class KeysPane(Vertical):
         """Search, titles, lines."""
         yield DropInput(placeholder="Search", id="search", select_on_focus=False)
         yield Static(_line("works in", "what it does", "key", "default", "name"), classes="titles")
-        yield OptionList(id="keys", compact=True)
+        yield OptionList(id="key-lines", compact=True)
         yield Static("Enter, then the new key. Delete: the default again.", classes="muted", markup=False)
 
     async def on_mount(self) -> None:
@@ -58,7 +61,7 @@ class KeysPane(Vertical):
     def show(self) -> None:
         """Draw the lines that hold every word that is searched for."""
         words = self.query_one("#search", Input).value.casefold().split()
-        options = self.query_one("#keys", OptionList)
+        options = self.query_one("#key-lines", OptionList)
         at = options.highlighted_option.id if options.highlighted_option else None
         found = [binding for binding in self._known.values() if all(word in self._searched(binding) for word in words)]
         options.set_options(Option(self._line_of(binding), id=binding.id) for binding in found)
@@ -73,9 +76,9 @@ class KeysPane(Vertical):
     @on(Input.Submitted, "#search")
     def _to_list(self, event: Input.Submitted) -> None:
         event.stop()
-        self.query_one("#keys").focus()
+        self.query_one("#key-lines").focus()
 
-    @on(OptionList.OptionSelected, "#keys")
+    @on(OptionList.OptionSelected, "#key-lines")
     @work(exclusive=True, group="keys")
     async def _ask(self, event: OptionList.OptionSelected) -> None:
         event.stop()
@@ -90,7 +93,7 @@ class KeysPane(Vertical):
 
     def action_reset(self) -> None:
         """The default key again."""
-        option = self.query_one("#keys", OptionList).highlighted_option
+        option = self.query_one("#key-lines", OptionList).highlighted_option
         if option and option.id in self._dnd.settings.keys:
             self._give(self._known[option.id or ""], None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
@@ -12,6 +14,9 @@ from dnd_tui.widgets.theme_list import ThemeList
 
 class LookPane(Vertical):
     """Animations, and the list of themes."""
+
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#themes"
 
     DEFAULT_CSS = """
     LookPane {

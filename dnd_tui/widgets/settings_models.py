@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 class ModelsPane(VerticalScroll, can_focus=False):
     """Two fields, a table, the chosen line's details, a fetch under way."""
 
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#model-lines"
+
     DEFAULT_CSS = """
     ModelsPane {
-        #models { height: auto; max-height: 14; text-wrap: nowrap; background: $surface; }
+        #model-lines { height: auto; max-height: 14; text-wrap: nowrap; background: $surface; }
         .titles { height: 1; text-style: bold; color: $text-muted; }
         #other { color: $text-warning; display: none; }
         Horizontal.buttons { height: auto; margin-top: 1; }
@@ -61,7 +64,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         yield SettingField("base", look_up=base_looked_up)
         yield SettingField("generator", look_up=generator_looked_up)
         yield Static(_line("", "model", "kind", "size", "state", "licence", "where"), classes="titles")
-        yield OptionList(id="models", compact=True)
+        yield OptionList(id="model-lines", compact=True)
         with Horizontal(classes="buttons"):
             yield Button("Use [b]u[/b]", id="use", variant="primary", tooltip="Use it for new drops (key u, Enter)")
             yield Button("Fetch [b]f[/b]", id="fetch", tooltip="Fetch it now (key f)")
@@ -88,7 +91,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
     @property
     def chosen(self) -> ModelRow | None:
         """The model under the cursor."""
-        at = self.query_one("#models", OptionList).highlighted
+        at = self.query_one("#model-lines", OptionList).highlighted
         return self._rows[at] if at is not None and at < len(self._rows) else None
 
     @property
@@ -107,7 +110,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         except EngineError:
             records = []
         mine = await asyncio.to_thread(own, settings, records)
-        options = self.query_one("#models", OptionList)
+        options = self.query_one("#model-lines", OptionList)
         at = options.highlighted or 0
         self._rows = sorted(listed(self._entries or []) + mine, key=lambda row: KINDS.index(row.kind))
         lines = [_line_of(row, row.is_chosen(settings)) for row in self._rows]
@@ -117,7 +120,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         options.highlighted = min(at, len(lines) - 1) if lines else None
         self._settle()
 
-    @on(OptionList.OptionHighlighted, "#models")
+    @on(OptionList.OptionHighlighted, "#model-lines")
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         self._settle()
@@ -143,7 +146,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
             return None if any(button.disabled for button in self.query(f"#{action}").results(Button)) else True
         return True
 
-    @on(OptionList.OptionSelected, "#models")
+    @on(OptionList.OptionSelected, "#model-lines")
     @on(Button.Pressed, "#use")
     def action_use(self) -> None:
         """New drops use the chosen model."""
@@ -195,6 +198,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         if message.job is self._job:
             name = {Finished: "done", Stopped: "stopped", Failed: "failed"}[type(outcome)]
             self.query_one(StageList).stop(name)  # type: ignore[arg-type]
+            self._settle()
         self._show_rows()
 
     @property

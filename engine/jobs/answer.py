@@ -23,10 +23,7 @@ from engine.judge.evaluate import JudgedTask, evaluate_arms
 from engine.judge.table import QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import PromptSet, read_prompts, sample_prompts
-from engine.requests import CompareRequest, EvaluateRequest
-
-# Says something about answers of any length, and equals 1 where exact match does.
-DEFAULT_METRIC = "rouge_l"
+from engine.requests import DEFAULT_METRIC, CompareRequest, EvaluateRequest
 
 
 def compare_job(request: CompareRequest, reporter: Reporter) -> Result:

@@ -8,7 +8,9 @@ from dnd_tui.screens.compare_rows import Comparison
 from engine.events import AnswerText
 
 
-def answered(comparison: Comparison, row: int, arm: str, text: str, score: float | None, *, seconds: float = 2.0) -> None:
+def answered(
+    comparison: Comparison, row: int, arm: str, text: str, score: float | None, *, seconds: float = 2.0
+) -> None:
     comparison.take(AnswerText(row, arm, "", tokens=1, seconds=1.0))
     comparison.take(AnswerText(row, arm, text, done=True, tokens=5, seconds=seconds, score=score))
 

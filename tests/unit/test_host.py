@@ -169,7 +169,8 @@ def test_the_engine_ends_when_its_front_end_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from engine.host import EngineProcess\n"
         "from engine.requests import LoadRequest, ModelChoice\n"
-        "engine = EngineProcess(lambda message: None); engine.submit(LoadRequest(models=ModelChoice(base='/nowhere')))\n"
+        "engine = EngineProcess(lambda message: None)\n"
+        "engine.submit(LoadRequest(models=ModelChoice(base='/nowhere')))\n"
         "print(engine.pid, flush=True); time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as front:
