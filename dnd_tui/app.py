@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -160,10 +161,14 @@ class DndApp(DropApp[None]):
         loop = asyncio.get_running_loop()
         with suppress(RuntimeError, ValueError, NotImplementedError):  # not the main thread, not this system
             loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=128 + signal.SIGTERM))
-            loop.add_signal_handler(signal.SIGHUP, self._end_without_terminal)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
-    def _end_without_terminal(self) -> None:
-        """End at once: the thread that writes to the terminal is dead, and whoever writes more waits for ever."""
+    def _hang_up(self) -> None:
+        """If the terminal is gone, end at once: its writer thread is dead, and whoever writes more waits for ever."""
+        with suppress(OSError):
+            os.get_terminal_size(sys.__stdin__.fileno())  # type: ignore[union-attr]
+            self.exit(return_code=128 + signal.SIGHUP)
+            return
         self.on_unmount()
         os._exit(128 + signal.SIGHUP)
 
@@ -258,6 +263,18 @@ class DndApp(DropApp[None]):
         answer: bool | None = await self.push_screen_wait(Question(question, yes=yes, no=no))
         return bool(answer)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: Literal["information", "warning", "error"] = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a remark for a while; names of files stand in it, so it is never taken for markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
+
     def copy_text(self, text: str, what: str) -> None:
         """To the terminal's clipboard (OSC 52, also over SSH) and to the desktop's."""
         self.copy_to_clipboard(text)
@@ -305,6 +322,10 @@ class DndApp(DropApp[None]):
         """Switch to a screen."""
         await self.go(mode)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A dialog that asks for a key gets also those that work everywhere else."""
+        return not (self.screen_stack and getattr(self.screen, "TAKES_EVERY_KEY", False))
+
     def action_help(self) -> None:
         """Help on the open screen."""
         from dnd_tui.screens.help import HelpDialog
@@ -322,8 +343,8 @@ class DndApp(DropApp[None]):
 
     @work(group="leave", exclusive=True)
     async def action_leave(self) -> None:
-        """Leave; a job under way is stopped if the person agrees."""
-        job = self.engine.running
+        """Leave; a job is stopped if the person agrees. Models that are loaded ahead are nothing to lose."""
+        job = next((job for job in self.engine.jobs if not isinstance(job.request, LoadRequest)), None)
         if job is None or await self.ask(f"{job.title} is under way. Stop it and leave?", yes="Stop and leave"):
             self.exit()
 

@@ -47,7 +47,7 @@ def without_home(text: str, home: Path | None = None) -> str:
     """`text` with ~ for the home folder of the person."""
     folder = str(home or Path.home()).rstrip(os.sep)
     # Not in the middle of another path, and not at the beginning of another name.
-    return re.sub(rf"(?<![\w.~/-]){re.escape(folder)}(?![\w.-])", "~", text) if folder else text
+    return re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w.-])", "~", text) if folder else text
 
 
 def tail(file: Path, size: int = LOG_BYTES) -> str:

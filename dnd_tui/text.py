@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from pathlib import Path
 
 # Model output and file names may hold escape sequences, which a terminal would obey, and halves of surrogate
 # pairs (so Python shows bytes that are no text), which no terminal takes.
@@ -22,6 +24,29 @@ def one_line(text: str) -> str:
 def sentence(text: str) -> str:
     """`text` with a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+def short_path(path: Path) -> str:
+    """The path with `~` for the person's own folder."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # elsewhere; nobody knows whose folder is whose
+        return str(path)
+
+
+def when_words(when: str, now: datetime) -> str:
+    """An ISO time as people say it on the day `now`: "14:02", "yesterday", "Mon 3 Nov", "2 Nov 2024"."""
+    try:
+        moment = datetime.fromisoformat(when).astimezone(now.tzinfo)
+    except ValueError:
+        return when
+    days = (now.date() - moment.date()).days
+    if days == 0:
+        return f"{moment:%H:%M}"
+    if days == 1:
+        return "yesterday"
+    day = f"{moment.day} {moment:%b}"
+    return f"{moment:%a} {day}" if moment.year == now.year else f"{day} {moment.year}"
 
 
 def duration(seconds: float) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
+from dnd_tui.widgets.key_bar import KeyBar
 from dnd_tui.widgets.navigation import NavigationBar
 
 if TYPE_CHECKING:
@@ -25,16 +26,26 @@ class AppScreen(Screen[None]):
 
     MODE: ClassVar[str]
 
+    def __init__(self) -> None:
+        super().__init__()
+        # It is styled as it is mounted. Without this, Textual styles the screen that was open before twice more.
+        self._css_update_count = self.app._css_update_count
+
     def compose(self) -> ComposeResult:
         """Bar, body, keys."""
         self._classify()
         yield NavigationBar(self.MODE)
         yield from self.body()
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar(show_command_palette=False, compact=True)
 
     def body(self) -> Iterable[Widget]:
         """What is between bar and keys."""
         raise NotImplementedError
+
+    def on_mount(self) -> None:
+        """A screen stays as long as the app, so the garbage collector need not look at it: that took 0.3 s at times."""
+        if not self.app.is_headless:  # in tests one process makes many apps
+            self.call_after_refresh(gc.freeze)
 
     def _classify(self) -> None:
         """The classes of the terminal's size, before anything is styled: else all would be styled twice."""

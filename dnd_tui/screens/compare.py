@@ -21,7 +21,6 @@ from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
 from dnd_tui.screens.compare_save import SaveDialog
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.transcript import Transcript
-from dnd_tui.text import one_line
 from dnd_tui.widgets.answers import AnswerPanes
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
@@ -50,7 +49,7 @@ with the pick keys: the tally is kept with the adapter.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "run", "Run", id="compare.run", tooltip="Answer the prompt under the cursor"),
         Binding("a", "run_all", "Run all", id="compare.all", tooltip="Answer all prompts that are not answered yet"),
-        Binding("s,escape", "stop", "Stop", id="compare.stop", tooltip="Stop answering"),
+        Binding("s,escape", "stop", "Stop", id="compare.stop", show=False, tooltip="Stop answering"),
         Binding("i", "type", "Type", id="compare.type", tooltip="Type a prompt of your own"),
         Binding("b", "pick('base')", "Pick base", id="compare.base", tooltip="The base's answer is better"),
         Binding("n", "pick('next')", "Pick adapted", id="compare.adapted",
@@ -60,18 +59,20 @@ with the pick keys: the tally is kept with the adapter.
         Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
         Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
         Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric"),
-        Binding("w", "save", "Save", id="compare.save", tooltip="Save the transcript as Markdown or JSON"),
-        Binding("e", "export", "Export", id="compare.export", tooltip="Export the adapter"),
+        Binding("w", "save", "Save", id="compare.save", show=False, tooltip="Save the transcript as Markdown or JSON"),
+        Binding("e", "export", "Export", id="compare.export", show=False, tooltip="Export the adapter"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     CompareScreen {
+        #typed { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
+        #side { border: none; padding: 0; }
         #answers { height: 1fr; }
         #foot { height: auto; }
         #scores { height: auto; padding: 0 1; }
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
         &.-narrow #buttons { padding: 0; Button { margin: 0; } }
-        &.-short #typed { height: 1; border: none; }
+        &.-short #typed { margin-bottom: 0; }
     }
     """
 
@@ -94,9 +95,8 @@ with the pick keys: the tally is kept with the adapter.
                 DropInput(placeholder="Type a prompt, Enter runs it", id="typed"),
                 PromptList(id="list"),
                 id="prompts",
-                share=2,
             ),
-            Pane("Answers", AnswerPanes(id="answers"), id="side", share=5),
+            Pane("Answers", AnswerPanes(id="answers"), id="side", share=2),
         )
         with Vertical(id="foot"):
             yield ScoreBars(id="scores")
@@ -110,8 +110,9 @@ with the pick keys: the tally is kept with the adapter.
                 yield Button("Export", id="export")
 
     def on_mount(self) -> None:
-        """Options as the settings have them."""
+        """Options as the settings have them; what the signs of the list mean."""
         self.options = CompareOptions.of(self.dnd.settings)
+        self.query_one("#prompts", Pane).border_subtitle = "✓ right  ~ partly  ✗ wrong"
         self._settle()
 
     # -- what is compared
@@ -277,8 +278,6 @@ with the pick keys: the tally is kept with the adapter.
         self.query_one("#stop", Button).disabled = not self.running
         for name in ("pick-base", "pick-next"):
             self.query_one(f"#{name}", Button).disabled = not self._records
-        names = ", ".join(one_line(record.name) for record in self._records)
-        self.query_one("#side", Pane).border_title = f"Answers: base, {names}" if names else "Answers"
         self._show_scores()
 
     @on(PromptList.Highlighted)

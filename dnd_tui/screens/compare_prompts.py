@@ -43,7 +43,7 @@ class PromptList(Vertical):
     """A table of prompts."""
 
     DEFAULT_CSS = """
-    PromptList { height: 1fr; DataTable { height: 1fr; } #problem { height: auto; color: $text-warning; } }
+    PromptList { height: 1fr; DataTable { height: 1fr; overflow-x: hidden; } #problem { height: auto; color: $text-warning; } }
     """
 
     class Highlighted(Message):
@@ -76,8 +76,8 @@ class PromptList(Vertical):
 
     def on_mount(self) -> None:
         """Its columns."""
-        self._table.add_column("signs", key="signs")
-        self._table.add_column("prompt", key="prompt")
+        self._table.add_column("", key="signs")
+        self._table.add_column("", key="prompt")
 
     @property
     def _table(self) -> DataTable[Text]:

@@ -45,10 +45,6 @@ class SaveDialog(ModalScreen[Path | None]):
                 yield Button("Cancel", id="cancel")
                 yield Button("Save", variant="primary", id="save")
 
-    def on_mount(self) -> None:
-        """The name can be typed over."""
-        self.query_one(PathField).focus()
-
     @on(PathField.Submitted)
     @on(Button.Pressed, "#save")
     @work(exclusive=True)

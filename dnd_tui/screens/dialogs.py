@@ -29,6 +29,8 @@ FRAME = """
 class ErrorDialog(ModalScreen[None]):
     """What is wrong, where, what to do next; the details can be copied."""
 
+    AUTO_FOCUS = "#close"
+
     DEFAULT_CSS = f"ErrorDialog {FRAME} ErrorDialog .frame {{ border: round $error; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "close", "Close", id="dialog.close", tooltip="Close this message"),
@@ -61,10 +63,6 @@ class ErrorDialog(ModalScreen[None]):
                 yield Button("Copy details", id="copy")
                 yield Button("Close", variant="primary", id="close")
 
-    def on_mount(self) -> None:
-        """Enter closes."""
-        self.query_one("#close").focus()
-
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
         """Copy everything."""
@@ -77,7 +75,9 @@ class ErrorDialog(ModalScreen[None]):
 
 
 class Question(ModalScreen[bool]):
-    """A question; escape and the second button mean no."""
+    """A question; escape and the first button, which has the focus, mean no."""
+
+    AUTO_FOCUS = "#no"
 
     DEFAULT_CSS = f"Question {FRAME} Question .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -97,10 +97,6 @@ class Question(ModalScreen[bool]):
             with Horizontal(classes="buttons"):
                 yield Button(self._no, id="no")
                 yield Button(self._yes, variant="warning", id="yes")
-
-    def on_mount(self) -> None:
-        """The harmless answer is under the cursor."""
-        self.query_one("#no").focus()
 
     @on(Button.Pressed, "#yes")
     def action_yes(self) -> None:

@@ -28,7 +28,7 @@ from dnd_tui.screens.drop_choices import ChoicesForm
 from dnd_tui.screens.drop_facts import fact_lines, row_count
 from dnd_tui.screens.drop_models import ModelsLine
 from dnd_tui.screens.drop_rows import Row, RowsPane
-from dnd_tui.text import one_line
+from dnd_tui.text import one_line, short_path
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.failure_card import FailureCard
 from dnd_tui.widgets.panes import Pane, Panes
@@ -141,7 +141,7 @@ class PreviewView(Vertical):
         """Open another source with the choices of the settings."""
         self._source = source
         self.query_one("#source .name", Static).update(Content(one_line(source.name) or "/"))
-        self.query_one("#source .place", Static).update(Content(one_line(str(source.parent))))
+        self.query_one("#source .place", Static).update(Content(one_line(short_path(source.parent))))
         self._form.begin(self.dnd.settings, self.dnd.models)
         self._form.offer_columns((), "", None)
         self._rows.all_rows = False

@@ -24,7 +24,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.state.recent import RecentSource
-from dnd_tui.text import printable
+from dnd_tui.text import printable, short_path, when_words
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.table_line import Cell, TableLine
 
@@ -149,23 +149,8 @@ def _line(source: RecentSource, missing: bool, today: datetime) -> TableLine:
     style = "dim" if missing else ""
     return TableLine(
         Cell(printable(source.path.name), style=style or "bold"),
-        Cell(printable(str(source.path.parent)), style="dim", least=90),
+        Cell(printable(short_path(source.path.parent)), style="dim", least=90),
         Cell("missing" if missing else rows, 14, "$text-warning" if missing else "", right=True),
         Cell(source.format, 8, style, least=50),
         Cell(when_words(source.when, today), 12, "dim"),
     )
-
-
-def when_words(when: str, now: datetime) -> str:
-    """An ISO time as people say it on the day `now`: "14:02", "yesterday", "Mon 3 Nov", "2 Nov 2024"."""
-    try:
-        moment = datetime.fromisoformat(when).astimezone(now.tzinfo)
-    except ValueError:
-        return when
-    days = (now.date() - moment.date()).days
-    if days == 0:
-        return f"{moment:%H:%M}"
-    if days == 1:
-        return "yesterday"
-    day = f"{moment.day} {moment:%b}"
-    return f"{moment:%a} {day}" if moment.year == now.year else f"{day} {moment.year}"

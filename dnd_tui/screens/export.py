@@ -230,6 +230,7 @@ uses the new folder: choose one with the arrow keys and copy it.
             stages.stop("done")
             form.show_result(outcome.result.data)
             form.remember(request.out)
+            self._info = None  # an answer that is still to come knows less
             programs.show(_verdicts(outcome), with_commands=True)
             if self.focused is None and self.query_one("#readers").display:
                 self.set_focus(programs)

@@ -17,7 +17,7 @@ from textual.widgets import RadioButton, RadioSet, Static
 
 from dnd_tui.screens.export_target import contents, folder_name
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import one_line, printable
+from dnd_tui.text import one_line, printable, short_path
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.path_field import PathField
@@ -143,7 +143,7 @@ class ExportForm(VerticalScroll, can_focus=False):
     @on(PathField.Changed)
     def _folder_changed(self, event: PathField.Changed) -> None:
         event.stop()
-        self.query_one("#where", Static).update(f"→ {printable(str(self.target))}" if self.target else "")
+        self.query_one("#where", Static).update(f"→ {printable(short_path(self.target))}" if self.target else "")
         self.post_message(self.Changed())
 
     @on(PathField.Submitted)

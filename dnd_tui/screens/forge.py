@@ -86,6 +86,7 @@ other jobs for the device wait behind it.
     # Over the app's own style sheet, which the default styles of a widget are not.
     CSS = """
     ForgeForm PathField Button { min-width: 8; height: 1; border: none; }
+    ForgeForm PathField DropInput { border: none; }
     """
 
     def __init__(self) -> None:

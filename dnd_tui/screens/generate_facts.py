@@ -70,7 +70,7 @@ class RunFacts:
         every = sum(self.seconds.values())
         loading = sum(self.seconds.get(stage, 0.0) for stage in _LOADING)
         kind = f"cold: {duration(loading)} to load libraries and models" if self._loaded else "warm"
-        lines = [("prompts to adapter", duration(self.own_seconds)), ("all", f"{duration(every)}, {kind}")]
+        lines = [("prompts to adapter", duration(self.own_seconds)), ("whole run", f"{duration(every)}, {kind}")]
         encode = self.seconds.get("encode", 0.0)
         if self._cached:
             lines.append(("throughput", "these prompts were encoded before"))
@@ -111,7 +111,7 @@ class LoraTraining:
         if self.running:
             return "being measured"
         if self._data is None:
-            return "not measured"
+            return "not measured yet (m measures it)"
         epoch = self._data["epoch_seconds"]
         ratio = f", {epoch / facts.own_seconds:,.0f} times as long" if facts.own_seconds else ""
         steps = self._data["measured_steps"]

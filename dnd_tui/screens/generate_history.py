@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 from rich.text import Text
 from textual import on
@@ -13,7 +14,7 @@ from textual.widgets import DataTable, Static
 
 from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import duration, one_line
+from dnd_tui.text import duration, one_line, when_words
 
 
 class History(Vertical):
@@ -42,7 +43,7 @@ class History(Vertical):
     async def on_mount(self) -> None:
         """Fill it."""
         table = self.query_one(DataTable)
-        table.add_columns("Made", "Adapter", "Prompts", "All", "Prompts to adapter", "Start")
+        table.add_columns("Adapter", "Made", "To adapter", "Whole run", "Start", "Prompts")
         await self.refresh_rows()
 
     async def refresh_rows(self) -> None:
@@ -51,15 +52,16 @@ class History(Vertical):
         self._records = {record.id: record for record in records if isinstance(record, AdapterRecord)}
         table = self.query_one(DataTable)
         table.clear()
+        today = datetime.now().astimezone()
         for record in self._records.values():
             facts = RunFacts.of(record)
             cells = (
-                record.made[:16].replace("T", " "),
                 one_line(record.name),
-                one_line(record.dataset),
-                duration(sum(facts.seconds.values())),
+                when_words(record.made, today),
                 duration(facts.own_seconds),
+                duration(sum(facts.seconds.values())),
                 "warm" if record.warm else "cold",
+                one_line(record.dataset),
             )
             table.add_row(*map(Text, cells), key=record.id)
         self.query_one("#none").display = not self._records

@@ -32,6 +32,8 @@ class KeyDialog(ModalScreen[str | None]):
     }
     """
 
+    TAKES_EVERY_KEY = True
+
     def __init__(self, binding: KnownBinding, chosen: Mapping[str, str]) -> None:
         super().__init__()
         self._binding = binding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -17,7 +18,7 @@ from textual.widgets import Button, DataTable, Input, Static
 from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
-from dnd_tui.screens.library_entry import Entry, cells, facts, matches
+from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, matches
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
@@ -26,7 +27,7 @@ from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.requests import GenerateRequest
 
-_COLUMNS = ("", "Name", "Dataset", "Base", "Made", "Time", "Scores")
+_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1)"
 
 
 class LibraryScreen(AppScreen):
@@ -45,7 +46,7 @@ them side by side. Deleting can be undone for a week.
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
         Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter for a comparison"),
         Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
-        Binding("g", "again", "Generate again", id="library.again", tooltip="The same prompts and choices once more"),
+        Binding("g", "again", "Again", id="library.again", tooltip="The same prompts and choices once more"),
         Binding("r", "rename", "Rename", id="library.rename", tooltip="Give this adapter another name"),
         Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
         Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
@@ -55,14 +56,13 @@ them side by side. Deleting can be undone for a week.
     ]
     DEFAULT_CSS = """
     LibraryScreen {
-        #search { height: 3; margin: 0; }
+        #search { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
         #table { height: 1fr; }
         #empty { height: 1fr; content-align: center middle; color: $text-muted; }
         #details VerticalScroll { height: auto; max-height: 60%; }
         AdapterMap { height: 1fr; margin-top: 1; }
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
-        &.-short #search { height: 1; border: none; }
         &.-short AdapterMap { display: none; }
     }
     """
@@ -79,7 +79,7 @@ them side by side. Deleting can be undone for a week.
             Pane(
                 "Adapters",
                 DropInput(placeholder="Search", id="search"),
-                Static("Nothing here yet. Drop a prompt file to make the first adapter (key 1)", id="empty"),
+                Static(_EMPTY, id="empty"),
                 DataTable(cursor_type="row", zebra_stripes=True, id="table"),
                 id="adapters",
                 share=3,
@@ -102,7 +102,7 @@ them side by side. Deleting can be undone for a week.
 
     async def on_mount(self) -> None:
         """The columns."""
-        self.query_one("#table", DataTable).add_columns(*_COLUMNS)
+        self.query_one("#table", DataTable).add_columns("", *COLUMNS)
         await self.reload()
 
     async def on_screen_resume(self) -> None:
@@ -117,9 +117,11 @@ them side by side. Deleting can be undone for a week.
         except EngineError as error:
             self.dnd.tell(error)
             return
-        self._entries = {entry.id: entry for entry in entries}
-        self._marked &= set(self._entries)
-        self._show_table()
+        found = {entry.id: entry for entry in entries}
+        if found != self._entries or not found:
+            self._entries = found
+            self._marked &= set(found)
+            self._show_table()
 
     def _show_table(self) -> None:
         table = self.query_one("#table", DataTable)
@@ -127,16 +129,16 @@ them side by side. Deleting can be undone for a week.
         table.clear()
         wanted = self.query_one("#search", DropInput).value
         shown = [entry for entry in self._entries.values() if matches(entry, wanted)]
+        today = datetime.now().astimezone()
         for entry in shown:
             mark = "✓" if entry.id in self._marked else " "
-            table.add_row(*map(Text, (mark, *cells(entry))), key=entry.id)
+            table.add_row(*map(Text, (mark, *cells(entry, today))), key=entry.id)
         if here in table.rows:
             table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
         table.display = bool(shown)
         empty = self.query_one("#empty", Static)
         empty.display = not shown
-        if self._entries and not shown:
-            empty.update("No adapter matches")
+        empty.update("No adapter matches" if self._entries else _EMPTY)
         self._show_details()
 
     # -- the chosen adapter

@@ -31,6 +31,7 @@ class LogScreen(AppScreen):
     """A search field over four tabs."""
 
     MODE = "log"
+    AUTO_FOCUS = "#journal-list"
     HELP = """
 # Log
 
@@ -90,7 +91,6 @@ are in it.
 
     def on_mount(self) -> None:
         """Files are looked at once a second, as long as they are on the screen."""
-        self.query_one(JournalList).focus()
         self.set_interval(1.0, self._look)
 
     def open_tab(self, name: str) -> None:

@@ -31,6 +31,7 @@ class SettingsScreen(AppScreen):
     """Five tabs."""
 
     MODE = "settings"
+    AUTO_FOCUS = ModelsPane.FIRST
     HELP = """
 # Settings
 
@@ -73,10 +74,6 @@ marked with ✗ and not kept. An empty field is the default.
             for name, pane in _PANES.items():
                 with TabPane(name.capitalize(), id=name):
                     yield pane()
-
-    def on_mount(self) -> None:
-        """Begin in the first field."""
-        self._focus_inside()
 
     def on_screen_resume(self) -> None:
         """Other screens, dialogs and command lines may have changed settings."""

@@ -6,7 +6,7 @@
     │ ✗ wrong  0.21 s to first …  │ │ ● streaming                 │
     │ 17 * 23 is 401.             │ │ 17 * 20 is 340, and 17 * 3  │
 
-Pieces of text are collected and drawn every 60 ms, not one by one.
+Pieces of text are collected and drawn every 100 ms, not one by one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
 # Seconds between two drawings of new text.
-_PAUSE = 0.06
+_PAUSE = 0.1
 # Columns are at least so wide; where two do not fit they are tabs, where more do not fit they scroll.
-_COLUMN = 38
+_COLUMN = 34
 
 
 class AnswerPane(Vertical):
@@ -42,7 +42,7 @@ class AnswerPane(Vertical):
     AnswerPane {
         width: 1fr; height: 1fr; border: round $panel-lighten-2; padding: 0 0 0 1;
         border-title-color: $foreground; border-title-style: bold;
-        .state { height: auto; color: $text-muted; }
+        .state { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         &:focus-within { border: round $primary; }
         &.-picked { border: double $accent; border-title-color: $text-accent; }
     }
@@ -122,7 +122,9 @@ class AnswerPane(Vertical):
 
     def _tell(self, sign: str, word: str, figures: Sequence[str] = (), style: str = "$text-primary bold") -> None:
         self._sign = sign
-        self._state.update(Content("  ").join([Content.styled(f"{sign} {word}", style), *map(Content, figures)]))
+        told = Content.assemble((f"{sign} {word}", style), "  ", ", ".join(figures))
+        self._state.update(told, layout=False)
+        self._state.tooltip = told.plain.strip()  # where the line is too short for it
 
 
 class AnswerColumns(HorizontalScroll, can_focus=False, inherit_bindings=False):

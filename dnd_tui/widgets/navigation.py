@@ -64,7 +64,7 @@ class JobSign(Static):
 
     def on_mount(self) -> None:
         """Follow the engine; the time is drawn only while a job runs."""
-        self._timer = self.set_interval(0.2, self.refresh_job, pause=True)
+        self._timer = self.set_interval(0.5, self.refresh_job, pause=True)
         self.refresh_job()
 
     def refresh_job(self) -> None:

@@ -32,6 +32,7 @@ class Server:
         self._jobs: queue.SimpleQueue[Submit] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._running: int | None = None
+        self._interrupted = False
         self._done = 0
 
     def listen(self) -> None:
@@ -52,37 +53,37 @@ class Server:
             submitted = self._jobs.get()
             self._running = submitted.job
             self._send(JobStarted(submitted.job, warm=self._done > 0))
-            outcome, usable = self._outcome(submitted)
+            outcome = self._outcome(submitted)
             self._running = None
             self._done += 1
             self._send(JobEnded(submitted.job, outcome))
-            if not usable:
+            if self._interrupted:
+                # Anywhere: a library may be half imported, a model half loaded or half adapted. That holds too where
+                # a library made another error of the interrupt.
                 return
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """SIGINT: leave a computation that has not heard the wish to stop. Without such a wish it means nothing."""
         if self._running in self._cancelled:
+            self._interrupted = True
             raise KeyboardInterrupt
 
-    def _outcome(self, submitted: Submit) -> tuple[Outcome, bool]:
-        """How the job ended, and whether this process is good for another one."""
+    def _outcome(self, submitted: Submit) -> Outcome:
+        """How the job ended."""
         from engine.jobs import run
 
         def sink(event: Event) -> None:
             self._send(JobEvent(submitted.job, event))
 
         try:
-            return Finished(run(submitted.request, Reporter(sink, lambda: submitted.job in self._cancelled))), True
-        except Cancelled:
-            return Stopped(), True
-        except KeyboardInterrupt:
-            # Interrupted anywhere: a model may be half loaded or half adapted.
-            return Stopped(), False
+            return Finished(run(submitted.request, Reporter(sink, lambda: submitted.job in self._cancelled)))
+        except (Cancelled, KeyboardInterrupt):
+            return Stopped()
         except EngineError as error:
             details = traceback.format_exc()
-            return Failed(error.problem, error.where, error.hint, details), True
+            return Failed(error.problem, error.where, error.hint, details)
         except BaseException as error:
-            return _unexpected(error), True
+            return _unexpected(error)
 
     def _send(self, message: JobStarted | JobEvent | JobEnded) -> None:
         try:

@@ -38,7 +38,7 @@ class ProbedApp(DndApp):
     """Goes its way by itself, writes the figures, ends."""
 
     def __init__(self, figures: Path) -> None:
-        super().__init__()
+        super().__init__(debug=True)
         self._figures = figures
         self._late: list[float] = []
         self._phases: dict[str, dict[str, float]] = {}
@@ -112,7 +112,7 @@ class ProbedApp(DndApp):
         await self._until(lambda: isinstance(self.screen, CompareScreen))
         screen = self.screen
         assert isinstance(screen, CompareScreen)
-        await self._until(lambda: screen.query_one("#prompts-table", DataTable).row_count == len(QUESTIONS))
+        await self._until(lambda: [table.row_count for table in screen.query(DataTable)] == [len(QUESTIONS)])
         self._begin()
         screen.action_run_all()
         await self._until(lambda: screen.running)
@@ -125,7 +125,6 @@ class ProbedApp(DndApp):
         before = self._tokens(screen)
         screen.options = CompareOptions(max_new_tokens=400, temperature=1.0, metric=screen.options.metric)
         self._begin()
-        await screen.query_one("#typed", Input).run_action("submit")
         typed = screen.query_one("#typed", Input)
         typed.value = "Write a very long story about a river, with many chapters."
         await typed.action_submit()
@@ -139,4 +138,6 @@ class ProbedApp(DndApp):
 
 
 if __name__ == "__main__":
-    ProbedApp(Path(sys.argv[1])).run()
+    app = ProbedApp(Path(sys.argv[1]))
+    app.run()
+    sys.exit(app.return_code)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from engine.condition.encoder import ConditionSpec, TextEncoder
 from engine.forge.card import generator_card
 from engine.generator.artifact import save_generator
 from engine.generator.generator import Generator, GeneratorSpec
+from engine.host import EngineProcess, Message
 from engine.requests import ModelChoice
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.tokens import token_grid
+from tests.tui.on_screen import lines
 
 # A wait that long has failed; machines that are busy with other things are slow.
 PATIENCE = 90.0
@@ -55,6 +58,50 @@ def tiny_generator(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+class KeptEngine(EngineProcess):
+    """An engine process that one app after the other uses: importing its libraries takes longer than most tests.
+
+    To an app it is one of its own, with models of earlier tests in memory. Not for tests of cold starts, crashes,
+    limits or left-over processes.
+    """
+
+    def lend(self, on_message: Callable[[Message], None]) -> KeptEngine:
+        """To the next app."""
+        self._on_message = on_message
+        return self
+
+    def close(self) -> None:
+        """The app ends: its jobs end, the process stays."""
+        self._on_message = lambda message: None
+        for job in list(self._waiting):
+            self.cancel(job)
+        while self._waiting:
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        """No test follows."""
+        super().close()
+
+
+@pytest.fixture(scope="session")
+def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, KeptEngine]]:
+    logs = tmp_path_factory.mktemp("logs")
+    engines = {name: KeptEngine(lambda message: None, logs / name) for name in ("engine.log", "files.log")}
+    yield engines
+    for engine in engines.values():
+        engine.end()
+
+
+@pytest.fixture(autouse=True)
+def _keep_engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps use engine processes that are there already, except where a test is marked `own_engine`."""
+    if "app_folders" in request.fixturenames and request.node.get_closest_marker("own_engine") is None:
+        engines = request.getfixturevalue("_engines")
+        monkeypatch.setattr(
+            "dnd_tui.engine_link.EngineProcess", lambda on_message, log: engines[log.name].lend(on_message)
+        )
+
+
 @pytest.fixture
 def tiny_models(tiny_llama_folder: Path, tiny_generator: Path) -> ModelChoice:
     """The tiny base and its generator, on the CPU."""
@@ -73,10 +120,9 @@ def prompt_file(tmp_path: Path) -> Path:
 
 async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "") -> None:
     """Let the app go on until `condition` holds; fails when it never does."""
-    import time
-
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > PATIENCE:
-            raise AssertionError(f"waited in vain for {what or condition}")
+            screen = "\n".join(lines(pilot.app))
+            raise AssertionError(f"waited in vain for {what or condition}; the screen:\n{screen}")
         await pilot.pause(0.02)

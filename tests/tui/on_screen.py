@@ -17,16 +17,16 @@ def shows(app: App[None], text: str) -> bool:
     return any(text in line for line in lines(app))
 
 
-def place_of(app: App[None], text: str) -> tuple[int, int]:
-    """Column and line of the last `text` between the bar on top and the keys below."""
+def place_of(app: App[None], text: str, beside: str = "") -> tuple[int, int]:
+    """Column and line of the last `text` between the bar on top and the keys below, on a line that holds `beside`."""
     shown = lines(app)
     for line in reversed(range(1, len(shown) - 1)):
-        if text in shown[line]:
+        if text in shown[line] and beside in shown[line]:
             before = shown[line][: shown[line].index(text)]
             return cell_len(before) + len(text) // 2, line
     raise AssertionError(f"{text!r} is not on the screen:\n" + "\n".join(shown))
 
 
-async def click_on(pilot: Pilot[None], text: str) -> None:
-    """Click on a text between the bar on top and the keys below."""
-    await pilot.click(offset=place_of(pilot.app, text))
+async def click_on(pilot: Pilot[None], text: str, beside: str = "") -> None:
+    """Click on a text, found as `place_of` finds it."""
+    await pilot.click(offset=place_of(pilot.app, text, beside))

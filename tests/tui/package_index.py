@@ -94,7 +94,8 @@ def wheel_of(model: BundledModel, files: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_STORED) as archive:
         for file in model.files:
             archive.write(files / file.path, f"{model.folder}/{file.path}")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {model.package}\nVersion: {model.version}\n")
+        about = f"Metadata-Version: 2.1\nName: {model.package}\nVersion: {model.version}\n"
+        archive.writestr(f"{info}/METADATA", about)
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return wheel

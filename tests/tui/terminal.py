@@ -38,7 +38,11 @@ class Terminal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the server and all that runs in it."""
+        """Close the window, if it is still there."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the window, as a person does: what runs in it gets SIGHUP."""
         subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True)
 
     def run(self, *command: str) -> None:
@@ -74,6 +78,10 @@ class Terminal:
         """What the terminal shows."""
         return self._tmux("capture-pane", "-p")
 
+    def styled_screen(self) -> str:
+        """The same with the escape sequences of its colours."""
+        return self._tmux("capture-pane", "-p", "-e")
+
     def wait(self, condition: str | Callable[[str], bool]) -> str:
         """Until a text is shown, or the screen fulfils a condition; the screen then."""
         holds = (lambda screen: condition in screen) if isinstance(condition, str) else condition
@@ -89,10 +97,34 @@ class Terminal:
     @property
     def in_alternate_screen(self) -> bool:
         """Whether an app has taken over the screen."""
-        return self._tmux("display-message", "-p", "#{alternate_on}").strip() == "1"
+        return self._says("alternate_on")
+
+    @property
+    def shows_cursor(self) -> bool:
+        """Whether the cursor is visible."""
+        return self._says("cursor_flag")
+
+    @property
+    def reports_mouse(self) -> bool:
+        """Whether clicks are sent to what runs in it."""
+        return self._says("mouse_any_flag")
+
+    @property
+    def shell(self) -> int:
+        """The process of the shell."""
+        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
+
+    def _says(self, flag: str) -> bool:
+        return self._tmux("display-message", "-p", f"#{{{flag}}}").strip() == "1"
 
     def _tmux(self, *arguments: str) -> str:
-        done = subprocess.run(["tmux", "-L", self._socket, *arguments], capture_output=True, text=True)
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            # Not what libraries have put there behind Python's back: readline sets LINES and COLUMNS.
+            env=dict(os.environ),
+        )
         if done.returncode:
             raise AssertionError(f"tmux {shlex.join(arguments)}: {done.stderr}")
         return done.stdout

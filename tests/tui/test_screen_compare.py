@@ -26,7 +26,9 @@ def screen(app: DndApp) -> CompareScreen:
     return app.screen
 
 
-async def opened(pilot: Pilot[None], app: DndApp, prompts: Path, models: ModelChoice, many: int = 1) -> list[AdapterRecord]:
+async def opened(
+    pilot: Pilot[None], app: DndApp, prompts: Path, models: ModelChoice, many: int = 1
+) -> list[AdapterRecord]:
     """Compare with so many new adapters."""
     records = [await generated(pilot, app, prompts, models) for _ in range(many)]
     await app.compare(records)
@@ -45,7 +47,9 @@ async def answered(pilot: Pilot[None], app: DndApp, count: int) -> None:
     await until(pilot, lambda: done() and not screen(app).running, f"{count} answers")
 
 
-async def test_one_prompt_by_enter_and_all_of_them(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+async def test_one_prompt_by_enter_and_all_of_them(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         (record,) = await opened(pilot, app, prompt_file, tiny_models)
@@ -114,7 +118,9 @@ async def test_picks_are_tallied_and_kept(app_folders: Path, tiny_models: ModelC
         await until(pilot, lambda: app.library.record(record.id).picks == {"base": 0, "adapted": 0}, "the tie")
 
 
-async def test_several_adapters_stand_side_by_side(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
+async def test_several_adapters_stand_side_by_side(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         records = await opened(pilot, app, prompt_file, tiny_models, many=3)

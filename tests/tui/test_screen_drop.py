@@ -569,6 +569,7 @@ async def test_models_that_cannot_be_loaded_are_told_in_a_line(
         assert isinstance(app.screen, DropScreen) and ready(app)
 
 
+@pytest.mark.own_engine
 async def test_a_first_run_says_what_will_be_fetched(
     app_folders: Path, prompt_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

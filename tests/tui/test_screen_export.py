@@ -107,7 +107,11 @@ async def opened(pilot: Pilot[None], app: DndApp, record: AdapterRecord) -> None
 
 
 async def ended(pilot: Pilot[None], app: DndApp, word: str) -> None:
-    await until(pilot, lambda: isinstance(app.screen, ExportScreen) and word in told(app), word)
+    def is_told() -> bool:
+        assert not isinstance(app.screen, ErrorDialog), app.screen.text
+        return isinstance(app.screen, ExportScreen) and word in told(app)
+
+    await until(pilot, is_told, word)
 
 
 async def answered(pilot: Pilot[None], app: DndApp, key: str) -> str:
@@ -257,6 +261,7 @@ async def test_other_files_are_never_replaced(
         assert not told(app) and not result(app)
 
 
+@pytest.mark.own_engine
 async def test_stop_leaves_nothing(record: AdapterRecord) -> None:
     app = DndApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -272,6 +277,7 @@ async def test_stop_leaves_nothing(record: AdapterRecord) -> None:
         await ended(pilot, app, "✓ Exported")
 
 
+@pytest.mark.own_engine
 async def test_a_killed_engine_leaves_what_was_there(record: AdapterRecord) -> None:
     app = DndApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -323,6 +329,7 @@ async def test_places_that_cannot_be(record: AdapterRecord) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
+@pytest.mark.own_engine
 async def test_a_full_disk(record: AdapterRecord) -> None:
     app = DndApp()
     target = Path("animals-and-legs-float32")
@@ -360,29 +367,25 @@ async def test_a_read_only_folder(record: AdapterRecord) -> None:
 async def test_a_deleted_or_damaged_adapter_is_told_and_the_screen_lives_on(
     record: AdapterRecord, app_folders: Path, tiny_llama_folder: Path
 ) -> None:
-    other = add_adapter(app_folders, tiny_llama_folder, "other")
+    changed, emptied, whole = (add_adapter(app_folders, tiny_llama_folder, name) for name in ("a", "b", "c"))
     shutil.rmtree(record.folder)
+    (changed.folder / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    shutil.rmtree(emptied.folder)
+    emptied.folder.mkdir()
+    (emptied.folder / "left.jsonl").write_text(json.dumps({"prompt": "Something else?"}) + "\n")
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
-        await app.export(record)
-        text = await failed(pilot, app)
-        assert str(record.folder) in text and "no such" in text.lower()
+        problems = [(record, "no such"), (changed, "was changed after it was written"), (emptied, "is no adapter")]
+        for broken, problem in problems:
+            await app.export(broken)
+            text = await failed(pilot, app)
+            assert str(broken.folder) in text and problem in text.lower()
         await pilot.press("x")
-        assert str(record.folder) in await failed(pilot, app)
+        assert "has no adapter_config.json" in (await failed(pilot, app)).lower()
         assert "nothing was written" in told(app) and names(Path.cwd()) == []
-        config = other.folder / "adapter_config.json"
-        config.write_text(json.dumps({"peft_type": "IA3"}))
-        await app.export(other)
-        assert "was changed after it was written" in await failed(pilot, app)
-        shutil.rmtree(other.folder)
-        write_peft_folder(other.folder, random_adapter(_layout(tiny_llama_folder)), "tiny-llama")
-        await opened(pilot, app, other)
+        await opened(pilot, app, whole)
         await pilot.press("x")
         await ended(pilot, app, "✓ Exported")
-
-
-def _layout(base: Path):  # type: ignore[no-untyped-def]
-    return derive_layout(resolve_base(str(base)).config, LoraSpec(rank=2, alpha=4))
 
 
 async def test_without_an_adapter_the_newest_is_offered(
@@ -427,6 +430,7 @@ async def test_small_terminal(record: AdapterRecord) -> None:
         await until(pilot, lambda: app.clipboard.startswith("vllm serve"), "the command")
 
 
+@pytest.mark.own_engine
 async def test_an_export_goes_on_while_another_screen_is_open(
     record: AdapterRecord, app_folders: Path, tiny_llama_folder: Path
 ) -> None:

@@ -37,7 +37,7 @@ RECIPE = {
 
 @pytest.fixture
 def choices(app_folders: Path, tmp_path: Path, tiny_llama_folder: Path) -> ForgeChoices:
-    """Six tiny tasks and one of another split, a recipe of a few steps; remembered as if chosen in an earlier session."""
+    """Six tiny tasks, one of another split, a recipe of a few steps; remembered from an earlier session."""
     tasks = write_tasks(tmp_path / "tasks", [f"task{number}" for number in range(6)])
     write_tasks(tasks, ["judged"], split="unseen")
     recipe = tmp_path / "recipe.json"

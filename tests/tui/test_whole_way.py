@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from textual.widgets import Button
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare import CompareScreen
+from dnd_tui.screens.compare_prompts import PromptList
+from dnd_tui.screens.compare_rows import ComparedPrompt
 from dnd_tui.screens.export import ExportScreen
 from dnd_tui.screens.generate import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
+from engine.released import example_prompts
 from engine.requests import ModelChoice
 from tests.tui.conftest import until
 from tests.tui.on_screen import click_on, lines, shows
@@ -25,18 +29,19 @@ SMALL, LARGE = (60, 20), (120, 40)
 
 @pytest.fixture
 def here(app_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: exports go there."""
-    folder = app_folders / "here"
+    """The working folder: exports go there. Paths in it would break markup, if they were taken for it."""
+    folder = app_folders / "here ["
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
 
 
-async def previewed(pilot: Pilot[None], app: DndApp) -> None:
+async def previewed(pilot: Pilot[None], app: DndApp, name: str) -> None:
     def ready() -> bool:
-        return any(not button.disabled and button.region for button in app.screen.query("#generate").results(Button))
+        return shows(app, name) and not any(button.disabled for button in app.screen.query("#generate").results(Button))
 
-    await until(pilot, ready, "the preview")
+    await until(pilot, lambda: shows(app, name), f"the preview of {name}")
+    await until(pilot, ready, "the button")
 
 
 async def made(pilot: Pilot[None], app: DndApp) -> AdapterRecord:
@@ -56,7 +61,12 @@ async def answered(pilot: Pilot[None], app: DndApp, number: int) -> None:
         return number in screen.comparison.prompts and screen.comparison.prompts[number].done and not screen.running
 
     await until(pilot, done, f"the answers to prompt {number}")
-    await until(pilot, lambda: shows(app, "tokens/s"), "the answers on the screen")
+    await until(pilot, lambda: shows(app, "to first token"), "the answers on the screen")
+
+
+def prompts_of(app: DndApp) -> list[ComparedPrompt]:
+    assert isinstance(app.screen, CompareScreen)
+    return list(app.screen.comparison.prompts.values())
 
 
 async def exported(pilot: Pilot[None], app: DndApp) -> None:
@@ -76,11 +86,11 @@ async def test_by_keyboard(app_folders: Path, here: Path, tiny_models: ModelChoi
     """In a small terminal, and again after it was made larger."""
     app = DndApp(models=tiny_models)
     async with app.run_test(size=SMALL) as pilot:
-        for number, size in enumerate((SMALL, LARGE), 1):
+        for name, size in (("small", SMALL), ("large", LARGE)):
             await pilot.resize_terminal(*size)
-            await pilot.press("1", "escape", "slash", "ctrl+u")
-            await pilot.press(*(f"../{prompt_file.name}"), "enter")
-            await previewed(pilot, app)
+            shutil.copy(prompt_file, f"{name} set.jsonl")
+            await pilot.press("1", "escape", "slash", "ctrl+u", *(f"{name} set.jsonl"), "enter")
+            await previewed(pilot, app, f"{name} set.jsonl")
             await pilot.press("enter")
             record = await made(pilot, app)
             await pilot.press("enter")
@@ -91,21 +101,20 @@ async def test_by_keyboard(app_folders: Path, here: Path, tiny_models: ModelChoi
             await until(pilot, lambda: isinstance(app.screen, ExportScreen), "the export screen")
             await pilot.press("enter")
             await exported(pilot, app)
-            name = "animals-and-legs-float32" if number == 1 else "animals-and-legs-2-float32"
-            check(app, record, here / name)
+            check(app, record, here / f"{name}-set-float32")
             await pilot.press("5")
-            await until(pilot, lambda: shows(app, record.name), "the adapter in the library")
+            await until(pilot, lambda: shows(app, f"{name} set.jsonl"), "the adapter in the library")
 
 
 async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
     """In a large terminal, and again after it was made smaller."""
     app = DndApp(models=tiny_models)
     async with app.run_test(size=LARGE) as pilot:
-        for number, size in enumerate((LARGE, SMALL), 1):
+        for name, size in (("large", LARGE), ("small", SMALL)):
             await pilot.resize_terminal(*size)
-            await pilot.pause()
-            app.post_message(events.Paste(f"'{prompt_file}' "))  # the mouse dropped it on the terminal
-            await previewed(pilot, app)
+            prompts = shutil.copy(prompt_file, here / f"{name} [b] set].jsonl")
+            app.post_message(events.Paste(f"'{prompts}' "))  # the mouse dropped it on the terminal
+            await previewed(pilot, app, f"{name} [b] set].jsonl")
             await click_on(pilot, "Generate adapter")
             record = await made(pilot, app)
             await click_on(pilot, "Compare")
@@ -114,13 +123,40 @@ async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice,
             await click_on(pilot, "Run")
             await answered(pilot, app, 2)
             await click_on(pilot, "Pick adapted")
+            await click_on(pilot, "Save")
+            await until(pilot, lambda: shows(app, "Save the transcript"), "the dialog")
+            await click_on(pilot, "Save", beside="Cancel")
+            await until(pilot, lambda: shows(app, "Saved to"), "the transcript")
             await click_on(pilot, "Export")
             await until(pilot, lambda: shows(app, "float16"), "the export screen")
             await click_on(pilot, "float16")
             await click_on(pilot, "Export")
             await exported(pilot, app)
-            name = "animals-and-legs-float16" if number == 1 else "animals-and-legs-2-float16"
-            check(app, record, here / name)
-            assert any("5" in line for line in lines(app)[:1])
-            await pilot.click("NavigationItem:nth-of-type(5)")
-            await until(pilot, lambda: shows(app, record.name), "the adapter in the library")
+            check(app, record, here / f"{name}-b-set-float16")
+            await pilot.click(offset=(lines(app)[0].index("5"), 0))
+            await until(pilot, lambda: shows(app, f"{name} [b] set].jsonl"), "the adapter in the library")
+
+
+async def test_the_default_model_and_the_released_generator(
+    app_folders: Path, here: Path, default_base: LoadedBase
+) -> None:
+    """Nothing is chosen: with the adapter, the base does what the example's prompts ask for."""
+    app = DndApp(example_prompts())
+    async with app.run_test(size=LARGE) as pilot:
+        await previewed(pilot, app, "topics.jsonl")
+        await pilot.press("g")
+        record = await made(pilot, app)
+        await pilot.press("c")
+        await until(pilot, lambda: len(app.screen.query_one(PromptList).rows) == 40, "the prompts")
+        for number in (1, 2, 3):
+            await pilot.press("enter")
+            await answered(pilot, app, number)
+            await pilot.press("j")
+        for prompt in prompts_of(app)[:3]:
+            base, adapted = (prompt.answers[arm].text.split() for arm in ("base", record.name))
+            assert len(adapted) == 1 < len(base), "the instruction is to answer with one word"
+        await pilot.press("e")
+        await until(pilot, lambda: shows(app, "accepted"), "the programs")
+        await pilot.press("x")
+        await exported(pilot, app)
+        assert read_peft_folder(here / "topics-float32")[0].layout == read_peft_folder(record.folder)[0].layout

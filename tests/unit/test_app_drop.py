@@ -13,7 +13,7 @@ from dnd_tui.screens.drop_bases import BaseSuggester
 from dnd_tui.screens.drop_facts import fact_lines, row_count
 from dnd_tui.screens.drop_rows import common_beginning
 from dnd_tui.screens.drop_sources import Source, source_of
-from dnd_tui.screens.drop_start import when_words
+from dnd_tui.text import when_words
 from dnd_tui.widgets.form_field import WholeNumber
 from dnd_tui.widgets.table_line import Cell, TableLine
 

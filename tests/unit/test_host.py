@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from engine.events import StageFinished
 from engine.host import EngineProcess, Failed, Finished, JobEnded, JobEvent, JobStarted, Message, Stopped
+from engine.host.__main__ import Server
+from engine.host.messages import Submit
 from engine.requests import GenerateRequest, InfoRequest, LoadRequest, ModelChoice, PromptChoice
 
 PATIENCE = 90
@@ -195,3 +198,29 @@ def test_the_handle_imports_nothing_heavy() -> None:
     script = "import sys, engine.host; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_process_whose_interrupt_was_swallowed_takes_no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library made another error of it: what it had half imported stays so."""
+    front, connection = Pipe()
+    server = Server(connection)
+    done: list[object] = []
+
+    def run(request: object, reporter: object) -> None:
+        done.append(request)
+        server._cancelled.add(1)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("half imported") from None
+
+    monkeypatch.setattr("engine.jobs.run", run)
+    for number in (1, 2):
+        server._jobs.put(Submit(number, InfoRequest(models=ModelChoice())))
+    handler = signal.signal(signal.SIGINT, server.interrupt)
+    try:
+        server.work()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(done) == 1
+    assert isinstance(front.recv(), JobStarted) and isinstance(front.recv(), JobEnded) and not front.poll()
