@@ -115,9 +115,8 @@ def test_training_adapters_in_one_batch_is_training_them_apart() -> None:
     together = train([0, 1, 2])
     for index in range(3):
         alone = train([index])
-        # The gradients are equal to the last bit; the norms that clip them may be summed in another order, and the
-        # steps after the first feel that. Steps are of 1e-2.
-        assert all(torch.allclose(together[path][index], value[0], atol=1e-4) for path, value in alone.items())
+        # Processors sum in orders of their own, and the steps after the first feel that: a tenth of a step of 1e-2.
+        assert all(torch.allclose(together[path][index], value[0], atol=1e-3) for path, value in alone.items())
     assert not torch.allclose(together[layout.modules[0].path][0], together[layout.modules[0].path][1])
 
 
@@ -136,9 +135,9 @@ def test_gradients_of_a_batch_are_those_of_separate_adapters() -> None:
     together = gradients([0, 1, 2])
     for index in range(3):
         alone = gradients([index])
-        assert all(
-            torch.allclose(together[path][index], value[0], rtol=1e-5, atol=1e-6) for path, value in alone.items()
-        )
+        for path, value in alone.items():
+            # Of the size of the whole gradient: its smallest entries are sums that nearly cancel out.
+            assert (together[path][index] - value[0]).norm() <= 1e-5 * value.norm()
 
 
 def test_hooks_are_gone_afterwards() -> None:
