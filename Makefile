@@ -10,7 +10,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 DEMO_PROMPTS = assets/examples/topics.jsonl
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench screenshots clean
 
 setup: .venv/.ready
 
@@ -45,6 +45,9 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+screenshots: .venv/.ready
+	$(BIN)/python -m tests.tui.screenshots
 
 clean:
 	rm -rf .venv demo-adapter demo-export build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -111,7 +111,7 @@ class DndApp(DropApp[None]):
             for mode, name, key in PLACES
         ),
         Binding("f1,question_mark", "help", "Help", id="app.help", tooltip="What this screen does, and its keys"),
-        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", tooltip="Search every command"),
+        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", show=False, tooltip="Search every command"),
         Binding("ctrl+o", "jump", "Jump", id="app.jump", show=False,
                 tooltip="Show a letter on everything that can have the focus; the letter moves it there"),
         Binding("ctrl+t", "stop_job", "Stop", id="app.stop", priority=True, show=False,

@@ -132,19 +132,19 @@ def write_json(target: Path, data: Any) -> None:
         part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(source: Path) -> Any:
-    """The data of a JSON file. Raises EngineError with file and place when it is missing or broken."""
+def read_json(source: Path, hint: str | None = None) -> Any:
+    """The data of a JSON file. Raises EngineError with file, place and `hint` when it is missing or broken."""
     try:
         return json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EngineError("no such file", where=str(source)) from None
+        raise EngineError("no such file", where=str(source), hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(f"cannot be read: {error}", where=str(source)) from error
+        raise EngineError(f"cannot be read: {error}", where=str(source), hint=hint) from error
     except json.JSONDecodeError as error:
-        raise EngineError(f"broken JSON: {error.msg}", where=f"{source}, line {error.lineno}") from error
+        raise EngineError(f"broken JSON: {error.msg}", where=f"{source}, line {error.lineno}", hint=hint) from error
     except (ValueError, RecursionError) as error:
         # Numbers of thousands of digits, endless nesting: no file of ours.
-        raise EngineError(f"broken JSON: {error}", where=str(source)) from error
+        raise EngineError(f"broken JSON: {error}", where=str(source), hint=hint) from error
 
 
 def digest_bytes(*parts: bytes) -> str:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events, on
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
@@ -36,16 +37,22 @@ class AppScreen(Screen[None]):
         self._classify()
         yield NavigationBar(self.MODE)
         yield from self.body()
-        yield KeyBar(show_command_palette=False, compact=True)
+        yield KeyBar(compact=True)
 
     def body(self) -> Iterable[Widget]:
         """What is between bar and keys."""
         raise NotImplementedError
 
-    def on_mount(self) -> None:
+    @on(events.Mount)
+    def _freeze(self) -> None:
         """A screen stays as long as the app, so the garbage collector need not look at it: that took 0.3 s at times."""
         if not self.app.is_headless:  # in tests one process makes many apps
             self.call_after_refresh(gc.freeze)
+
+    @on(events.ScreenResume)
+    def _keep_styles(self, event: events.ScreenResume) -> None:
+        """Where the colours were changed meanwhile, `switch_mode` refreshes the styles; else they are as they were."""
+        event.refresh_styles = False
 
     def _classify(self) -> None:
         """The classes of the terminal's size, before anything is styled: else all would be styled twice."""

@@ -43,7 +43,8 @@ class CompareScreen(AppScreen):
 Base and adapted model answer the same prompt in one batch, with the same random numbers. Choose a prompt in the list
 and press Enter, type one of your own, or run all of them. Words that differ are underlined.
 
-With labels, every answer is scored as it ends, and the bars show the running scores. Say which answer you like best
+With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
+right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Say which answer you like best
 with the pick keys: the tally is kept with the adapter.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,7 +72,7 @@ with the pick keys: the tally is kept with the adapter.
         #scores { height: auto; padding: 0 1; }
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
-        &.-narrow #buttons { padding: 0; Button { margin: 0; } }
+        &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }
         &.-short #typed { margin-bottom: 0; }
     }
     """
@@ -97,6 +98,7 @@ with the pick keys: the tally is kept with the adapter.
                 id="prompts",
             ),
             Pane("Answers", AnswerPanes(id="answers"), id="side", share=2),
+            narrow=100,
         )
         with Vertical(id="foot"):
             yield ScoreBars(id="scores")
@@ -231,7 +233,8 @@ with the pick keys: the tally is kept with the adapter.
             self.show(self.shown)
         if isinstance(message.outcome, Failed):
             self.dnd.tell(message.outcome)
-        await self._keep_scores()
+        if self.comparison.measured(self.options.metric):
+            await self._keep_scores()
         self._settle()
 
     async def _keep_scores(self) -> None:

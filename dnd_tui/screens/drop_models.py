@@ -112,7 +112,7 @@ class ModelsLine(Static):
         self.set_class(kind == "-ready", "-ready")
         self.set_class(kind == "-failed", "-failed")
         self.update(Content(one_line(text)))
-        self.tooltip = one_line(text) or None  # where the line is too short for it
+        self.tooltip = Content(one_line(text)) if text else None  # where the line is too short for it
 
 
 async def _is_there(base: str) -> bool:

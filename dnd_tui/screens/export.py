@@ -111,7 +111,8 @@ uses the new folder: choose one with the arrow keys and copy it.
         try:
             entries = await asyncio.to_thread(self.dnd.library.entries)
         except EngineError as error:
-            self.dnd.tell(error)
+            # In place: this comes again as soon as a dialog is closed.
+            self.query_one(NothingChosen).complain(error)
             return
         self._newest = next((entry for entry in entries if isinstance(entry, AdapterRecord)), None)
         if self.record is None:

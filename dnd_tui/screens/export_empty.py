@@ -7,7 +7,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static
 
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import one_line
+from dnd_tui.text import one_line, printable
+from engine.errors import EngineError
 
 
 class NothingChosen(Vertical):
@@ -16,7 +17,7 @@ class NothingChosen(Vertical):
     DEFAULT_CSS = """
     NothingChosen {
         height: 1fr; align: center middle;
-        Static { width: auto; max-width: 90%; height: auto; text-align: center; margin-bottom: 1; }
+        Static { width: 100%; padding: 0 2; height: auto; text-align: center; margin-bottom: 1; }
         Horizontal { width: 100%; height: auto; align-horizontal: center; }
         Button { margin: 0 1; max-width: 40; }
     }
@@ -28,6 +29,11 @@ class NothingChosen(Vertical):
         with Horizontal():
             yield Button("Newest", id="newest", variant="primary", disabled=True)
             yield Button("Library", id="library")
+
+    def complain(self, error: EngineError) -> None:
+        """The library cannot be read."""
+        self.query_one("#newest").display = False
+        self.query_one(Static).update(f"✗ {printable(str(error))}")
 
     def offer(self, newest: AdapterRecord | None) -> None:
         """The newest adapter of the library; None while there is none at all."""

@@ -86,6 +86,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
                 Pane("Adapter", AdapterMap(id="map"), id="picture"),
                 Pane("Earlier runs", History(id="earlier"), id="history"),
             ),
+            narrow=100,
         )
         with Horizontal(id="buttons"):
             yield Button("Compare", id="compare", variant="primary", disabled=True)
@@ -168,13 +169,14 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         if isinstance(outcome, Finished):
             stages.stop("done")
             await self._keep(message.job, outcome)
-        elif isinstance(outcome, Stopped):
-            stages.stop("stopped")
-            self._say("Stopped; nothing was written")
         else:
-            stages.stop("failed")
-            self._say("Failed; nothing was written")
-            self.dnd.tell(outcome)
+            # Stopped a moment too late, the adapter may be there; killed, half of it.
+            await asyncio.to_thread(self.dnd.library.give_up, str(self._place))
+            how = "stopped" if isinstance(outcome, Stopped) else "failed"
+            stages.stop(how)
+            self._say(f"{how.capitalize()}; nothing was written")
+            if isinstance(outcome, Failed):
+                self.dnd.tell(outcome)
         await self.query_one(History).refresh_rows()
         self._settle()
         if self.record and self.is_current:

@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Static
 from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import duration, one_line, when_words
+from engine.errors import EngineError
 
 
 class History(Vertical):
@@ -37,7 +38,7 @@ class History(Vertical):
 
     def compose(self) -> ComposeResult:
         """The table, or a line that says there is nothing yet."""
-        yield Static("No adapter has been made yet", id="none")
+        yield Static(id="none", markup=False)
         yield DataTable(cursor_type="row", id="runs")
 
     async def on_mount(self) -> None:
@@ -48,7 +49,11 @@ class History(Vertical):
 
     async def refresh_rows(self) -> None:
         """Read the library again."""
-        records = await asyncio.to_thread(self.app.library.entries)  # type: ignore[attr-defined]
+        none = "No adapter has been made yet"
+        try:
+            records = await asyncio.to_thread(self.app.library.entries)  # type: ignore[attr-defined]
+        except EngineError as error:
+            records, none = [], f"✗ {one_line(str(error))}"
         self._records = {record.id: record for record in records if isinstance(record, AdapterRecord)}
         table = self.query_one(DataTable)
         table.clear()
@@ -64,6 +69,7 @@ class History(Vertical):
                 one_line(record.dataset),
             )
             table.add_row(*map(Text, cells), key=record.id)
+        self.query_one("#none", Static).update(none)
         self.query_one("#none").display = not self._records
         table.display = bool(self._records)
 

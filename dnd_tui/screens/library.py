@@ -20,6 +20,7 @@ from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
 from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, matches
 from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.text import printable
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.panes import Pane, Panes
@@ -72,6 +73,7 @@ them side by side. Deleting can be undone for a week.
         self._entries: dict[str, Entry] = {}
         self._marked: set[str] = set()
         self._deleted: list[str] = []
+        self._trouble = ""
 
     def body(self) -> Iterable[Widget]:
         """Search, table, details, buttons."""
@@ -79,7 +81,7 @@ them side by side. Deleting can be undone for a week.
             Pane(
                 "Adapters",
                 DropInput(placeholder="Search", id="search"),
-                Static(_EMPTY, id="empty"),
+                Static(_EMPTY, id="empty", markup=False),
                 DataTable(cursor_type="row", zebra_stripes=True, id="table"),
                 id="adapters",
                 share=3,
@@ -91,6 +93,7 @@ them side by side. Deleting can be undone for a week.
                 id="details",
                 share=2,
             ),
+            narrow=100,
         )
         with Horizontal(id="buttons"):
             yield Button("Compare", id="compare", variant="primary")
@@ -112,11 +115,12 @@ them side by side. Deleting can be undone for a week.
 
     async def reload(self) -> None:
         """Read the library again; the cursor stays on its adapter."""
+        self._trouble = ""
         try:
             entries = await asyncio.to_thread(self.dnd.library.entries)
         except EngineError as error:
-            self.dnd.tell(error)
-            return
+            # In place: it would be read again as soon as a dialog is closed.
+            entries, self._trouble = [], f"✗ {printable(str(error))}"
         found = {entry.id: entry for entry in entries}
         if found != self._entries or not found:
             self._entries = found
@@ -138,7 +142,7 @@ them side by side. Deleting can be undone for a week.
         table.display = bool(shown)
         empty = self.query_one("#empty", Static)
         empty.display = not shown
-        empty.update("No adapter matches" if self._entries else _EMPTY)
+        empty.update(self._trouble or ("No adapter matches" if self._entries else _EMPTY))
         self._show_details()
 
     # -- the chosen adapter

@@ -93,6 +93,8 @@ marked with ✗ and not kept. An empty field is the default.
         if tabs.active == name:
             self._focus_inside()
         else:
+            # What is hidden with the focus gives it up later, and would take it from whatever has it then.
+            self.set_focus(None)
             self._entering = name
             tabs.active = name
 

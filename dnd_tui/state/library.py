@@ -20,7 +20,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter
-from dnd_tui.state.locked import one_writer
+from dnd_tui.state.locked import PLACE_HINT, one_writer
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
 from dnd_tui.text import one_line
 from engine.errors import EngineError
@@ -79,6 +79,12 @@ class Library:
             raise EngineError("no adapter was written there", where=str(self.folder / record.id / ADAPTER_FOLDER))
         with one_writer(self.folder):
             return self._store(self._named(record, record.name))
+
+    def give_up(self, id: str) -> None:
+        """Remove the place of a job that ended without an adapter; one that has a record stays."""
+        place = self.folder / id
+        if _is_id(id) and not (place / RECORD_FILE).exists():
+            shutil.rmtree(place, ignore_errors=True)
 
     def rename(self, id: str, name: str) -> AdapterRecord:
         """Give an adapter another name, made unique; raises as `record` does."""
@@ -182,7 +188,7 @@ class Library:
     def _place(self, id: str) -> Path:
         place = self.folder / id
         if not _is_id(id) or not place.is_dir():
-            raise EngineError("no such adapter", where=str(place))
+            raise EngineError("no such adapter", where=str(place), hint="It was deleted or moved: generate it again")
         return place
 
 
@@ -201,7 +207,7 @@ def _folders(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise EngineError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+        raise EngineError(f"cannot be read: {error.strerror}", where=str(folder), hint=PLACE_HINT) from error
 
 
 def _age(path: Path, now: float) -> float:

@@ -10,6 +10,7 @@ from engine.errors import EngineError
 
 # Writing takes milliseconds; whoever holds the lock for longer hangs.
 _PATIENCE_SECONDS = 10
+PLACE_HINT = "See to it that you may write there, or name another folder in DND_TUI_DATA and start again"
 
 
 @contextmanager
@@ -29,4 +30,5 @@ def one_writer(folder: Path) -> Iterator[None]:
         problem = "another dnd-tui is writing there and does not finish"
         raise EngineError(problem, where=str(folder), hint="Try again, or end the other one") from None
     except OSError as error:
-        raise EngineError(f"cannot be changed: {error.strerror or error}", where=str(folder)) from error
+        problem = f"cannot be changed: {error.strerror or error}"
+        raise EngineError(problem, where=str(folder), hint=PLACE_HINT) from error

@@ -10,6 +10,10 @@ from textual.widgets import Footer
 class KeyBar(Footer):
     """Textual's footer, made anew only where other keys are to be shown: every move of the focus asks for that."""
 
+    DEFAULT_CSS = """
+    KeyBar.-compact FooterKey.-command-palette { margin-right: 0; padding-right: 1; }
+    """
+
     _shown: list[tuple[Any, ...]] | None = None
 
     async def recompose(self) -> None:

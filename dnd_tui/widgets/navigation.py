@@ -41,7 +41,7 @@ class NavigationItem(Static):
     @property
     def full_width(self) -> int:
         """Cells that key and name take."""
-        return len(self.label) + len(self.key) + 3 + self.here
+        return len(f"{self.key} {self.label} ") + (len("▸  ") if self.here else 0)
 
     def fit(self, *, full: bool) -> None:
         """Show the name, or the key alone; the screen that is open keeps its name."""
@@ -86,7 +86,7 @@ class JobSign(Static):
         # A layout is one of the whole screen: only where the width is another one.
         self.update(told, layout=told.cell_length != self._width)
         self._width = told.cell_length
-        self.tooltip = f"{job.title}; click to stop"
+        self.tooltip = Content(f"{job.title}; click to stop")
 
     def on_click(self) -> None:
         """Stop the job."""
@@ -98,10 +98,10 @@ class NavigationBar(Horizontal):
 
     DEFAULT_CSS = """
     NavigationBar {
-        height: 1; background: $panel; color: $foreground;
-        NavigationItem { width: auto; padding: 0 1; color: $text-muted; }
+        height: 1; padding-left: 1; background: $panel; color: $foreground;
+        NavigationItem { width: auto; padding: 0 1 0 0; color: $text-muted; }
         NavigationItem:hover { background: $boost; color: $text; }
-        NavigationItem.-here { background: $primary; color: $background; text-style: bold; }
+        NavigationItem.-here { padding: 0 1; margin-right: 1; background: $primary; color: $background; text-style: bold; }
         .spacer { width: 1fr; }
         JobSign { width: auto; padding: 0 1; background: $warning-muted; color: $text-warning; }
     }
@@ -125,7 +125,7 @@ class NavigationBar(Horizontal):
     def fit(self) -> None:
         """All names where there is room for them beside a job's sign, else keys only."""
         items = list(self.query(NavigationItem))
-        room = self.size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
+        room = self.content_size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
         full = sum(item.full_width for item in items) <= room
         for item in items:
             item.fit(full=full)

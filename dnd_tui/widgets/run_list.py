@@ -71,8 +71,8 @@ class RunList(Vertical):
         except EngineError as error:
             self.query_one(Facts).set([("problem", str(error))])
             return
-        if runs == self._runs:
-            return
+        if runs == self._runs or not self.children:
+            return  # nothing new, or the app ended meanwhile
         lines = self.query_one(OptionList)
         chosen = self._chosen
         self._runs = runs

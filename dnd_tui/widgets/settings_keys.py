@@ -56,7 +56,8 @@ class KeysPane(Vertical):
     async def on_mount(self) -> None:
         """The bindings are known once all screens are imported."""
         self._known = await asyncio.to_thread(all_bindings)
-        self.show()
+        if self.children:  # else the app ended meanwhile
+            self.show()
 
     def show(self) -> None:
         """Draw the lines that hold every word that is searched for."""

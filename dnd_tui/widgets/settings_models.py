@@ -110,6 +110,8 @@ class ModelsPane(VerticalScroll, can_focus=False):
         except EngineError:
             records = []
         mine = await asyncio.to_thread(own, settings, records)
+        if not self.children:
+            return  # the app ended meanwhile
         options = self.query_one("#model-lines", OptionList)
         at = options.highlighted or 0
         self._rows = sorted(listed(self._entries or []) + mine, key=lambda row: KINDS.index(row.kind))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
 from engine.files import digest_file, replacing_file, write_json
-from engine.generator.about import ABOUT, CARD, FORMAT, TENSORS, read_about
+from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, TENSORS, read_about
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
@@ -73,7 +73,7 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generato
     path = folder / TENSORS
     tensors = read_tensors(path)
     if digest_file(path) != about["sha256"]:
-        raise EngineError("differs from the hash in generator.json", where=str(path), hint="Get the artifact again")
+        raise EngineError("differs from the hash in generator.json", where=str(path), hint=DAMAGED_HINT)
     try:
         layout = Layout.from_json(about["layout"])
         condition = ConditionSpec(**about["condition"])
@@ -81,7 +81,7 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generato
         spec = GeneratorSpec(condition, cascade, int(about["kernel"]), about["base"], about["history"])
         kind = about["frame"]
     except (KeyError, TypeError, ValueError) as error:
-        raise EngineError(f"lacks or garbles a field: {error}", where=str(folder / ABOUT)) from error
+        raise EngineError(f"lacks or garbles a field: {error}", where=str(folder / ABOUT), hint=DAMAGED_HINT) from error
     frame = frame_from_tensors(_part(tensors, "frame."), layout, kind, str(path))
     # Built without memory, then given the tensors of the file: no time goes into a random start.
     with torch.device("meta"):
@@ -90,7 +90,7 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generato
     try:
         generator.load_state_dict(state | {"scales": tensors["scales"]}, assign=True)
     except (RuntimeError, KeyError) as error:
-        raise EngineError(f"does not fit generator.json: {error}", where=str(path)) from error
+        raise EngineError(f"does not fit generator.json: {error}", where=str(path), hint=DAMAGED_HINT) from error
     return generator.to(device).eval().requires_grad_(False)
 
 

@@ -88,8 +88,6 @@ class EngineProcess:
         with self._lock:
             self._closed = True
             process, self._process = self._process, None
-            if self._connection:
-                self._connection.close()
         if process:
             _signal_group(process, signal.SIGKILL)
             process.wait()
@@ -124,9 +122,12 @@ class EngineProcess:
         try:
             while True:
                 self._take(connection.recv())
-        except (EOFError, OSError, TypeError):
-            # TypeError: the connection was closed by `close` between two messages.
+        except (EOFError, OSError):
             pass
+        with self._lock:
+            # By this thread and no other: a number that is free again may be another connection's before a read that
+            # is under way has begun.
+            connection.close()
         self._gone(process)
 
     def _take(self, message: Message) -> None:

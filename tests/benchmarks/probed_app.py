@@ -22,7 +22,7 @@ from textual.widgets import Button, DataTable, Input
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare import CompareScreen
 from dnd_tui.screens.compare_options import CompareOptions
-from dnd_tui.screens.drop_rows import RowList
+from dnd_tui.screens.drop_rows import RowList, RowsPane
 from dnd_tui.screens.generate import GenerateScreen
 from dnd_tui.widgets.navigation import PLACES
 from dnd_tui.widgets.path_inputs import Dropped
@@ -95,7 +95,9 @@ class ProbedApp(DndApp):
         prompts.write_text("".join(json.dumps({"prompt": question}) + "\n" for question in QUESTIONS))
         self.post_message(Dropped((prompts,)))
         await self._until(lambda: not self.screen.query_one("#generate", Button).disabled)
-        await self._until(lambda: self.engine.jobs)
+        for _ in range(6):
+            await asyncio.sleep(0.3)
+            self.screen.query_one(RowsPane).all_rows ^= True
         self._end("preview")
         while self.engine.jobs:
             self.screen.query_one(RowList).action_cursor_down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ async def test_by_keyboard(app_folders: Path, here: Path, tiny_models: ModelChoi
             await exported(pilot, app)
             check(app, record, here / f"{name}-set-float32")
             await pilot.press("5")
-            await until(pilot, lambda: shows(app, f"{name} set.jsonl"), "the adapter in the library")
+            await until(pilot, partial(shows, app, record.name), "the adapter in the library")
 
 
 async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
@@ -126,7 +127,7 @@ async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice,
             await click_on(pilot, "Save")
             await until(pilot, lambda: shows(app, "Save the transcript"), "the dialog")
             await click_on(pilot, "Save", beside="Cancel")
-            await until(pilot, lambda: shows(app, "Saved to"), "the transcript")
+            await until(pilot, (here / f"{name}-b-set--answers.md").exists, "the transcript")
             await click_on(pilot, "Export")
             await until(pilot, lambda: shows(app, "float16"), "the export screen")
             await click_on(pilot, "float16")
@@ -134,7 +135,7 @@ async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice,
             await exported(pilot, app)
             check(app, record, here / f"{name}-b-set-float16")
             await pilot.click(offset=(lines(app)[0].index("5"), 0))
-            await until(pilot, lambda: shows(app, f"{name} [b] set].jsonl"), "the adapter in the library")
+            await until(pilot, partial(shows, app, record.name), "the adapter in the library")
 
 
 async def test_the_default_model_and_the_released_generator(

@@ -1,0 +1,174 @@
+"""The app with nothing in it that changes from run to run: its engine answers at once, and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnd_tui.folders import data_folder
+from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
+from dnd_tui.state.library import Library
+from engine.adapter.consumers import Verdict
+from engine.events import AnswerText, Event, Reporter, StageAdvanced, StageFinished, StageStarted, UpdateNorms
+from engine.host import Finished, JobEnded, JobEvent, Message
+from engine.jobs import run
+from engine.jobs.results import Result
+from engine.requests import (
+    CompareRequest,
+    GenerateRequest,
+    InfoRequest,
+    LoadRequest,
+    ModelsRequest,
+    PreviewRequest,
+    Request,
+)
+
+EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+NORMS = {
+    f"model.layers.{layer}.{module}": (1 + layer / 10 + at / 7, 1.0)
+    for layer in range(30)
+    for at, module in enumerate(
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+    )
+}  # fmt: skip
+ANSWERS = {
+    1: {"base": ("The text is about a marathon.", 0.0), "adapter": ("sport", 1.0)},
+    2: {"base": ("A warm wind from the south dried the fields.", 0.0), "adapter": ("weather", 1.0)},
+    3: {"base": ("food and parties", 0.5), "adapter": ("music", 0.0)},
+}
+MODELS = [
+    {"name": "SmolLM2-135M-Instruct", "kind": "base", "size": 93_000_000, "where": "/models/smollm2"},
+    {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},
+    {"name": "released generator", "kind": f"generator for {BASE}", "size": 13_000_000, "where": "/models/generator"},
+]
+VERDICTS = [
+    Verdict("transformers + peft", True, "reads PEFT folders", command="python -c 'import peft'"),
+    Verdict("vLLM", True, "reads PEFT folders of rank 8", command="vllm serve --enable-lora --lora-modules mine=mine"),
+    Verdict("llama.cpp", False, "reads GGUF adapters; this version writes PEFT folders", "Convert it"),
+]
+
+
+class StillEngine:
+    """Stands where `engine.host.EngineProcess` does. Reading prompts is the real job; nothing else is done."""
+
+    pid = None
+
+    def __init__(self, on_message: Callable[[Message], None]) -> None:
+        self._on_message = on_message
+        self._jobs = 0
+
+    def submit(self, request: Request) -> int:
+        """Answer before anybody could wait; only a generation is left unfinished, at its end."""
+        self._jobs += 1
+        for event in _events(request):
+            self._on_message(JobEvent(self._jobs, event))
+        if not isinstance(request, GenerateRequest):
+            self._on_message(JobEnded(self._jobs, Finished(_result(request))))
+        return self._jobs
+
+    def cancel(self, job: int) -> None:
+        """There is nothing to stop."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def _result(request: Request) -> Result:
+    if isinstance(request, PreviewRequest):
+        return run(request, Reporter())
+    data: dict[type[Request], dict[str, Any]] = {
+        ModelsRequest: {"models": [entry | {"licence": "Apache-2.0", "present": True, "source": "a package"} for entry in MODELS]},
+        InfoRequest: {"kind": "adapter", "consumers": list(map(asdict, VERDICTS))},
+        LoadRequest: {},
+        CompareRequest: {},
+    }
+    return Result(data[type(request)], ())
+
+
+def _events(request: Request) -> list[Event]:
+    if isinstance(request, GenerateRequest):
+        return [*_stages(), UpdateNorms(NORMS)]
+    if isinstance(request, CompareRequest):
+        return [
+            AnswerText(row, arm, text, done=True, tokens=9, seconds=1.5, score=score)
+            for row, answers in ANSWERS.items()
+            for arm, (text, score) in zip(request.arms, answers.values(), strict=True)
+        ]
+    return []
+
+
+def _stages() -> list[Event]:
+    seconds = {"import": 2.1, "load": 3.4, "read": 0.01, "encode": 0.52, "decode": 0.08, "detokenise": 0.06}
+    events: list[Event] = []
+    for stage, took in seconds.items():
+        steps = 32 if stage == "encode" else None
+        events.append(StageStarted(stage, steps))
+        if steps:
+            events.append(StageAdvanced(stage, steps, steps, took))
+        events.append(StageFinished(stage, took, memory=684_000_000))
+    return events
+
+
+@pytest.fixture
+def still_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with the example prompts; the folders of the app in it."""
+    home = tmp_path / "home"
+    data = home / "data"
+    data.mkdir(parents=True)
+    prompts = data / "topics.jsonl"
+    prompts.write_bytes(EXAMPLE.read_bytes())
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("DND_TUI_CONFIG", str(home / "config"))
+    monkeypatch.setenv("DND_TUI_DATA", str(home / "app"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.chdir("/")
+    monkeypatch.setattr("dnd_tui.engine_link.EngineProcess", lambda on_message, log: StillEngine(on_message))
+    return prompts
+
+
+def fill_library(prompts: Path) -> list[AdapterRecord]:
+    """Two adapters of long ago, the newer one measured; the newer first."""
+    library = Library(data_folder() / "library")
+    made = []
+    for number, name in enumerate(("topics", "topics, 8 prompts")):
+        id = f"2024110{number + 1}-120000-000000"
+        folder = library.folder / id / "adapter"
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+        record = AdapterRecord(
+            id=id,
+            name=name,
+            folder=folder,
+            dataset=prompts.name,
+            source=prompts,
+            column=None,
+            count=8 if number else None,
+            seed=0,
+            base_id=BASE,
+            base="default",
+            generator=None,
+            generator_digest="5819b61a8842",
+            device="auto",
+            dtype="auto",
+            made=f"2024-11-0{number + 1}T12:00:00+00:00",
+            seconds={"import": 2.1, "load": 3.4, "encode": 0.5, "decode": 0.1, "detokenise": 0.1, "write": 0.2},
+            warm=bool(number),
+            parameters=2_442_240,
+            bytes=9_826_398,
+            norms=NORMS,
+            scores=_scores() if number else (),
+            picks={"base": 1, "adapted": 3} if number else {},
+        )
+        made.append(library.add(record))
+    return made[::-1]
+
+
+def _scores() -> tuple[AdapterScore, ...]:
+    means = {"base": 0.05, "adapted": 0.28}
+    return tuple(AdapterScore(arm=arm, metric="rouge_l", rows=40, mean=mean) for arm, mean in means.items())

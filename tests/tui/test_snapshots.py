@@ -1,0 +1,132 @@
+"""Every screen as text, empty and filled, in three sizes; and without colours.
+
+Where a screen is meant to look otherwise than before: look at the difference, then `pytest --snapshot-update`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.color_triplet import ColorTriplet
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from textual.pilot import Pilot
+
+from dnd_tui.app import DndApp
+from dnd_tui.screens.compare import CompareScreen
+from dnd_tui.widgets.path_inputs import Dropped
+from engine.requests import ModelChoice, PromptChoice
+from tests.tui.on_screen import lines
+from tests.tui.still_life import fill_library, still_life  # noqa: F401 - a fixture
+
+PICTURES = Path(__file__).parent / "__snapshots__" / "test_snapshots"
+SIZES = ((80, 24), (60, 20), (120, 40))
+
+
+class ScreenText(SingleFileSnapshotExtension):
+    """A text file a picture."""
+
+    file_extension = "txt"
+    _write_mode = WriteMode.TEXT
+
+
+async def preview(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    app.post_message(Dropped((prompts,)))
+
+
+async def generate(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.generate(PromptChoice(source=prompts), ModelChoice())
+
+
+async def compare(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.compare(fill_library(prompts)[:1])
+    await settled(pilot)
+    screen = app.screen
+    assert isinstance(screen, CompareScreen)
+    screen.action_run_all()
+
+
+async def export(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    record = fill_library(prompts)[0]
+    await app.export(replace(record, folder=Path("/library/topics/adapter")))
+
+
+async def library(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    fill_library(prompts)
+    await app.go("library")
+
+
+def empty(mode: str) -> Callable[[Pilot[None], DndApp, Path], Awaitable[None]]:
+    async def go(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+        await app.go(mode)
+
+    return go
+
+
+STATES = {
+    "drop": empty("drop"),
+    "drop, preview": preview,
+    "generate": empty("generate"),
+    "generate, nearly done": generate,
+    "compare": empty("compare"),
+    "compare, answered": compare,
+    "export": empty("export"),
+    "export, an adapter chosen": export,
+    "library": empty("library"),
+    "library, two adapters": library,
+    "forge": empty("forge"),
+    "settings": empty("settings"),
+    "log": empty("log"),
+}
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Until the screen stays as it is for longer than the app ever waits before it draws."""
+    same, seen = 0, lines(pilot.app)
+    while same < 2:
+        await pilot.pause(0.08)
+        before, seen = seen, lines(pilot.app)
+        same = same + 1 if seen == before else 0
+
+
+def as_text(app: DndApp) -> str:
+    """The screen, without the blanks at the ends of lines."""
+    return "".join(line.rstrip() + "\n" for line in lines(app))
+
+
+def colours(app: DndApp) -> set[ColorTriplet]:
+    """All colours of letters and of what is behind them."""
+    segments = [segment for strip in app.screen._compositor.render_strips() for segment in strip]
+    found = [colour for each in segments if each.style for colour in (each.style.color, each.style.bgcolor) if colour]
+    return {colour.get_truecolor() for colour in found}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_screen_looks_as_before(state: str, still_life: Path, snapshot: SnapshotAssertion) -> None:  # noqa: F811
+    app = DndApp()
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await STATES[state](pilot, app, still_life)
+        for width, height in SIZES:
+            await pilot.resize_terminal(width, height)
+            await settled(pilot)
+            assert as_text(app) == snapshot(extension_class=ScreenText, name=f"{width}x{height}")
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if "," in state or state in ("drop", "forge", "settings")])
+async def test_without_colours_a_screen_tells_the_same(
+    state: str,
+    still_life: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = DndApp()
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await STATES[state](pilot, app, still_life)
+        await settled(pilot)
+        # Textual shows greys then; what tells things apart by a hue would be lost.
+        assert all(red == green == blue for red, green, blue in colours(app))
+        picture = f"test_a_screen_looks_as_before[{state}][{SIZES[0][0]}x{SIZES[0][1]}].txt"
+        assert as_text(app) == (PICTURES / picture).read_text(encoding="utf-8")

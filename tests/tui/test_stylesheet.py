@@ -1,0 +1,46 @@
+"""The styles of the app: parsed once, and yet of the theme that is chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.css import stylesheet
+
+from dnd_tui.app import DndApp
+from dnd_tui.themes import LIGHT
+from dnd_tui.widgets.navigation import PLACES
+
+
+async def test_no_style_is_parsed_twice(app_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: Counter[tuple[str, str]] = Counter()
+    parse = stylesheet.parse
+
+    def counted(scope: str, css: str, *others: Any, **more: Any) -> Any:
+        parsed[scope, css] += 1
+        return parse(scope, css, *others, **more)
+
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        monkeypatch.setattr(stylesheet, "parse", counted)
+        for mode, _, _ in PLACES * 2:
+            await app.go(mode)
+            await pilot.pause()
+    assert len(parsed) > 64  # as many as Textual keeps
+    assert set(parsed.values()) == {1}
+
+
+async def test_another_theme_reaches_the_screens_that_were_open_before(app_folders: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await app.go("library")
+        await app.go("drop")
+        app.theme = LIGHT.name
+        await pilot.pause()
+        dropped = app.screen.query_one("NavigationBar").styles.background
+        await app.go("library")
+        await pilot.pause()
+        assert app.screen.query_one("NavigationBar").styles.background == dropped
+        assert dropped.brightness > 0.5
