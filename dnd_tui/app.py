@@ -143,6 +143,8 @@ class DndApp(DropApp[None]):
         for theme in OURS:
             self.register_theme(theme)
         self.apply_settings()
+        # Now, not with the next message: till then styles would be parsed with the colours of another theme.
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
         """What can wait until there is a screen."""

@@ -6,15 +6,16 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dnd_tui.headless import DONE, WRONG_USE, complain
+from dnd_tui.headless import DONE, FAILED, WRONG_USE, complain
 from engine.requests import ModelChoice
 
+# Names the class that stands in for a terminal; textual-serve sets it for the apps it starts.
+_DRIVER = "TEXTUAL_DRIVER"
 _Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 app = typer.Typer(
@@ -38,6 +39,8 @@ def open_app(
     if not _has_screen():
         complain("the app needs a terminal. For scripts there is: dnd-tui --headless COMMAND")
         raise typer.Exit(WRONG_USE)
+    if os.environ.get(_DRIVER) == "textual.drivers.web_driver:WebDriver":
+        os.environ[_DRIVER] = "dnd_tui.browser:PageDriver"  # read when Textual is imported
     chosen = {"base": base, "generator": generator, "device": device, "dtype": dtype}
     given = {name: value for name, value in chosen.items() if value is not None}
     from dnd_tui.app import DndApp
@@ -54,12 +57,16 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
 ) -> None:
     """Serve the app to a browser; every page that is opened is an app of its own."""
-    from textual_serve.server import Server
+    from dnd_tui.browser import AppServer, is_loopback
 
-    if not _is_loopback(host):
+    if not is_loopback(host):
         print(f"warning: whoever reaches {host}:{port} can read and write your files through the app", file=sys.stderr)
     command = [sys.executable, "-m", "dnd_tui", *([str(path.absolute())] if path else [])]
-    Server(shlex.join(command), host=host, port=port, title="dnd-tui").serve()
+    try:
+        AppServer(shlex.join(command), host, port).serve()
+    except OSError as error:
+        complain(f"cannot listen at {host}:{port}: {error.strerror or error}. Choose another --port or --host")
+        raise typer.Exit(FAILED) from None
 
 
 def launch(arguments: Sequence[str]) -> None:
@@ -70,11 +77,4 @@ def launch(arguments: Sequence[str]) -> None:
 
 def _has_screen() -> bool:
     """A terminal on both ends, or a driver that stands in for one (the browser's)."""
-    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return _DRIVER in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())

@@ -43,7 +43,11 @@ class PromptList(Vertical):
     """A table of prompts."""
 
     DEFAULT_CSS = """
-    PromptList { height: 1fr; DataTable { height: 1fr; overflow-x: hidden; } #problem { height: auto; color: $text-warning; } }
+    PromptList {
+        height: 1fr;
+        DataTable { height: 1fr; overflow-x: hidden; }
+        #problem { height: auto; color: $text-warning; }
+    }
     """
 
     class Highlighted(Message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -172,7 +172,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         else:
             # Stopped a moment too late, the adapter may be there; killed, half of it.
             await asyncio.to_thread(self.dnd.library.give_up, str(self._place))
-            how = "stopped" if isinstance(outcome, Stopped) else "failed"
+            how: Literal["stopped", "failed"] = "stopped" if isinstance(outcome, Stopped) else "failed"
             stages.stop(how)
             self._say(f"{how.capitalize()}; nothing was written")
             if isinstance(outcome, Failed):

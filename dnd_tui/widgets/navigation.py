@@ -101,7 +101,9 @@ class NavigationBar(Horizontal):
         height: 1; padding-left: 1; background: $panel; color: $foreground;
         NavigationItem { width: auto; padding: 0 1 0 0; color: $text-muted; }
         NavigationItem:hover { background: $boost; color: $text; }
-        NavigationItem.-here { padding: 0 1; margin-right: 1; background: $primary; color: $background; text-style: bold; }
+        NavigationItem.-here {
+            padding: 0 1; margin-right: 1; background: $primary; color: $background; text-style: bold;
+        }
         .spacer { width: 1fr; }
         JobSign { width: auto; padding: 0 1; background: $warning-muted; color: $text-warning; }
     }

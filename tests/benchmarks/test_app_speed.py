@@ -64,7 +64,8 @@ def in_terminal(folder: Path, *command: str) -> Iterator[Terminal]:
     """Python with these arguments at a terminal, on settings and data of its own."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    more = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "DND_TUI_CONFIG": str(folder), "DND_TUI_DATA": str(folder)}
+    more = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    more |= {"DND_TUI_CONFIG": str(folder), "DND_TUI_DATA": str(folder)}
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=os.environ | more, stdin=theirs, stdout=theirs, stderr=theirs
     )

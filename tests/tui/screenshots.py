@@ -101,7 +101,8 @@ async def compare(camera: Camera, app: DndApp) -> None:
     await camera.until(lambda: screen.running, "answering")
     await camera.until(lambda: not screen.running, "answered")
     base, adapted = screen.comparison.arms
-    gains = [prompt.answers[adapted].score - prompt.answers[base].score for prompt in screen.comparison.prompts.values()]
+    answers = [prompt.answers for prompt in screen.comparison.prompts.values()]
+    gains = [each[adapted].score - each[base].score for each in answers]
     table.move_cursor(row=gains.index(max(gains)))
     table.focus()
     await camera.shoot("compare")

@@ -83,7 +83,9 @@ def _result(request: Request) -> Result:
     if isinstance(request, PreviewRequest):
         return run(request, Reporter())
     data: dict[type[Request], dict[str, Any]] = {
-        ModelsRequest: {"models": [entry | {"licence": "Apache-2.0", "present": True, "source": "a package"} for entry in MODELS]},
+        ModelsRequest: {
+            "models": [entry | {"licence": "Apache-2.0", "present": True, "source": "a package"} for entry in MODELS]
+        },
         InfoRequest: {"kind": "adapter", "consumers": list(map(asdict, VERDICTS))},
         LoadRequest: {},
         CompareRequest: {},

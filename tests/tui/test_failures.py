@@ -66,18 +66,19 @@ async def test_out_of_memory(
 
 
 @linux_only
-@pytest.mark.own_engine
 async def test_a_full_disk(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
         await generated(pilot, app, prompt_file, tiny_models)
         pid = device_process(app)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
-        await pilot.press("r")
-        text = await failed(pilot, app)
+        try:
+            await pilot.press("r")
+            text = await failed(pilot, app)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert text.startswith("the disk is full") and str(app.library.folder) in text
         assert len(list(app.library.folder.iterdir())) == 2, "the first adapter and the lock"
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         await pilot.press("r")
         await until(pilot, lambda: len(app.library.entries()) == 2, "an adapter after all")
 

@@ -6,15 +6,14 @@ import os
 import re
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from engine.requests import ModelChoice
-from tests.tui.terminal import PATIENCE, Terminal
+from tests.tui.processes import processes, running, wait_for
+from tests.tui.terminal import Terminal
 
 APP = (sys.executable, "-m", "dnd_tui")
 
@@ -32,40 +31,6 @@ def terminal(app_folders: Path, tiny_models: ModelChoice) -> Iterator[Terminal]:
         terminal.run("cd", str(app_folders / "here"))
         yield terminal
     wait_for(lambda: not processes(), "the end of all processes")
-
-
-def processes() -> list[psutil.Process]:
-    """Whatever runs with the data folder of this test, but for tmux: shell, app, engine."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            ours = process.environ().get("DND_TUI_DATA") == os.environ["DND_TUI_DATA"]
-            if ours and not process.name().startswith("tmux"):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def running(module: str) -> list[psutil.Process]:
-    """The processes that run this module."""
-    found = []
-    for process in processes():
-        try:
-            if module in process.cmdline():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Until `condition` holds; fails when it never does."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > PATIENCE:
-            raise AssertionError(f"waited in vain for {what}; there are {processes()}")
-        time.sleep(0.05)
 
 
 def check_clean(terminal: Terminal) -> None:
