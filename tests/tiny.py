@@ -66,3 +66,12 @@ def in_memory_base(model: Any, tokenizer: Any, name: str = "tiny") -> Any:
     """What the forge needs of a loaded base."""
     ref = SimpleNamespace(id=name, fingerprint=name, config=model.config)
     return SimpleNamespace(model=model, tokenizer=tokenizer, device=torch.device("cpu"), dtype=torch.float32, ref=ref)
+
+
+def generator_about(**fields: Any) -> str:
+    """A generator.json that says what is given and nothing else of use."""
+    empty: dict[str, Any] = {
+        "format": 1, "sha256": "", "layout": {}, "condition": {}, "cascade": [], "kernel": 3, "base": {}, "history": {},
+        "frame": "shared_a",
+    }  # fmt: skip
+    return json.dumps(empty | fields)

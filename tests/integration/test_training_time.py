@@ -13,11 +13,11 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
 from engine.forge.packing import TokenRow
 from engine.forge.timing import LONGEST_ROW, time_training, training_rows
-from engine.generator.about import ABOUT, FORMAT
+from engine.generator.about import ABOUT
 from engine.jobs import run
 from engine.requests import ModelChoice, TrainingTimeRequest
 from engine.weights.layout import LoraSpec, derive_layout
-from tests.tiny import in_memory_base, tiny_config, tiny_model
+from tests.tiny import generator_about, in_memory_base, tiny_config, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
 
 LORA = LoraSpec(2, 4)
@@ -29,7 +29,7 @@ def generator(tmp_path: Path) -> Path:
     folder = tmp_path / "generator"
     folder.mkdir()
     layout = derive_layout(tiny_config("llama"), LORA).to_json()
-    (folder / ABOUT).write_text(json.dumps({"format": FORMAT, "layout": layout}))
+    (folder / ABOUT).write_text(generator_about(layout=layout))
     return folder
 
 

@@ -25,6 +25,7 @@ from engine.base.catalog import BUNDLED
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import LoadRequest, ModelChoice, PromptChoice, TrainingTimeRequest
 from engine.text import readable_size
+from tests.tiny import generator_about
 from tests.tui.conftest import until
 
 WIDE, NARROW = (120, 40), (60, 20)
@@ -45,7 +46,7 @@ def models(app_folders: Path, tmp_path: Path) -> ModelChoice:
     """As much of a generator as says that it reads four prompts; nothing is loaded ahead."""
     folder = tmp_path / "four prompts"
     folder.mkdir()
-    (folder / "generator.json").write_text(json.dumps({"format": 1, "condition": {"prompts": 4}}))
+    (folder / "generator.json").write_text(generator_about(condition={"prompts": 4}))
     config = app_folders / "config"
     config.mkdir()
     (config / "config.toml").write_text("load_ahead = false\n")
@@ -470,7 +471,7 @@ async def test_of_several_files_the_first_is_opened_and_the_folder_offered(model
 async def test_a_dropped_generator_is_chosen(models: ModelChoice, prompt_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "two prompts"
     other.mkdir()
-    (other / "generator.json").write_text(json.dumps({"format": 1, "condition": {"prompts": 2}}))
+    (other / "generator.json").write_text(generator_about(condition={"prompts": 2}))
     app = Asking(models=models)
     async with app.run_test(size=WIDE) as pilot:
         await previewed(pilot, app, prompt_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import subprocess
@@ -65,19 +66,19 @@ async def test_the_page_needs_nothing_from_elsewhere_and_its_app_ends_with_it(ad
         websocket = await opened(client, address)
         assert len(running("dnd_tui")) == 2 and running("engine.host")
         await websocket.close()
-        wait_for(lambda: len(processes()) == 1, "the end of the app")
+        await asyncio.to_thread(wait_for, lambda: len(processes()) == 1, "the end of the app")
         websocket = await opened(client, address)
         running("serve")[0].terminate()
         while not websocket.closed:
             await websocket.receive(PATIENCE)
-        wait_for(lambda: not processes(), "the end of the server and its app")
+        await asyncio.to_thread(wait_for, lambda: not processes(), "the end of the server and its app")
 
 
 async def test_an_app_ends_with_a_server_that_is_killed(address: str) -> None:
     async with aiohttp.ClientSession() as client:
         await opened(client, address)
         running("serve")[0].kill()
-        wait_for(lambda: not processes(), "the end of the app")
+        await asyncio.to_thread(wait_for, lambda: not processes(), "the end of the app")
 
 
 @pytest.mark.parametrize("header", ["Origin", "Host"])

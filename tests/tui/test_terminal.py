@@ -98,7 +98,7 @@ def test_leaving_in_mid_job_asks_and_leaves_nothing_behind(terminal: Terminal, p
     for process in running("engine.host"):
         process.suspend()  # so it is still under way when the question comes, and hears nothing
     terminal.press("C-q")
-    terminal.wait("Stop it and leave?")
+    terminal.wait("Stop and leave")
     terminal.press("y")
     check_clean(terminal)
 

@@ -204,6 +204,16 @@ def test_tidying_removes_what_was_deleted_a_week_ago(library: Library) -> None:
     assert names(library) == ["kept"]
 
 
+def test_a_job_that_ends_without_an_adapter_leaves_no_place(library: Library) -> None:
+    kept = put(library)
+    id, folder = library.new_place()
+    folder.mkdir()  # stopped a moment too late
+    (folder.parent / ".adapter.x.part").mkdir()
+    for each in (id, kept.id, "..", ""):
+        library.give_up(each)
+    assert not folder.parent.exists() and library.record(kept.id) == kept
+
+
 def test_tidying_removes_what_jobs_left_but_nothing_under_way(library: Library) -> None:
     kept = put(library)
     places = {name: library.new_place()[1].parent for name in ("running", "killed", "empty", "not ours")}

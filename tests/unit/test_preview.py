@@ -12,11 +12,12 @@ import pytest
 
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Note, Reporter, StageAdvanced, StageStarted
-from engine.generator.about import ABOUT, FORMAT
+from engine.generator.about import ABOUT
 from engine.jobs import run
 from engine.jobs.preview import SHOWN_CHARACTERS
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import InfoRequest, ModelChoice, PreviewRequest, PromptChoice
+from tests.tiny import generator_about
 
 
 def write_rows(path: Path, rows: list[Any]) -> Path:
@@ -29,7 +30,7 @@ def generator(tmp_path: Path) -> Path:
     """As much of a generator as says that it reads four prompts."""
     folder = tmp_path / "generator"
     folder.mkdir()
-    (folder / ABOUT).write_text(json.dumps({"format": FORMAT, "condition": {"prompts": 4}}))
+    (folder / ABOUT).write_text(generator_about(condition={"prompts": 4}))
     return folder
 
 
