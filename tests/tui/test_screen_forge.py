@@ -162,6 +162,7 @@ async def test_a_new_session_goes_on_at_the_step_it_had(choices: ForgeChoices) -
         await until(pilot, lambda: "paused" in line(again, "headline"), "the pause")
 
 
+@pytest.mark.own_engine
 async def test_other_jobs_wait_behind_a_run(choices: ForgeChoices, prompt_file: Path, tiny_models: ModelChoice) -> None:
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
