@@ -44,7 +44,7 @@ from dnd_tui.state.runs import PastRun, RunHistory
 from dnd_tui.stylesheet import KeptStylesheet
 from dnd_tui.themes import DARK, OURS
 from dnd_tui.widgets.drop_app import DropApp
-from dnd_tui.widgets.navigation import PLACES, JobSign
+from dnd_tui.widgets.navigation import PLACES, JobSign, NavigationBar
 from dnd_tui.widgets.path_inputs import DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
@@ -194,6 +194,10 @@ class DndApp(DropApp[None]):
             problems.append(ConfigProblem(self.settings_file.name, "theme", f"no theme {self.settings.theme!r}"))
         self.animation_level = "full" if self.settings.animations else "none"
         self.set_keymap(dict(self.settings.keys))
+        problems += self._key_clashes()
+        if self.screen_stack:
+            for bar in self.screen.query(NavigationBar):
+                bar.fit()
         new = [problem for problem in problems if problem not in self.problems]
         self.problems = problems
         for problem in new:
@@ -202,6 +206,21 @@ class DndApp(DropApp[None]):
             # The text holds what stands in a file: no markup.
             told = "\n".join(map(str, new))
             self.notify(told, title="Settings", severity="warning", timeout=15, markup=False)
+
+    def _key_clashes(self) -> list[ConfigProblem]:
+        """Keys of the settings that mean two things; none until the names of all bindings are known."""
+        if self.keys_known is None:
+            return []
+        from dnd_tui.bindings import clashes, shown_keys
+
+        return [
+            ConfigProblem(
+                self.settings_file.name,
+                f"keys.{binding.id}",
+                f"{shown_keys(key)} is also the key of {other.id} ({other.description}), so one of them does not work",
+            )
+            for binding, key, other in clashes(self.settings.keys)
+        ]
 
     def change_settings(self, **changes: object) -> None:
         """Write changed settings to the file and use them from now on."""

@@ -81,6 +81,22 @@ def taken_by(binding: KnownBinding, key: str, chosen: Mapping[str, str]) -> Know
     return None
 
 
+def clashes(chosen: Mapping[str, str]) -> Iterator[tuple[KnownBinding, str, KnownBinding]]:
+    """Keys given by the settings that mean two things in one place: binding, key, the other binding; each pair once.
+
+    Args:
+        chosen: the keys that the settings give, by id.
+    """
+    told = set()
+    for id, keys in chosen.items():
+        for key in keys.split(","):
+            other = taken_by(all_bindings()[id], key, chosen)
+            pair = frozenset((id, other.id if other else id))
+            if other is not None and pair not in told:
+                told.add(pair)
+                yield all_bindings()[id], key, other
+
+
 def shown_keys(keys: str) -> str:
     """Keys as people read them: "f1,question_mark" -> "f1 ?"."""
     shown = []

@@ -53,6 +53,7 @@ class AppScreen(Screen[None]):
     def _keep_styles(self, event: events.ScreenResume) -> None:
         """Where the colours were changed meanwhile, `switch_mode` refreshes the styles; else they are as they were."""
         event.refresh_styles = False
+        self.query_one(NavigationBar).fit()  # its keys may be others by now
 
     def _classify(self) -> None:
         """The classes of the terminal's size, before anything is styled: else all would be styled twice."""

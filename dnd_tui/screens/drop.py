@@ -85,12 +85,9 @@ A generator's folder or a base model that you drop becomes the choice of the pre
     # Over the app's own style sheet, which the default styles of a widget are not.
     CSS = """
     DropScreen {
-        #note Button, RowsPane .switch Button, ChoicesForm PathField Button {
-            min-width: 8; height: 1; border: none;
-        }
+        #note Button, RowsPane .switch Button { min-width: 8; height: 1; border: none; }
+        ChoicesForm PathField Button { min-width: 8; height: 1; }
         StartView PathField Button { display: none; }
-        ChoicesForm PathField { height: 1; }
-        ChoicesForm PathField DropInput { border: none; height: 1; }
         &.-short StartView PathField { height: 1; }
         &.-short StartView PathField DropInput { border: none; height: 1; }
     }

@@ -38,10 +38,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         height: auto; max-height: 100%;
         Vertical.part { height: auto; }
         #models { margin-top: 1; }
-        DropInput { padding: 0 1; }
-        Select { width: 1fr; }
-        Select > SelectCurrent { padding: 0 1; }
-        PathField { width: 1fr; }
+        Select, PathField { width: 1fr; }
     }
     """
 
@@ -64,7 +61,9 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         )
         self._seed = DropInput("0", validators=WholeNumber(), compact=True, id="seed")
         self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
-        self._generator = PathField(kind="folder", placeholder="released", takes_drops=True, id="generator")
+        self._generator = PathField(
+            kind="folder", placeholder="released", takes_drops=True, compact=True, id="generator"
+        )
         self._device = _select(_DEVICES, "device")
         self._dtype = _select(_DTYPES, "dtype")
 

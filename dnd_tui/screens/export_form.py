@@ -1,4 +1,4 @@
-"""The choices of an export: form and folder. Below them its stages and its result."""
+"""The choices of an export: format and folder. Below them its stages and its result."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _NUMBER_SIZES = {"float32": 4, "float16": 2}
 _REMARKS = {"float32": "as generated", "float16": "half the size, rounded"}
 
 
-class FormChoice(RadioButton):
-    """One form; whether it is chosen is told by a sign, besides the colour."""
+class FormatChoice(RadioButton):
+    """One format; whether it is chosen is told by a sign, besides the colour."""
 
     def render(self) -> Content:
         """Sign and label."""
@@ -40,7 +40,7 @@ class FormChoice(RadioButton):
 
 
 class ExportForm(VerticalScroll, can_focus=False):
-    """What is exported, in which form, to which folder."""
+    """What is exported, in which format, to which folder."""
 
     DEFAULT_CSS = """
     ExportForm {
@@ -55,7 +55,7 @@ class ExportForm(VerticalScroll, can_focus=False):
     """
 
     class Changed(Message):
-        """Another form or another folder."""
+        """Another format or another folder."""
 
     class Decided(Message):
         """The folder is decided on."""
@@ -66,14 +66,14 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._above = os.curdir
         self._proposed = ""
         self._following = False
-        self._forms = {name: FormChoice(name, value=name == "float32") for name in _NUMBER_SIZES}
+        self._formats = {name: FormatChoice(name, value=name == "float32") for name in _NUMBER_SIZES}
         self._folder = PathField(kind="folder", placeholder="The folder to write", id="folder")
 
     def compose(self) -> ComposeResult:
-        """The adapter, form, folder; stages, result."""
+        """The adapter, format, folder; stages, result."""
         yield Facts(id="adapter")
-        yield Static("Form", classes="caption")
-        yield RadioSet(*self._forms.values(), compact=True, id="forms")
+        yield Static("Format", classes="caption")
+        yield RadioSet(*self._formats.values(), compact=True, id="formats")
         yield Static("Folder", classes="caption")
         yield self._folder
         yield Static(id="where", markup=False)
@@ -86,7 +86,7 @@ class ExportForm(VerticalScroll, can_focus=False):
     @property
     def float_type(self) -> str:
         """Number format of the written matrices."""
-        return next(name for name, button in self._forms.items() if button.value)
+        return next(name for name, button in self._formats.items() if button.value)
 
     @property
     def target(self) -> Path | None:
@@ -115,7 +115,7 @@ class ExportForm(VerticalScroll, can_focus=False):
                 ("size", f"{readable_size(record.bytes)}, {record.parameters:,} parameters"),
             ]
         )
-        for name, button in self._forms.items():
+        for name, button in self._formats.items():
             button.label = f"PEFT folder, {name}: {readable_size(size_as(record, name))}, {_REMARKS[name]}"
         self._propose()
         self.begin(())
@@ -134,7 +134,7 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._folder.value = self._proposed
 
     @on(RadioSet.Changed)
-    def _form_changed(self, event: RadioSet.Changed) -> None:
+    def _format_changed(self, event: RadioSet.Changed) -> None:
         event.stop()
         if self._record and self._folder.value == self._proposed:
             self._propose()

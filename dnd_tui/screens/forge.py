@@ -2,7 +2,7 @@
 
     choices --PlanRequest--> plan --collect--> library --train--> generator --> new drops
 
-Every step of a run is saved, so a pause is a stop: the same request goes on from there, also in another session.
+The steps of a run are saved, so a pause is a stop: the same request goes on from there, also in another session.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ A generator belongs to one base model. Here you make one for yours, from a folde
   through the generated adapters.
 
 The plan says which tasks are used, what will be written and what is done already. Both runs can be paused at any
-moment: every step is saved, and the same folders go on from there, also after the app was closed. While a run is on,
-other jobs for the device wait behind it.
+moment: the same folders go on from the last saved step, also after the app was closed. A step that takes seconds is
+always saved; of faster ones at most the last few seconds are done again. While a run is on, other jobs for the device
+wait behind it.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "start('collect')", "Collect", id="forge.collect", tooltip="Collect a library, or go on with it"),
@@ -84,10 +85,7 @@ other jobs for the device wait behind it.
     }
     """
     # Over the app's own style sheet, which the default styles of a widget are not.
-    CSS = """
-    ForgeForm PathField Button { min-width: 8; height: 1; border: none; }
-    ForgeForm PathField DropInput { border: none; }
-    """
+    CSS = "ForgeForm PathField Button { min-width: 8; height: 1; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,8 +107,8 @@ other jobs for the device wait behind it.
             id="forge-panes",
         )
         with Horizontal(id="buttons"):
-            yield Button("Collect", id="collect", variant="primary")
-            yield Button("Train", id="train", variant="primary")
+            yield Button("Collect", id="collect")
+            yield Button("Train", id="train")
             yield Button("Pause", id="pause", variant="warning")
             yield Button("Use it for new drops", id="use", variant="success")
             yield Button("Copy commands", id="copy")
@@ -241,6 +239,7 @@ other jobs for the device wait behind it.
         for kind in KINDS:
             button = self.query_one(f"#{kind}", Button)
             _label(button, f"Resume {DOING[kind].lower()}" if plans.paused == kind else kind.capitalize())
+            button.variant = "primary" if plans.next_kind == kind else "default"
             plan = plans.data(kind)
             button.disabled = running or plans.planning or bool(plan and plan["finished"])
         if plans.next_kind == "collect":
@@ -261,7 +260,8 @@ other jobs for the device wait behind it.
         if self._choices.tasks.strip() or focused is not None:
             self.query_one(f"#{self._wanted}").focus()
         else:
-            self.query_one("#tasks").focus()
+            # Not the field itself: keys would type there, and those of the other screens are wanted too.
+            self.query_one("#tasks Button").focus()
 
     @property
     def _wanted(self) -> str:

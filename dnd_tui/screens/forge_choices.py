@@ -26,12 +26,7 @@ class ForgeForm(VerticalScroll, can_focus=False):
         height: auto;
         .label { width: 11; }
         .problem { margin-left: 11; }
-        DropInput { padding: 0 1; width: 1fr; }
-        Select { width: 1fr; }
-        Select > SelectCurrent { padding: 0 1; }
-        PathField { width: 1fr; height: 1; }
-        PathField DropInput { border: none; height: 1; }
-        PathField Button { min-width: 8; height: 1; border: none; }
+        DropInput, Select, PathField { width: 1fr; }
     }
     """
 
@@ -40,10 +35,12 @@ class ForgeForm(VerticalScroll, can_focus=False):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._tasks = PathField(kind="folder", takes_drops=True, id="tasks")
-        self._library = PathField(kind="folder", takes_drops=True, id="library")
-        self._generator = PathField(kind="folder", takes_drops=True, id="generator")
-        self._recipe = PathField(kind="file", placeholder="default recipe", takes_drops=True, id="recipe")
+        self._tasks = PathField(kind="folder", takes_drops=True, compact=True, id="tasks")
+        self._library = PathField(kind="folder", takes_drops=True, compact=True, id="library")
+        self._generator = PathField(kind="folder", takes_drops=True, compact=True, id="generator")
+        self._recipe = PathField(
+            kind="file", placeholder="default recipe", takes_drops=True, compact=True, id="recipe"
+        )
         self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
         self._device: Select[str] = Select(
             [(device, device) for device in _DEVICES], allow_blank=False, compact=True, id="device"

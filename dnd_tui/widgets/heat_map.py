@@ -32,7 +32,8 @@ from dnd_tui.widgets.map_picture import BETWEEN, VIEWS, Picture, View, value_of
 from dnd_tui.widgets.module_grid import Cell, ModuleGrid
 
 _SHADES = " ░▒▓█"
-_LEGEND = 24
+# Cells of the legend's scale; with fewer than the least, its words are left out.
+_LEGEND, _LEAST_LEGEND = 24, 8
 # Lines above and below the cells, at most.
 _AROUND = 6
 # From this width on, what is said of a cell takes one line.
@@ -182,7 +183,7 @@ class AdapterMap(Widget, can_focus=True):
         for row in range(len(picture.kinds)):
             lines += self._row(picture, row, painter)
         lines.append(Content(" " * BETWEEN).join([numbers] * len(picture.maps)))
-        lines.append(self._legend(picture, painter))
+        lines.append(self._legend(picture, painter, width))
         lines += self._told(picture, width)
         return Content("\n").join(lines)
 
@@ -255,12 +256,16 @@ class AdapterMap(Widget, can_focus=True):
         marked = Style(background=background, foreground=background.get_contrast_text(1.0)) if background else "bold"
         return Content.styled(f"{left}{middle * (width - 2)}{right}" if width > 1 else "◆", marked)
 
-    def _legend(self, picture: Picture, painter: _Painter) -> Content:
+    def _legend(self, picture: Picture, painter: _Painter, width: int) -> Content:
         difference = "difference" in picture.maps
         low, high = (f"{100 * value:.3g} %" if difference else figure(value) for value in picture.scale)
-        bar = Content("").join(Content.styled(*painter(at / (_LEGEND - 1))) for at in range(_LEGEND))
-        name = "difference from the base adapter" if difference else "norm of the update"
-        return Content.assemble(f"{low} ", bar, f" {high}", (f"  {name}", "$foreground-muted"))
+        name = "  difference from the base adapter" if difference else "  norm of the update"
+        room = width - len(f"{low}  {high}")
+        if room - len(name) < _LEAST_LEGEND:
+            name = ""
+        size = max(min(_LEGEND, room - len(name)), 2)
+        bar = Content("").join(Content.styled(*painter(at / (size - 1))) for at in range(size))
+        return Content.assemble(f"{low} ", bar, f" {high}", (name, "$foreground-muted"))
 
     def _told(self, picture: Picture, width: int) -> list[Content]:
         """The cell that is looked at, in figures; else what stands out."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.keys import format_key
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -15,7 +16,7 @@ from dnd_tui.text import duration
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
-# Mode, name, key that works wherever no text is typed.
+# Mode, name, key that works wherever no text is typed, unless the settings name another.
 PLACES = (
     ("drop", "Drop", "1"),
     ("generate", "Generate", "2"),
@@ -35,8 +36,16 @@ class NavigationItem(Static):
 
     def __init__(self, mode: str, name: str, key: str, *, here: bool) -> None:
         super().__init__(classes="-here" if here else "")
-        self.mode, self.label, self.key, self.here = mode, name, key, here
-        self.tooltip = f"{name} (key {key})"
+        self.mode, self.label, self.here = mode, name, here
+        self._default = key
+        self._shown = Content()
+
+    @property
+    def key(self) -> str:
+        """The first of its keys, as the settings have it."""
+        chosen = cast("DndApp", self.app).settings.keys.get(f"go.{self.mode}", self._default)
+        *modifiers, key = chosen.split(",")[0].split("+")
+        return "+".join([*modifiers, format_key(key)])
 
     @property
     def full_width(self) -> int:
@@ -47,7 +56,11 @@ class NavigationItem(Static):
         """Show the name, or the key alone; the screen that is open keeps its name."""
         mark = "▸" if self.here else ""
         name = f" {self.label}" if full or self.here else ""
-        self.update(Content.assemble((f"{mark}{self.key}", "bold"), name))
+        shown = Content.assemble((f"{mark}{self.key}", "bold"), name)
+        if shown != self._shown:
+            self._shown = shown
+            self.tooltip = f"{self.label} (key {self.key})"
+            self.update(shown)
 
     async def on_click(self) -> None:
         """Go there."""

@@ -31,6 +31,7 @@ class PathField(Horizontal):
         kind: what the dialog and the completion offer.
         placeholder: shown while the field is empty.
         takes_drops: one path that is dropped while the field has the focus goes into it; else the app gets it.
+        compact: one line, without borders.
     """
 
     DEFAULT_CSS = """
@@ -84,13 +85,15 @@ class PathField(Horizontal):
         kind: Kind = "either",
         placeholder: str = "",
         takes_drops: bool = False,
+        compact: bool = False,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self._kind = kind
         self._takes_drops = takes_drops
-        self._input = DropInput(value, placeholder=placeholder, select_on_focus=False)
+        self._input = DropInput(value, placeholder=placeholder, select_on_focus=False, compact=compact)
+        self._button = Button("Browse", tooltip="Choose the path from a list", compact=compact)
         self._completion = PathCompletion(self._input, folders_only=kind == "folder")
 
     @property
@@ -113,7 +116,7 @@ class PathField(Horizontal):
     def compose(self) -> ComposeResult:
         """The input, its completion, the button."""
         yield self._input
-        yield Button("Browse", tooltip="Choose the path from a list")
+        yield self._button
         yield self._completion
 
     def focus(self, scroll_visible: bool = True) -> Self:

@@ -49,7 +49,6 @@ class _Row:
     name: str
     state: State = "waiting"
     progress: RunningStage | None = None
-    runs: int = 0
     earlier: float = 0.0
     began: float = 0.0
     memory: int | None = None
@@ -61,10 +60,9 @@ class _Row:
 
     def cells(self, now: float) -> tuple[str, str, str, str]:
         """Name, count, seconds, memory."""
-        title = f"{self.name} x{self.runs}" if self.runs > 1 else self.name
         count = self.progress.count if self.progress else ""
         seconds = "" if self.state == "waiting" else duration(self.seconds(now))
-        return title, count, seconds, readable_size(self.memory) if self.memory else ""
+        return self.name, count, seconds, readable_size(self.memory) if self.memory else ""
 
     def details(self, now: float) -> str:
         """What is said besides: how it ended, figures, note, time left."""
@@ -241,7 +239,6 @@ class StageList(VerticalScroll):
         row.state = "running"
         row.progress = RunningStage(total, unit)
         row.began = time.monotonic()
-        row.runs += 1
         self._changed()
         self.call_after_refresh(self._show, name)
         return row
@@ -255,7 +252,7 @@ class StageList(VerticalScroll):
         row.began = time.monotonic() - event.seconds
 
     def _finish(self, event: StageFinished) -> None:
-        row = self._rows.setdefault(event.stage, _Row(event.stage, runs=1))
+        row = self._rows.setdefault(event.stage, _Row(event.stage))
         row.earlier += event.seconds
         row.state = "done"
         row.memory = event.memory or row.memory

@@ -110,6 +110,33 @@ async def test_unknown_names_in_keys_are_told_and_good_ones_work(app_folders: Pa
         await until(pilot, lambda: isinstance(app.screen, HelpDialog), "the help")
 
 
+async def test_keys_that_mean_two_things_are_told_once(app_folders: Path) -> None:
+    keys = {"log.search": "c", "log.report": "c,ctrl+g", "drop.back": "ctrl+p", "go.log": "0"}
+    lines = "".join(f'"{id}" = "{key}"\n' for id, key in keys.items())
+    config(app_folders, f"[keys]\n{lines}")
+    app = DndApp()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await ready(pilot, app)
+        told = [str(problem) for problem in app.problems]
+        assert len(told) == 2, told
+        assert told[0].startswith("config.toml: keys.log.search: c is also the key of log.report")
+        assert told[1].startswith("config.toml: keys.drop.back: ctrl+p is also the key of app.commands")
+
+
+async def test_the_bar_on_top_shows_the_keys_of_the_settings(app_folders: Path) -> None:
+    config(app_folders, '[keys]\n"go.forge" = "ctrl+f,f7"\n')
+    app = DndApp()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await ready(pilot, app)
+        assert "5 Library ctrl+f Forge 7 Settings" in shown(app)
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: app.current_mode == "forge", "the screen of that key")
+        app.change_settings(keys={"go.forge": None, "go.log": "0"})
+        await until(pilot, lambda: "▸6 Forge" in shown(app) and "0 Log" in shown(app), "the new keys")
+        await pilot.press("1")
+        await until(pilot, lambda: "0 Log" in shown(app) and "6 Forge" in shown(app), "them on a screen shown before")
+
+
 # -- the palette
 
 

@@ -451,7 +451,7 @@ async def test_an_export_goes_on_while_another_screen_is_open(
 
 def test_the_number_formats_are_those_of_the_engine_and_the_command_line() -> None:
     app = ExportForm()
-    assert tuple(app._forms) == FLOAT_TYPES == OPTIONS["float_type"].choices
+    assert tuple(app._formats) == FLOAT_TYPES == OPTIONS["float_type"].choices
 
 
 @pytest.mark.parametrize("name", ["..", "", "/", "a/b", "C:\\x", "-rf", ".hidden", "x" * 500, "\x1b[31m", "\u00e9t"])

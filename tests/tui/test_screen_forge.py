@@ -207,7 +207,12 @@ async def test_the_first_time(app_folders: Path, choices: ForgeChoices) -> None:
         await opened(pilot, app, "Choose a folder of tasks")
         assert screen(app).query_one("#forge-panes Tabs").display
         await until(pilot, lambda: screen(app).query_one("#tasks", PathField).has_focus_within, "the first field")
-        await pilot.press("escape", "c")
+        # Its button, not the field: a digit goes to another screen and is not typed.
+        await pilot.press("1")
+        await until(pilot, lambda: app.current_mode == "drop", "the other screen")
+        await opened(pilot, app, "Choose a folder of tasks")
+        assert screen(app).query_one("#tasks", PathField).value == ""
+        await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what is missing")
         assert "the folder of tasks is not named" in app.screen.text  # type: ignore[attr-defined]
         await pilot.press("escape")

@@ -33,6 +33,17 @@ async def test_both_adapters_side_by_side_with_one_scale() -> None:
         assert "0.5" in lines[6] and "3.4" in lines[6] and "norm of the update" in lines[6]
 
 
+@pytest.mark.parametrize("width", [36, 44, 56, 80])
+async def test_the_legend_fits_its_width(width: int) -> None:
+    picture = AdapterMap()
+    app = WidgetHost(picture)
+    async with app.run_test(size=(width, 24)) as pilot:
+        picture.show(norms(30))
+        await pilot.pause()
+        legend = next(line for line in app.lines() if line.rstrip().startswith("0.5") and "3.4" in line)
+        assert legend.rstrip().endswith("norm of the update")
+
+
 async def test_the_key_goes_through_the_views_where_one_fits() -> None:
     picture = AdapterMap()
     app = WidgetHost(picture)
