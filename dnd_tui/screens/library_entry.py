@@ -55,7 +55,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
     for metric in dict.fromkeys(score.metric for score in entry.scores):
         means = [score for score in entry.scores if score.metric == metric]
         told = ", ".join(f"{score.arm} {score.mean:.3f}" for score in means)
-        lines.append((metric, f"{told} on {means[0].rows} rows"))
+        lines.append((metric, f"{told} on {means[0].rows} row{'' if means[0].rows == 1 else 's'}"))
     if any(entry.picks.values()):
         lines.append(("picks", ", ".join(f"{arm} {count}" for arm, count in entry.picks.items())))
     if entry.note:

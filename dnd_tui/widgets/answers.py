@@ -104,7 +104,8 @@ class AnswerPane(Vertical):
         self.done = True
         figures = []
         if first_token_seconds is not None:
-            figures.append(f"{duration(first_token_seconds)} to first token")
+            # All of the line fits in two panes of 120 columns.
+            figures.append(f"{duration(first_token_seconds)} to first")
         if tokens_per_second is not None:
             figures.append(f"{tokens_per_second:.1f} tokens/s")
         if score is not None and score > 0.9999:  # of words that were counted: rounded

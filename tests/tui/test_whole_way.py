@@ -62,7 +62,7 @@ async def answered(pilot: Pilot[None], app: DndApp, number: int) -> None:
         return number in screen.comparison.prompts and screen.comparison.prompts[number].done and not screen.running
 
     await until(pilot, done, f"the answers to prompt {number}")
-    await until(pilot, lambda: shows(app, "to first token"), "the answers on the screen")
+    await until(pilot, lambda: shows(app, "to first"), "the answers on the screen")
 
 
 def prompts_of(app: DndApp) -> list[ComparedPrompt]:

@@ -75,7 +75,7 @@ async def test_how_an_answer_ended(score: float | None, told: str) -> None:
         panes.append("adapter", "Four.")
         panes.finish("adapter", score, 0.21, 35.123)
         await pilot.pause()
-        assert f"{told} 0.2 s to first token, 35.1 tokens/s" in app.shown()
+        assert f"{told} 0.2 s to first, 35.1 tokens/s" in app.shown()
         assert panes.answer("adapter") == "Four." and "Four." in app.shown()
 
 
