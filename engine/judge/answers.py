@@ -80,7 +80,7 @@ def stream_answers(
     if not prompts_ids:
         return
     names = list(adapter_names) if adapter_names is not None else None
-    if len(prompts_ids) > 1 and not _rows_can_leave(_network(model)):
+    if len(prompts_ids) > 1 and not has_plain_cache(_network(model)):
         for row, prompt in enumerate(prompts_ids):
             alone = stream_answers(
                 model,
@@ -251,8 +251,11 @@ def _empty_cache(network: Any) -> DynamicCache:
     return DynamicCache(config=network.config)
 
 
-def _rows_can_leave(network: Any) -> bool:
-    """Whether rows can be taken out of the model's cache: not out of the state of recurrent layers."""
+def has_plain_cache(network: torch.nn.Module) -> bool:
+    """Whether all the model caches are keys and values of its layers: no state of recurrent layers.
+
+    Only then can rows be taken out of a batch, and layers out of the model.
+    """
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in _empty_cache(network).layers)
