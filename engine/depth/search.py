@@ -74,8 +74,8 @@ def search_chains(
         on_chain: called after every chain that was looked at, in the tree and in each round of halving.
 
     Returns:
-        The chains that were scored on all rows, the base's own among them; best first: by value less the length term
-        of UCB.
+        The chains that were scored on all rows, the base's own among them; those of most value first, the shorter of
+        equals.
     """
     layers = len(influence)
     base = identity(layers)
@@ -94,15 +94,15 @@ def search_chains(
         on_chain()
     for part, share in ((2, 4), (3, 16)):
         # The base goes on in any case: everything is compared with it.
-        kept = {base: scored[base]} | _best(scored, layers, settings, max(1, settings.chains // share))
+        kept = {base: scored[base]} | _promising(scored, layers, settings, max(1, settings.chains // share))
         scored = {}
         for chain, scores in kept.items():
             scored[chain] = joined([scores, score(chain, part)])
             on_chain()
-    return [ScoredChain(chain, PARTS, scores) for chain, scores in _best(scored, layers, settings, len(scored)).items()]
+    return [ScoredChain(chain, PARTS, scored[chain]) for chain in _by_value(scored)]
 
 
-def best_known(known: Mapping[Chain, Sequence[RowScores]], layers: int, settings: SearchSettings) -> ScoredChain | None:
+def best_known(known: Mapping[Chain, Sequence[RowScores]]) -> ScoredChain | None:
     """The best chain of a search that was stopped: of those scored on most rows. None when there is none yet.
 
     Args:
@@ -112,8 +112,8 @@ def best_known(known: Mapping[Chain, Sequence[RowScores]], layers: int, settings
     if not most:
         return None
     scored = {chain: joined(parts) for chain, parts in known.items() if len(parts) == most}
-    ((chain, scores),) = _best(scored, layers, settings, 1).items()
-    return ScoredChain(chain, most, scores)
+    best = _by_value(scored)[0]
+    return ScoredChain(best, most, scored[best])
 
 
 def menu(found: Iterable[ScoredChain], layers: int) -> list[ScoredChain]:
@@ -130,12 +130,21 @@ def menu(found: Iterable[ScoredChain], layers: int) -> list[ScoredChain]:
     return [each for each in front if each in kept]
 
 
-def _best(
+def _promising(
     scored: Mapping[Chain, RowScores], layers: int, settings: SearchSettings, count: int
 ) -> dict[Chain, RowScores]:
-    ranked = sorted(scored.items(), key=lambda item: -_worth(item[0], item[1], layers, settings))
-    return dict(ranked[:count])
+    """`count` chains: half of them for their value, the others for their value less the length term of UCB.
+
+    By value alone the short chains of a menu would go, by the other alone the best ones of a base that is often wrong.
+    """
+    weight = settings.tree.length_weight / layers
+    by_worth = sorted(scored, key=lambda chain: weight * len(chain) - scored[chain].value)
+    kept = dict.fromkeys(_by_value(scored)[: (count + 1) // 2])
+    for chain in by_worth:
+        if len(kept) < count:
+            kept[chain] = None
+    return {chain: scored[chain] for chain in kept}
 
 
-def _worth(chain: Chain, scores: RowScores, layers: int, settings: SearchSettings) -> float:
-    return scores.value - settings.tree.length_weight * len(chain) / layers
+def _by_value(scored: Mapping[Chain, RowScores]) -> list[Chain]:
+    return sorted(scored, key=lambda chain: (-scored[chain].value, len(chain)))

@@ -73,7 +73,8 @@ def wilson_interval(right: int, rows: int) -> tuple[float, float]:
     share, square = right / rows, _Z * _Z
     middle = (share + square / (2 * rows)) / (1 + square / rows)
     half = _Z * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends rounding would leave a trace.
+    return 0.0 if right == 0 else middle - half, 1.0 if right == rows else middle + half
 
 
 def mcnemar_p_value(gained: int, lost: int) -> float:
