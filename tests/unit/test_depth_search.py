@@ -194,7 +194,7 @@ def test_a_stopped_search_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path)
     with pytest.raises(Stopped):
         search_chains(stopped.score, FLAT, settings)
     stopped.save()
-    best = best_known(stopped.known, LAYERS, settings)
+    best = best_known(stopped.known)
     assert best is not None and best.parts == 2 and 5 not in best.chain
     asked = 0
 
@@ -209,7 +209,7 @@ def test_a_stopped_search_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path)
 
 
 def test_nothing_known_is_no_best() -> None:
-    assert best_known({}, LAYERS, SearchSettings()) is None
+    assert best_known({}) is None
 
 
 def test_memory_of_something_else_is_refused(tmp_path: Path) -> None:
