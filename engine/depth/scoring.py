@@ -7,6 +7,9 @@
 Greedy decoding writes exactly the label where and only where the label's token is the argmax at every answer
 position of one pass over prompt and label. So nothing is decoded (Monte Carlo search asks for hundreds of scores).
 
+The rows' common beginning is read once (`engine.forge.packing`) where the base has full attention in all layers; with
+sliding windows each row is a padded sequence of its own.
+
 Layers are called one by one, each with what the base itself gives it: a layer brings its own kind of mask along to
 wherever the chain puts it. No KV cache is involved. Known hidden states are used as they are, not computed again in
 another shape, so a score does not depend on what was scored before (difference 0.0).
@@ -28,26 +31,31 @@ from engine.depth.chain import Chain, identity
 from engine.depth.scores import RowScores
 from engine.depth.view import decoder_layers
 from engine.errors import EngineError
-from engine.forge.packing import TokenRow
+from engine.forge.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
+from engine.judge.answers import has_full_attention
 
 # Of hidden states that are kept besides the base's own.
-_KEPT_BYTES = 2**29
+_KEPT_BYTES = 2**28
+# Of one packed sequence: attention costs the square of it.
+_PACK_TOKENS = 512
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Padded rows, and what the base's layers get for them.
+    """Rows as sequences, and what the base's layers get for them.
 
-    real: (rows, length), what is no padding.
-    places: (answer tokens, 2), row and position whose logits predict the token. targets: (answer tokens,), the token.
+    rows: how many. real: (sequences, length), what is no padding.
+    places: (sequences, length), the positions whose logits predict a token of an answer.
+    targets, owners: (answer tokens,), the token, and the row that it belongs to.
     given: by layer, its arguments besides the hidden states.
-    states: (rows, length, hidden) after the first n layers of the base, by n; the first is the embedding.
+    states: (sequences, length, hidden) after the first n layers of the base, by n; the first is the embedding.
     """
 
     rows: int
     real: Tensor
     places: Tensor
     targets: Tensor
+    owners: Tensor
     given: Sequence[dict[str, Any]]
     states: Sequence[Tensor]
 
@@ -57,7 +65,7 @@ class ChainScorer:
 
     Args:
         model: a causal language model in eval(), with or without an adapter attached and selected.
-        parts: rows, part by part; each part is one padded batch.
+        parts: rows, part by part; each part is one batch.
         pad_id: token for padding; nothing ever looks at it.
         on_step: called before every layer; the place to hear that the person wants to stop.
 
@@ -108,38 +116,36 @@ class ChainScorer:
 
     def _read(self, rows: Sequence[TokenRow]) -> _Batch:
         """Run the base on `rows` and keep what its layers got and gave."""
-        device = self._model.get_input_embeddings().weight.device
-        # Padding on the right: no real token looks that way, so it needs no mask.
-        ids = torch.full((len(rows), max(map(len, rows))), self._pad_id, device=device)
-        real = torch.zeros_like(ids, dtype=torch.bool)
-        places: list[tuple[int, int]] = []
-        targets: list[int] = []
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor([*row.prompt, *row.answer])
-            real[number, : len(row)] = True
-            places += [(number, len(row.prompt) - 1 + step) for step in range(len(row.answer))]
-            targets += row.answer
+        weight = self._model.get_input_embeddings().weight
+        packs = _packs(rows) if has_full_attention(self._model) else [[row] for row in rows]
+        packed = pack(packs, self._pad_id).to(weight.device)
+        inputs: dict[str, Tensor] = {"input_ids": packed.ids}
+        if has_full_attention(self._model):
+            inputs |= {"position_ids": packed.positions, "attention_mask": packed.additive_mask(weight.dtype)}
+        real = torch.zeros_like(packed.ids, dtype=torch.bool)
+        for number, each in enumerate(packs):
+            real[number, : packed_length(each)] = True
         given: list[dict[str, Any]] = []
         states: list[Tensor] = []
 
-        def note(layer: nn.Module, inputs: tuple[Tensor, ...], others: dict[str, Any]) -> None:
+        def note(layer: nn.Module, got: tuple[Tensor, ...], others: dict[str, Any]) -> None:
             self._on_step()
-            states.append(inputs[0])
+            states.append(got[0])
             given.append(others)
 
         hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self._layers]
-        hooks.append(self._layers[-1].register_forward_hook(lambda layer, inputs, output: states.append(_only(output))))
+        hooks.append(self._layers[-1].register_forward_hook(lambda layer, got, output: states.append(_only(output))))
         try:
-            last = self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            last = self._model.base_model(**inputs, use_cache=False).last_hidden_state
         finally:
             for hook in hooks:
                 hook.remove()
         self.layers_run += len(self._layers) * len(rows)
         if not torch.equal(self._model.base_model.norm(states[-1]), last):
             raise EngineError(f"it is not known what {type(self._model).__name__} does after its layers")
-        return _Batch(
-            len(rows), real, torch.tensor(places, device=device), torch.tensor(targets, device=device), given, states
-        )
+        places = packed.targets != IGNORED
+        owners = torch.tensor([number for number, row in enumerate(rows) for _ in row.answer], device=weight.device)
+        return _Batch(len(rows), real, places, packed.targets[places], owners, given, states)
 
     def _longest_known(self, part: int, batch: _Batch, chain: Chain) -> tuple[int, Tensor]:
         """How many of the chain's first layers need not be run, and the hidden states after them."""
@@ -164,14 +170,23 @@ class ChainScorer:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def _scores(self, hidden: Tensor, batch: _Batch) -> RowScores:
-        rows, positions = batch.places.T
-        logits = output_logits(self._model, self._model.base_model.norm(hidden[rows, positions]))
-        wrong = logits.argmax(dim=-1) != batch.targets
+        logits = output_logits(self._model, self._model.base_model.norm(hidden[batch.places]))
         losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        counts = torch.bincount(rows, minlength=batch.rows)
-        wrong_tokens = torch.zeros(batch.rows, device=losses.device).index_add(0, rows, wrong.float())
-        loss = torch.zeros(batch.rows, device=losses.device).index_add(0, rows, losses) / counts
+        wrong = (logits.argmax(dim=-1) != batch.targets).float()
+        none = torch.zeros(batch.rows, device=losses.device)
+        wrong_tokens = none.index_add(0, batch.owners, wrong)
+        loss = none.index_add(0, batch.owners, losses) / torch.bincount(batch.owners, minlength=batch.rows)
         return RowScores(tuple((wrong_tokens == 0).tolist()), tuple(loss.tolist()))
+
+
+def _packs(rows: Sequence[TokenRow]) -> list[list[TokenRow]]:
+    """The rows in their order, as many in one sequence as fit."""
+    packs: list[list[TokenRow]] = []
+    done = 0
+    while done < len(rows):
+        packs.append(take_that_fit(rows[done:], _PACK_TOKENS))
+        done += len(packs[-1])
+    return packs
 
 
 def _only(output: Any) -> Tensor:

@@ -57,12 +57,10 @@ def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
     The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
     see one another.
     """
-    lowest = torch.finfo(torch.float32).min
-    mask = torch.zeros(batch.mask.shape, device=batch.ids.device).masked_fill(~batch.mask, lowest)
-    dtype = next(model.parameters()).dtype
+    mask = batch.additive_mask(next(model.parameters()).dtype)
     body = model.base_model
     hidden = body(  # type: ignore[operator]
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask.to(dtype), use_cache=False
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False
     ).last_hidden_state
     asked = batch.targets != IGNORED
     losses = nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")

@@ -224,11 +224,8 @@ class _Batch:
 
     def _common_beginning(self) -> int:
         """How many tokens all prompts begin with, if they can be read once for all, else 0."""
-        from transformers.cache_utils import DynamicLayer
-
         # With several adapters the beginning differs by adapter. In a sliding window padding must stay on the outside.
-        full_attention = self._cache.layers and all(type(layer) is DynamicLayer for layer in self._cache.layers)
-        if len(self.rows) == 1 or self._adapter_names is not None or not full_attention:
+        if len(self.rows) == 1 or self._adapter_names is not None or not has_full_attention(_network(self._model)):
             return 0
         columns = zip(*self._prompts, strict=False)
         same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
@@ -249,6 +246,14 @@ def _empty_cache(network: Any) -> DynamicCache:
     from transformers import DynamicCache
 
     return DynamicCache(config=network.config)
+
+
+def has_full_attention(network: torch.nn.Module) -> bool:
+    """Whether every token attends to all before it, in all layers: no windows, no recurrent layers."""
+    from transformers.cache_utils import DynamicLayer
+
+    layers = _empty_cache(network).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def has_plain_cache(network: torch.nn.Module) -> bool:

@@ -33,10 +33,10 @@ def model_of(family: str) -> Any:
 
 
 def row(seed: int) -> TokenRow:
+    """Rows begin alike and differ in length."""
     chance = random.Random(seed)
-    return TokenRow(
-        tuple(chance.choices(range(3, 300), k=chance.randint(3, 12))), tuple(chance.choices(range(3, 300), k=3))
-    )
+    own = chance.choices(range(3, 300), k=chance.randint(1, 9))
+    return TokenRow((7, 8, 9, *own), tuple(chance.choices(range(3, 300), k=3)))
 
 
 def expected(view: Any, rows: list[TokenRow]) -> RowScores:
@@ -71,6 +71,14 @@ def test_scores_are_those_of_the_view(family: str) -> None:
         assert found.loss == pytest.approx(right.loss, abs=1e-4)
 
 
+def test_many_rows_make_many_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = model_of("llama"), [row(seed) for seed in range(7)]
+    whole = ChainScorer(model, [rows], 0).score(CHAINS[2], 0)
+    monkeypatch.setattr("engine.depth.scoring._PACK_TOKENS", 25)
+    parted = ChainScorer(model, [rows], 0).score(CHAINS[2], 0)
+    assert parted.exact == whole.exact and parted.loss == pytest.approx(whole.loss, abs=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_what_was_scored_before_makes_no_difference(family: str) -> None:
     model, rows = model_of(family), [row(seed) for seed in range(5)]
@@ -94,7 +102,7 @@ def test_little_memory_costs_time_and_changes_nothing(monkeypatch: pytest.Monkey
     model, rows = model_of("llama"), [row(seed) for seed in range(3)]
     roomy = ChainScorer(model, [rows], 0)
     before = [roomy.score(chain, 0) for chain in CHAINS]
-    monkeypatch.setattr("engine.depth.scoring._KEPT_BYTES", 3 * 15 * 32 * 4)
+    monkeypatch.setattr("engine.depth.scoring._KEPT_BYTES", 3 * 30 * 32 * 4)
     tight = ChainScorer(model, [rows], 0)
     assert [tight.score(chain, 0) for chain in CHAINS] == before
     assert tight.layers_run > roomy.layers_run
