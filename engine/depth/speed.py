@@ -10,7 +10,7 @@ from typing import Any
 from engine.judge.answers import stream_answers
 
 _ROUNDS = 5
-_DECODED = 24
+_DECODED = 16
 
 
 @dataclass(frozen=True)

@@ -47,4 +47,5 @@ def chain_place(request: ChainExportRequest) -> Path | None:
     """The file or folder that is named; None when the chain itself is given in words."""
     place = Path(request.chain)
     words = not set(request.chain) - set("0123456789-, ")
-    return None if words and not place.exists() else place
+    # An empty text would be the folder we are in.
+    return None if words and (not request.chain.strip() or not place.exists()) else place
