@@ -68,7 +68,7 @@ def _read(path: Path, belongs_to: Mapping[str, Any], layers: int) -> dict[Chain,
         raise broken
     for name, value in belongs_to.items():
         if data["belongs_to"].get(name) != value:
-            problem = f"the search here has another {name.replace('_', ' ')}"
+            problem = f"the search here is on another {name.replace('_', ' ')}"
             raise EngineError(problem, where=str(path.parent), hint="Choose another --out, or go back to that setting")
     try:
         return {

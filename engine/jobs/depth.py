@@ -115,7 +115,7 @@ class _Search:
             "base": base.ref.fingerprint,
             "number_format": str(base.dtype).removeprefix("torch."),
             "adapter": adapter_digest(request.adapter),
-            "rows": rows.digest,
+            "set_of_rows": rows.digest,
         }
         self._memory = ScoreMemory(request.out / STATE_FILE, belongs_to, layers, self._scorer.score)
         self._resumed = bool(self._memory.known)

@@ -34,9 +34,8 @@ class DepthReport:
     def figures(self) -> dict[str, Any]:
         """As plain data, for the chain's file."""
         best = self.found[0]
-        base = next(each.scores for each in self.found if each.chain == identity(self.layers))
         return {
-            "search": dict(self.search) | scores_data(best.scores) | {"base": scores_data(base)},
+            "search": dict(self.search) | scores_data(best.scores) | {"base": scores_data(self._base_on_search_rows())},
             "held_out": self._held_out(best.chain) | {"base": scores_data(self.judged[identity(self.layers)][0])},
             "menu": [
                 {
@@ -55,12 +54,13 @@ class DepthReport:
         best = self.found[0]
         scores, judgement = self.judged[best.chain]
         base = self.judged[identity(self.layers)][0]
+        base_right = self._base_on_search_rows().right
         share = self.search["share"]
         spared = "" if share is None else f", {share:.0%} of the layers that a naive search runs"
         lines = [
             ("best chain", length_words(best.chain, self.layers)),
             ("searched", f"{self.search['chains']} chains on up to {self.search['rows']} rows{spared}"),
-            ("on these rows", f"{best.scores.right} of {self.search['rows']} right"),
+            ("on these rows", f"{best.scores.right} of {self.search['rows']} right, the base {base_right}"),
             ("base, held out", _accuracy(base, judgement.base_interval)),
             ("chain, held out", _accuracy(scores, judgement.chain_interval)),
             ("verdict", f"{judgement.verdict} ({_changes(judgement)})"),
@@ -72,6 +72,9 @@ class DepthReport:
             right = f"{other.chain_right} of {other.rows} held-out rows right, {other.verdict} ({_changes(other)})"
             lines.append(("menu", f"{length_words(each.chain, self.layers)}: {right}"))
         return lines
+
+    def _base_on_search_rows(self) -> RowScores:
+        return next(each.scores for each in self.found if each.chain == identity(self.layers))
 
     def _held_out(self, chain: Chain) -> dict[str, Any]:
         scores, judgement = self.judged[chain]

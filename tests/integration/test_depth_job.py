@@ -208,8 +208,10 @@ def test_a_chain_of_another_base_is_refused(request_: DepthRequest, tiny_llama_f
     other = ModelChoice(base=str(tiny_llama_folder), device="cpu")
     with pytest.raises(EngineError, match="belongs to tiny-six with other weights than tiny-llama has here"):
         run(ChainExportRequest(models=other, chain=str(request_.out), out=tmp_path / "x"), Reporter())
-    with pytest.raises(EngineError, match="the search here has another base"):
+    with pytest.raises(EngineError, match="the search here is on another base"):
         run(replace(request_, models=other), Reporter())
+    with pytest.raises(EngineError, match="the search here is on another set of rows. Choose another --out"):
+        run(replace(request_, seed=1), Reporter())
 
 
 def test_a_base_that_shares_keys_and_values_is_refused(
