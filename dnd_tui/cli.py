@@ -20,20 +20,25 @@ import typer
 from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
+    ADAPTER_BESIDE,
+    LABELLED_PROMPTS,
     LIBRARY_FOR_MEAN,
     LIBRARY_TO_TRAIN_ON,
     PLANNED_OUT,
     PROMPTS_TO_ANSWER,
     ROWS_A_STEP,
     ROWS_A_TASK,
+    ROWS_SEARCHED,
     SEED_OF_PROMPTS,
     Option,
     build,
     parameters,
 )
 from engine.requests import (
+    ChainExportRequest,
     CollectRequest,
     CompareRequest,
+    DepthRequest,
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
@@ -86,6 +91,18 @@ COMMANDS = (
         TrainingTimeRequest,
         "Time real LoRA training on labelled prompts, to compare with generating.",
         {"batch": ROWS_A_STEP},
+    ),
+    Command(
+        "depth",
+        DepthRequest,
+        "Find layers of the base to skip or loop for labelled prompts, without training.",
+        {"source": LABELLED_PROMPTS, "rows": ROWS_SEARCHED, "adapter": ADAPTER_BESIDE},
+    ),
+    Command(
+        "export-chain",
+        ChainExportRequest,
+        "Write a chain of layers in a form that other programs read.",
+        {"adapter": ADAPTER_BESIDE},
     ),
     Command("models", ModelsRequest, "List or fetch base models, encoders, generators."),
     Command("info", InfoRequest, "Say what a file or folder is, or what this installation has."),

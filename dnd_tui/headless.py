@@ -23,8 +23,10 @@ from engine.errors import Cancelled, EngineError, is_out_of_memory
 from engine.events import AnswerText, Event, Reporter
 from engine.libraries import quiet_libraries_at_start
 from engine.requests import (
+    ChainExportRequest,
     CollectRequest,
     CompareRequest,
+    DepthRequest,
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
@@ -51,6 +53,8 @@ _KEPT: dict[type[Request], str] = {
     InfoRequest: "nothing was written to disk",
     PlanRequest: "nothing was written to disk",
     TrainingTimeRequest: "nothing was written to disk",
+    DepthRequest: "{out} keeps the scores so far and the best chain of them; the same command goes on from there",
+    ChainExportRequest: _WHOLE_OR_BEFORE,
 }
 
 _LOWER_MEMORY = {

@@ -75,6 +75,16 @@ OPTIONS: Mapping[str, Option] = {
     "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),
     "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
+    "held_out": Option("Labelled prompts to judge on.", "PROMPTS", "rows of PROMPTS that the search does not see"),
+    "chains": Option("How many chains of layers the search looks at.", "N", minimum=1),
+    "moves": Option("What the search may do with layers.", choices=("both", "skip", "loop")),
+    "chain": Option(
+        "What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN", positional=True
+    ),
+    "format": Option(
+        "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication.",
+        choices=("mergekit", "dense", "peft"),
+    ),
     "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
     "base": Option('Base model: "default", a hub id, a folder, or a .gguf file.', "MODEL"),
     "generator": Option("Folder of a generator.", "DIR", "the released one"),
@@ -89,6 +99,9 @@ PROMPTS_TO_ANSWER = Option(
 )
 SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
+LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
+ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
+ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
 PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")

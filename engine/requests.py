@@ -242,6 +242,48 @@ class PlanRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class DepthRequest:
+    """Search a chain of the base's layers for labelled prompts, and judge it on rows held out. Resumable.
+
+    source: labelled prompts; at least 16 different ones.
+    out: folder for `chain.json`, and for `search.json`, from which a stopped search goes on.
+    held_out: labelled prompts to judge on; None holds out rows of `source`.
+    adapter: PEFT folder of a LoRA that is attached all the time.
+    chains: how many chains the search looks at.
+    rows: how many rows it looks at them on, at least 8.
+    moves: "both", "skip" or "loop".
+    """
+
+    models: ModelChoice
+    source: Path
+    out: Path
+    column: str | None = None
+    held_out: Path | None = None
+    adapter: Path | None = None
+    chains: int = 200
+    rows: int = 32
+    moves: str = "both"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainExportRequest:
+    """A chain of the base's layers -> a checked folder that other programs read.
+
+    chain: folder or `chain.json` of a search, or a chain in words such as 0-12,15-29.
+    adapter: PEFT folder of a LoRA that goes with the chain.
+    format: "mergekit", "dense" or "peft" (`engine.depth.export`).
+    """
+
+    models: ModelChoice
+    chain: str
+    out: Path
+    adapter: Path | None = None
+    format: str = "mergekit"
+    replace: bool = False
+
+
 Request = (
     LoadRequest
     | GenerateRequest
@@ -255,4 +297,6 @@ Request = (
     | PreviewRequest
     | TrainingTimeRequest
     | PlanRequest
+    | DepthRequest
+    | ChainExportRequest
 )

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from engine.base.head import output_logits
 from engine.forge.packing import IGNORED, PackedBatch
 from engine.weights.layout import Layout
 
@@ -56,19 +57,13 @@ def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
     The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
     see one another.
     """
-    lowest = torch.finfo(torch.float32).min
-    mask = torch.zeros(batch.mask.shape, device=batch.ids.device).masked_fill(~batch.mask, lowest)
-    dtype = next(model.parameters()).dtype
+    mask = batch.additive_mask(next(model.parameters()).dtype)
     body = model.base_model
     hidden = body(  # type: ignore[operator]
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask.to(dtype), use_cache=False
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False
     ).last_hidden_state
     asked = batch.targets != IGNORED
-    logits = model.get_output_embeddings()(hidden[asked]).float()  # type: ignore[operator]
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    if cap:
-        logits = torch.tanh(logits / cap) * cap
-    losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
+    losses = nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
     packs = batch.ids.shape[0] // adapters
     owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
     total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)

@@ -50,6 +50,11 @@ class PackedBatch:
         """Number of tokens computed, padding included."""
         return self.ids.numel()
 
+    def additive_mask(self, dtype: torch.dtype) -> Tensor:
+        """What is added to attention scores: 0 where attention is allowed, the lowest number elsewhere."""
+        lowest = torch.finfo(torch.float32).min
+        return torch.zeros(self.mask.shape, device=self.ids.device).masked_fill(~self.mask, lowest).to(dtype)
+
     def to(self, device: torch.device) -> PackedBatch:
         """On another device."""
         return PackedBatch(*(part.to(device) for part in (self.ids, self.positions, self.targets, self.mask)))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_file, refuse_nested, refuse_occupied
+from engine.jobs.chained import check_chain_export, check_depth
 from engine.jobs.compared import compared_set
 from engine.jobs.results import Result
-from engine.jobs.sampling import labelled_prompts
+from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.prompts import read_prompts
 from engine.requests import (
+    ChainExportRequest,
     CollectRequest,
     CompareRequest,
+    DepthRequest,
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
@@ -72,6 +75,14 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.forge import train_job
             return train_job(request, reporter)
+        case DepthRequest():
+            with reporter.stage("import"):
+                from engine.jobs.depth import depth_job
+            return depth_job(request, reporter)
+        case ChainExportRequest():
+            with reporter.stage("import"):
+                from engine.jobs.depth import export_chain_job
+            return export_chain_job(request, reporter)
         case PreviewRequest():
             from engine.jobs.preview import preview_job
 
@@ -95,7 +106,14 @@ def _refuse_early(request: Request) -> None:
         case CompareRequest():
             compared_set(request)
         case TrainingTimeRequest():
-            labelled_prompts(request)
+            labelled_prompts(request.source, request.column, TO_TRAIN)
+        case DepthRequest():
+            refuse_file(request.out)
+            check_depth(request)
+        case ChainExportRequest():
+            refuse_file(request.out)
+            refuse_occupied(request.out, request.replace)
+            check_chain_export(request)
         case ExportRequest():
             refuse_file(request.out)
             refuse_nested(request.adapter, request.out)

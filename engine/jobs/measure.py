@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from engine.base.device import out_of_memory_told
 from engine.errors import EngineError
@@ -11,11 +10,8 @@ from engine.events import Reporter
 from engine.forge.timing import time_training, training_rows
 from engine.generator.about import read_about
 from engine.jobs.results import Result
-from engine.jobs.sampling import labelled_prompts, no_labels
+from engine.jobs.sampling import TO_TRAIN, labelled_prompts, labelled_rows
 from engine.pipeline import load_chosen_base
-from engine.prompts import PromptRow, PromptSet
-from engine.prompts.prompt_set import counted_rows
-from engine.prompts.sample import reservoir
 from engine.released import released_generator
 from engine.requests import TrainingTimeRequest
 from engine.weights.layout import Layout, LoraSpec, derive_layout
@@ -25,8 +21,8 @@ def training_time_job(request: TrainingTimeRequest, reporter: Reporter) -> Resul
     """Seconds a step, measured, and what an epoch over all labelled rows would take at that pace."""
     if request.steps < 1 or request.batch < 1:
         raise EngineError(f"{request.steps} steps of {request.batch} rows cannot be timed", hint="Take at least 1")
-    prompts = labelled_prompts(request)
-    rows, total = _labelled_rows(prompts, (request.steps + 1) * request.batch, reporter)
+    prompts = labelled_prompts(request.source, request.column, TO_TRAIN)
+    rows, total = labelled_rows(prompts, (request.steps + 1) * request.batch, 0, TO_TRAIN, reporter)
     base = load_chosen_base(request.models, reporter)
     layout = derive_layout(base.ref.config, _lora(request))
     tokens = training_rows(base, [(row.prompt, row.references[0]) for row in rows])
@@ -55,24 +51,6 @@ def training_time_job(request: TrainingTimeRequest, reporter: Reporter) -> Resul
         ("one epoch", f"{steps} steps for {total} rows, about {steps * measured.seconds_a_step:.0f} s at that pace"),
     )
     return Result(data, lines)
-
-
-def _labelled_rows(prompts: PromptSet, count: int, reporter: Reporter) -> tuple[list[PromptRow], int]:
-    """`count` rows with labels, each equally likely, and how many there are: one pass over the whole set."""
-    total = 0
-
-    def labelled() -> Iterable[PromptRow]:
-        nonlocal total
-        for row in counted_rows(prompts.every_row(), stage):
-            if row.prompt and row.references:
-                total += 1
-                yield row
-
-    with reporter.stage("read", unit="rows") as stage:
-        rows = reservoir(labelled(), count, seed=0)
-    if not rows:
-        raise no_labels(prompts.source)
-    return rows, total
 
 
 def _lora(request: TrainingTimeRequest) -> LoraSpec:

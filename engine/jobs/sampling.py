@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.prompts import PromptBatch, PromptSet, read_prompts, sample_prompts
-from engine.requests import PromptChoice, TrainingTimeRequest
+from engine.prompts import PromptBatch, PromptRow, PromptSet, read_prompts, sample_prompts
+from engine.prompts.prompt_set import counted_rows
+from engine.prompts.sample import reservoir
+from engine.requests import PromptChoice
+
+# What cannot be done without labels.
+TO_TRAIN = "no training can be timed"
+TO_SCORE = "no chain of layers can be scored"
 
 
 def sample_batch(prompts: PromptSet, choice: PromptChoice, most: int, reporter: Reporter) -> PromptBatch:
@@ -18,15 +25,39 @@ def sample_batch(prompts: PromptSet, choice: PromptChoice, most: int, reporter: 
     return sample_prompts(prompts, min(count, most), choice.seed, reporter)
 
 
-def labelled_prompts(request: TrainingTimeRequest) -> PromptSet:
-    """The prompts of `request`. Raises EngineError when they cannot be read or have no labels."""
-    prompts = read_prompts(request.source, column=request.column)
+def labelled_prompts(source: Path, column: str | None, purpose: str) -> PromptSet:
+    """The prompts of a source. Raises EngineError when they cannot be read or have no labels."""
+    prompts = read_prompts(source, column=column)
     if prompts.label_column is None:
-        raise no_labels(prompts.source)
+        raise no_labels(prompts.source, purpose)
     return prompts
 
 
-def no_labels(source: Path) -> EngineError:
-    """The error for prompts without answers to train on."""
-    hint = "Training needs answers, for example a column `response`; generating does not"
-    return EngineError("there are no labels in it, so no training can be timed", where=str(source), hint=hint)
+def labelled_rows(
+    prompts: PromptSet, count: int, seed: int, purpose: str, reporter: Reporter
+) -> tuple[list[PromptRow], int]:
+    """`count` rows with labels, each equally likely, and how many there are: one pass over the whole set.
+
+    Raises:
+        EngineError: there is none, or a row cannot be read.
+    """
+    total = 0
+
+    def labelled() -> Iterable[PromptRow]:
+        nonlocal total
+        for row in counted_rows(prompts.every_row(), stage):
+            if row.prompt and row.references:
+                total += 1
+                yield row
+
+    with reporter.stage("read", unit="rows") as stage:
+        rows = reservoir(labelled(), count, seed)
+    if not rows:
+        raise no_labels(prompts.source, purpose)
+    return rows, total
+
+
+def no_labels(source: Path, purpose: str) -> EngineError:
+    """The error for prompts without answers; `purpose` says what cannot be done."""
+    problem, hint = f"there are no labels in it, so {purpose}", "Add answers, for example as a column `response`"
+    return EngineError(problem, where=str(source), hint=f"{hint}; generating an adapter needs none")

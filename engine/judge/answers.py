@@ -80,7 +80,7 @@ def stream_answers(
     if not prompts_ids:
         return
     names = list(adapter_names) if adapter_names is not None else None
-    if len(prompts_ids) > 1 and not _rows_can_leave(_network(model)):
+    if len(prompts_ids) > 1 and not has_plain_cache(_network(model)):
         for row, prompt in enumerate(prompts_ids):
             alone = stream_answers(
                 model,
@@ -224,11 +224,8 @@ class _Batch:
 
     def _common_beginning(self) -> int:
         """How many tokens all prompts begin with, if they can be read once for all, else 0."""
-        from transformers.cache_utils import DynamicLayer
-
         # With several adapters the beginning differs by adapter. In a sliding window padding must stay on the outside.
-        full_attention = self._cache.layers and all(type(layer) is DynamicLayer for layer in self._cache.layers)
-        if len(self.rows) == 1 or self._adapter_names is not None or not full_attention:
+        if len(self.rows) == 1 or self._adapter_names is not None or not has_full_attention(_network(self._model)):
             return 0
         columns = zip(*self._prompts, strict=False)
         same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
@@ -251,8 +248,19 @@ def _empty_cache(network: Any) -> DynamicCache:
     return DynamicCache(config=network.config)
 
 
-def _rows_can_leave(network: Any) -> bool:
-    """Whether rows can be taken out of the model's cache: not out of the state of recurrent layers."""
+def has_full_attention(network: torch.nn.Module) -> bool:
+    """Whether every token attends to all before it, in all layers: no windows, no recurrent layers."""
+    from transformers.cache_utils import DynamicLayer
+
+    layers = _empty_cache(network).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def has_plain_cache(network: torch.nn.Module) -> bool:
+    """Whether all the model caches are keys and values of its layers: no state of recurrent layers.
+
+    Only then can rows be taken out of a batch, and layers out of the model.
+    """
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in _empty_cache(network).layers)

@@ -1,0 +1,51 @@
+"""What a search or an export of a chain is asked for: looked at before the heavy imports too. Light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.depth.chain import LOOP, SKIP, parse_chain
+from engine.depth.rows import FEWEST_SEARCH_ROWS
+from engine.errors import EngineError
+from engine.jobs.sampling import TO_SCORE, labelled_prompts
+from engine.requests import ChainExportRequest, DepthRequest
+
+MOVES = {"both": (SKIP, LOOP), "skip": (SKIP,), "loop": (LOOP,)}
+"""What the search may do to a chain, by the request's word for it."""
+
+FORMATS = ("mergekit", "dense", "peft")
+
+_MOST_LAYERS = 10_000  # more than any base; the base itself is asked once it is there
+
+
+def check_depth(request: DepthRequest) -> None:
+    """Raises EngineError when the settings are impossible or the prompts cannot be read or have no labels."""
+    if request.chains < 1:
+        raise EngineError(f"a search of {request.chains} chains finds nothing", hint="Take at least 1 with --chains")
+    if request.rows < FEWEST_SEARCH_ROWS:
+        hint = f"Take at least {FEWEST_SEARCH_ROWS} with --rows"
+        raise EngineError(f"{request.rows} rows are too few to search on", hint=hint)
+    if request.moves not in MOVES:
+        raise EngineError(f"there is no move {request.moves!r}", hint=f"There are: {', '.join(MOVES)}")
+    labelled_prompts(request.source, request.column, TO_SCORE)
+    if request.held_out:
+        labelled_prompts(request.held_out, request.column, TO_SCORE)
+
+
+def check_chain_export(request: ChainExportRequest) -> None:
+    """Raises EngineError when there is no such form, no such file, or the chain in words is none."""
+    if request.format not in FORMATS:
+        raise EngineError(f"there is no form {request.format!r}", hint=f"There are: {', '.join(FORMATS)}")
+    place = chain_place(request)
+    if place is None:
+        parse_chain(request.chain, _MOST_LAYERS)
+    elif place.is_dir() and place.resolve() == request.out.resolve():
+        raise EngineError("holds the chain, and would be replaced", where=str(place), hint="Choose another --out")
+
+
+def chain_place(request: ChainExportRequest) -> Path | None:
+    """The file or folder that is named; None when the chain itself is given in words."""
+    place = Path(request.chain)
+    words = not set(request.chain) - set("0123456789-, ")
+    # An empty text would be the folder we are in.
+    return None if words and (not request.chain.strip() or not place.exists()) else place
