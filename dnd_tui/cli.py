@@ -72,7 +72,7 @@ COMMANDS = (
         "Make the quality table of a generator over tasks.",
         {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
     ),
-    Command("export", ExportRequest, "Write an adapter as a checked PEFT folder."),
+    Command("export", ExportRequest, "Write an adapter, checked, in the form that another program reads."),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
     Command(

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.requests import DEFAULT_METRIC, Request
 
 
@@ -72,7 +73,9 @@ OPTIONS: Mapping[str, Option] = {
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),
-    "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),
+    "format": Option("What is written.", choices=tuple(FORMATS)),
+    "float_type": Option("Number format; bfloat16 not for gguf and ollama.", choices=tuple(NUMBER_SIZES)),
+    "zip": Option("Write one zip file instead of a folder."),
     "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
     "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
