@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -223,13 +224,18 @@ def _told_to_people(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _cut_short(error):
             hint = "Free some space or choose another folder; what was there before is untouched"
             raise EngineError("the disk is full", where=str(target), hint=hint) from error
         if error.errno in _REFUSALS:
             problem = f"cannot be written: {os.strerror(error.errno).lower()}"
             raise EngineError(problem, where=str(target), hint="Choose another folder") from error
         raise
+
+
+def _cut_short(error: OSError) -> bool:
+    """Whether it is numpy's `tofile` on a full disk: it keeps the number of the error to itself."""
+    return error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None
 
 
 def _flush(path: Path) -> None:

@@ -110,10 +110,9 @@ def _verdict(name: str, answers: _Answers, case: _Case, form: str, archive: Path
     if answer is None:
         *others, last = (f"{FORMATS[each].title}s" for each in answers)
         answer = Refusal(f"reads {', '.join(others)} and {last}, no {title}s", "")
-        if not formats:
-            answer = Refusal(
-                answer.reason, " ".join(_told(each) for each in given.values() if isinstance(each, Refusal))
-            )
+        first = next((each for each in given.values() if isinstance(each, Refusal)), None)
+        if first is not None and not formats:
+            answer = Refusal(answer.reason, f"{first.reason[0].upper()}{first.reason[1:]}. {first.fix}")
     fix = f"Export it with --format {formats[0]}" if formats else answer.fix
     return Verdict(name, False, answer.reason, fix, formats=formats)
 
@@ -121,10 +120,6 @@ def _verdict(name: str, answers: _Answers, case: _Case, form: str, archive: Path
 def _reads(form: str, layout: Layout) -> str:
     rank = f" of rank {layout.lora.rank}" if FORMATS[form].holds_adapter else ""
     return f"reads {FORMATS[form].title}s{rank}"
-
-
-def _told(refused: Refusal) -> str:
-    return f"{refused.reason[0].upper()}{refused.reason[1:]}. {refused.fix}."
 
 
 # -- one function a consumer and form

@@ -35,7 +35,7 @@ def write_mlx_files(folder: Path, adapter: LoraAdapter, *, layers: int, float_ty
     Raises:
         EngineError: a module lies outside of the layers; a value is not finite or too large for `float_type`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     layout = adapter.layout
     # Of a kind that is not adapted in every layer, mlx-lm starts the rest with zeros, which change nothing.
@@ -45,7 +45,8 @@ def write_mlx_files(folder: Path, adapter: LoraAdapter, *, layers: int, float_ty
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = stored_state(adapter, float_type)
     tensors = {_name(key): matrix.T.contiguous() for key, matrix in state.items()}
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "mlx"})
+    # Its own way to a file hides what the disk says.
+    (folder / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "mlx"}))
 
 
 def read_mlx_files(folder: Path, layout: Layout) -> LoraAdapter:
