@@ -125,9 +125,10 @@ def refuse_small_disk(target: Path, needed: int) -> None:
     """Raises EngineError when fewer than `needed` bytes are free where `target` is to be."""
     with _told_to_people(target):
         place = next(folder for folder in target.absolute().parents if folder.is_dir())
-        free = shutil.disk_usage(place).free
-    if free < needed:
-        problem = f"the disk is too full: {readable_size(needed)} are needed, {readable_size(free)} are free"
+        usage = shutil.disk_usage(place)
+    # Some file systems do not tell their size.
+    if usage.total and usage.free < needed:
+        problem = f"the disk is too full: {readable_size(needed)} are needed, {readable_size(usage.free)} are free"
         raise EngineError(problem, where=str(place), hint="Free some space or choose another folder")
 
 

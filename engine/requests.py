@@ -148,10 +148,15 @@ class ExportRequest:
 
     @property
     def target(self) -> Path:
-        """What is written: the folder `out`, or the zip file of that name."""
-        if not self.zip or self.out.suffix.lower() == ".zip":
-            return self.out
-        return self.out.with_name(f"{self.out.name}.zip")
+        """What is written."""
+        return export_target(self.out, self.zip)
+
+
+def export_target(out: Path, zipped: bool) -> Path:
+    """The folder `out`, or the zip file of that name."""
+    if not zipped or out.suffix.lower() == ".zip":
+        return out
+    return out.with_name(f"{out.name}.zip")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ NUMBER_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _ALL_TYPES = tuple(NUMBER_SIZES)
 _LLAMA_CPP_TYPES = ("float32", "float16")
 # Card, configs and checksums; names and places of the matrices in their file.
-_TEXT_BYTES = 9_000
+_TEXT_BYTES = 3_000
 _BYTES_A_MATRIX = 110
 # The vocabulary in a GGUF file, the tokenizer of a merged model: a few MB in either.
 _VOCABULARY_BYTES = 3_000_000
@@ -101,7 +101,7 @@ def refusal(name: str, layout: Layout, base: BaseSource) -> Refusal | None:
         if others:
             return Refusal(f"GGUF has no name for the LoRA of {others[0]}", "Export it as peft or merged")
     if name == "gguf-merged" and base.gguf is None:
-        reason = f"{base.name} is not here as a GGUF file, whose vocabulary and settings it needs"
+        reason = "the base is not here as a GGUF file, whose vocabulary and settings it needs"
         return Refusal(reason, "Name the .gguf file with --base, or export merged and run convert_hf_to_gguf.py on it")
     if name == "mlx" and any(module.layer < 0 for module in layout.modules):
         return Refusal("mlx-lm adapts modules of the layers only", "Export it as merged")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.adapter.gguf_names import GGUF_ARCHITECTURES, permute_rows, permuted_heads, tensor_name, unpermute_rows
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import stored_state
-from engine.base.gguf import gguf_field, open_gguf
+from engine.base.gguf import close_gguf, gguf_field, open_gguf
 from engine.errors import EngineError
 from engine.weights.layout import Layout
 
@@ -58,7 +58,7 @@ def write_gguf_adapter(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
-    writer.close()
+    close_gguf(writer, file)
 
 
 def read_gguf_adapter(file: Path, config: PretrainedConfig, layout: Layout) -> LoraAdapter:

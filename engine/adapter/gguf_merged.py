@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.adapter.gguf_adapter import gguf_rows, peft_rows
 from engine.adapter.gguf_names import tensor_name
 from engine.adapter.lora import LoraAdapter
-from engine.base.gguf import gguf_field, open_gguf
+from engine.base.gguf import close_gguf, gguf_field, open_gguf
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.weights.layout import LayoutModule
@@ -81,7 +81,7 @@ def write_gguf_merged(
         writer.write_tensor_data(gguf.quants.quantize(values, _kind(tensor, float_type)))
         if stage is not None:
             stage.advance()
-    writer.close()
+    close_gguf(writer, file)
 
 
 def largest_difference(

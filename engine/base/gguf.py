@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -34,6 +36,18 @@ def gguf_field(reader: Any, name: str) -> Any:
     """The value of a metadata field of a `gguf.GGUFReader`; None where there is none of that name."""
     field = reader.get_field(name)
     return None if field is None else field.contents()
+
+
+def close_gguf(writer: Any, file: Path) -> None:
+    """Close a `gguf.GGUFWriter` of one file.
+
+    Raises:
+        OSError: the disk was full. numpy, which writes the tensors, does not always say so itself.
+    """
+    expected = writer.fout[0].tell()
+    writer.close()
+    if file.stat().st_size < expected:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
 @contextmanager
