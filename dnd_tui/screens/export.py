@@ -51,7 +51,7 @@ Choose what is written, the number format and the folder, then export:
 - **Ollama folder**: a Modelfile and all it names
 - **MLX adapter folder**: for mlx-lm
 
-Each with a model card; *as .zip* writes one file instead of a folder.
+Each with a model card; *.zip* writes one file instead of a folder.
 
 Before the export takes its place, it is read back: the logits of an adapter or of a merged model, and the values of a
 merged GGUF model, are compared with what was meant. *Rounding* says what a number format loses against float32. If

@@ -1,7 +1,7 @@
 """What an export writes: the form, the number format, and whether as one zip file; with sizes.
 
 ▐●▌ PEFT folder: 10 MB
-▐ ▌ merged model: 541 MB
+▐ ▌ Merged model: 541 MB
 ▐ ▌ GGUF adapter: no, a base of type gemma2 is not ...
 ▐●▌ float32 ▐ ▌ float16 ▐ ▌ bfloat16  ▐ ▌ as .zip
 """
@@ -50,8 +50,7 @@ class ExportChoices(Vertical):
         RadioSet { width: 1fr; background: transparent; }
         Horizontal { height: auto; }
         #numbers { layout: horizontal; width: auto; }
-        #numbers Choice { width: auto; margin-right: 1; }
-        Switch { margin-left: 1; }
+        #numbers Choice { width: auto; }
     }
     """
 
@@ -60,9 +59,9 @@ class ExportChoices(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._forms = {name: Choice(form.title, value=name == "peft") for name, form in FORMATS.items()}
+        self._forms = {name: Choice(_title(name), value=name == "peft") for name in FORMATS}
         self._numbers = {name: Choice(name, value=name == "float32") for name in NUMBER_SIZES}
-        self._zip = Switch("as .zip", compact=True, id="zip")
+        self._zip = Switch(".zip", compact=True, id="zip")
         self._known: Mapping[str, Mapping[str, Any]] = {}
 
     def compose(self) -> ComposeResult:
@@ -98,7 +97,7 @@ class ExportChoices(Vertical):
 
     def _show(self) -> None:
         for name, button in self._forms.items():
-            known, title = self._known.get(name, {}), FORMATS[name].title
+            known, title = self._known.get(name, {}), _title(name)
             sizes = known.get("bytes", {})
             size = sizes.get(self.float_type) or sizes.get(FORMATS[name].float_types[-1])
             told = f"no, {one_line(known['refused'])}" if known.get("refused") else size and readable_size(size)
@@ -116,3 +115,8 @@ class ExportChoices(Vertical):
             return
         self._show()
         self.post_message(self.Changed())
+
+
+def _title(name: str) -> str:
+    title = FORMATS[name].title
+    return title[0].upper() + title[1:]

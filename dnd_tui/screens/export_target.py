@@ -52,9 +52,9 @@ class Contents:
 
 def contents(folder: Path) -> Contents:
     """What is in a folder; nothing where there is none, or none that can be looked into: the engine tells why."""
-    if folder.is_file():
-        return Contents((), is_file=True)
     try:
+        if folder.is_file():
+            return Contents((), is_file=True)
         return Contents(tuple(sorted(os.listdir(folder))))
     except (OSError, ValueError):
         return Contents(())

@@ -459,7 +459,7 @@ async def test_every_form_by_mouse_and_keyboard(record: AdapterRecord) -> None:
         forms = dict(zip(FORMATS, screen(app).query("#formats RadioButton").results(RadioButton), strict=True))
         # The tiny base is no GGUF file.
         assert forms["gguf-merged"].disabled and "no, " in str(forms["gguf-merged"].label)
-        assert str(forms["peft"].label).startswith("PEFT folder: ") and "kB" in str(forms["merged"].label)
+        assert str(forms["peft"].label).startswith("PEFT folder: ") and "MB" in str(forms["merged"].label)
         await pilot.click(forms["mlx"])
         await until(pilot, lambda: choices.form == "mlx" and "mlx" in field(app).value, "the form")
         readers = [entry.program for entry in programs(app).entries if entry.accepts]
