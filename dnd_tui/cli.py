@@ -21,6 +21,7 @@ from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
     ADAPTER_BESIDE,
+    CHAIN_FORMAT,
     LABELLED_PROMPTS,
     LIBRARY_FOR_MEAN,
     LIBRARY_TO_TRAIN_ON,
@@ -77,7 +78,7 @@ COMMANDS = (
         "Make the quality table of a generator over tasks.",
         {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
     ),
-    Command("export", ExportRequest, "Write an adapter as a checked PEFT folder."),
+    Command("export", ExportRequest, "Write an adapter, checked, in the form that another program reads."),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
     Command(
@@ -102,7 +103,7 @@ COMMANDS = (
         "export-chain",
         ChainExportRequest,
         "Write a chain of layers in a form that other programs read.",
-        {"adapter": ADAPTER_BESIDE},
+        {"adapter": ADAPTER_BESIDE, "format": CHAIN_FORMAT},
     ),
     Command("models", ModelsRequest, "List or fetch base models, encoders, generators."),
     Command("info", InfoRequest, "Say what a file or folder is, or what this installation has."),

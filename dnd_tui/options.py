@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.requests import DEFAULT_METRIC, Request
 
 
@@ -72,7 +73,9 @@ OPTIONS: Mapping[str, Option] = {
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "replace": Option("Replace what is already at --out."),
-    "float_type": Option("Number format of the written matrices.", choices=("float32", "float16")),
+    "format": Option("What is written.", choices=tuple(FORMATS)),
+    "float_type": Option("Number format; bfloat16 not for gguf and ollama.", choices=tuple(NUMBER_SIZES)),
+    "zip": Option("Write one zip file instead of a folder."),
     "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
     "held_out": Option("Labelled prompts to judge on.", "PROMPTS", "rows of PROMPTS that the search does not see"),
@@ -80,10 +83,6 @@ OPTIONS: Mapping[str, Option] = {
     "moves": Option("What the search may do with layers.", choices=("both", "skip", "loop")),
     "chain": Option(
         "What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN", positional=True
-    ),
-    "format": Option(
-        "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication.",
-        choices=("mergekit", "dense", "peft"),
     ),
     "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
     "base": Option('Base model: "default", a hub id, a folder, or a .gguf file.', "MODEL"),
@@ -101,6 +100,10 @@ SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is gener
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
 ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
+CHAIN_FORMAT = Option(
+    "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication.",
+    choices=("mergekit", "dense", "peft"),
+)
 ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")

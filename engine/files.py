@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
+from engine.exchange import exchange
+from engine.text import readable_size
 
 # The last two: a file stands where a folder should be.
 _REFUSALS = frozenset(
@@ -39,6 +42,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
             _flush(part)
             os.chmod(part, 0o666 & ~_umask())
             os.replace(part, target)
+            _flush(target.parent)
         finally:
             part.unlink(missing_ok=True)
 
@@ -66,10 +70,16 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
                 if file.is_file():
                     _flush(file)
                     os.chmod(file, 0o666 & ~_umask())
+                else:
+                    _flush(file)
             os.chmod(part, 0o777 & ~_umask())
-            if target.exists():
-                os.rename(target, old)
-            os.rename(part, target)
+            _flush(part)
+            # In one step, where the system can: whoever is killed has the old folder there, or the new one.
+            if not (target.exists() and exchange(part, target)):
+                if target.exists():
+                    os.rename(target, old)
+                os.rename(part, target)
+            _flush(target.parent)
         except BaseException:
             if old.exists() and not target.exists():
                 os.rename(old, target)
@@ -78,6 +88,48 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
             if target.exists():
                 shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def replacing_archive(target: Path, *, replace: bool = False) -> Iterator[tuple[Path, Path]]:
+    """Yields a new folder to fill and a file to pack it into; the file takes the place of `target` at a good end.
+
+    The folder has the name that it should have in the archive, and is gone afterwards.
+
+    Raises:
+        EngineError: as `replacing_folder`; or `target` is a folder.
+    """
+    with _told_to_people(target):
+        refuse_folder(target)
+        refuse_occupied(target, replace)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        top = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            folder = top / target.stem
+            folder.mkdir()
+            with replacing_file(target) as part:
+                yield folder, part
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+
+
+def refuse_folder(target: Path) -> None:
+    """Raises EngineError when no file can be at `target`, because it is a folder or lies in a file."""
+    with _told_to_people(target):
+        if target.is_dir():
+            raise EngineError("is a folder, not a file", where=str(target), hint="Choose another --out")
+        refuse_file(target.parent)
+
+
+def refuse_small_disk(target: Path, needed: int) -> None:
+    """Raises EngineError when fewer than `needed` bytes are free where `target` is to be."""
+    with _told_to_people(target):
+        place = next(folder for folder in target.absolute().parents if folder.is_dir())
+        usage = shutil.disk_usage(place)
+    # Some file systems do not tell their size.
+    if usage.total and usage.free < needed:
+        problem = f"the disk is too full: {readable_size(needed)} are needed, {readable_size(usage.free)} are free"
+        raise EngineError(problem, where=str(place), hint="Free some space or choose another folder")
 
 
 def refuse_occupied(target: Path, replace: bool) -> None:
@@ -113,7 +165,7 @@ def refuse_nested(source: Path, target: Path) -> None:
 
 
 def tidy_after_kill(target: Path) -> None:
-    """Take away what `replacing_folder(target)` left when its process was killed; a folder it had moved comes back.
+    """Take away what writing `target` left when its process was killed; a folder that was moved comes back.
 
     Only while nobody else writes there.
     """
@@ -124,6 +176,8 @@ def tidy_after_kill(target: Path) -> None:
                     os.rename(left, target)
                 elif left.is_dir():
                     shutil.rmtree(left)
+                else:
+                    left.unlink()
 
 
 def write_json(target: Path, data: Any) -> None:
@@ -171,7 +225,7 @@ def _told_to_people(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _cut_short(error):
             hint = "Free some space or choose another folder; what was there before is untouched"
             raise EngineError("the disk is full", where=str(target), hint=hint) from error
         if error.errno in _REFUSALS:
@@ -180,9 +234,18 @@ def _told_to_people(target: Path) -> Iterator[None]:
         raise
 
 
-def _flush(file: Path) -> None:
-    with open(file, "rb") as handle:
-        os.fsync(handle.fileno())
+def _cut_short(error: OSError) -> bool:
+    """Whether it is numpy's `tofile` on a full disk: it keeps the number of the error to itself."""
+    return error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None
+
+
+def _flush(path: Path) -> None:
+    """A file's bytes, or a folder's names, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -25,7 +25,11 @@ class Kept(Generic[T]):
             with reporter.stage("load") as stage:
                 stage.note = WARM_NOTE
             return self._value
-        self._key = self._value = None
+        self.forget()
         value = load()
         self._key, self._value = key, value
         return value
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._key = self._value = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import norms_by_layer
 from engine.base.device import device_memory, out_of_memory_told, pick_device
@@ -77,6 +78,21 @@ def load_chosen_base(
 
     key = (ref.id, ref.folder, ref.gguf_file, ref.fingerprint, choice.device, choice.dtype, trusted)
     return _base.get(key, load, reporter)
+
+
+def load_base_alone(choice: ModelChoice, reporter: Reporter) -> LoadedBase:
+    """The base of `choice` for one caller, who may use it up; no other base stays in memory.
+
+    An "auto" dtype is the one that its weights are stored in: no larger than on disk, and nothing is rounded.
+    """
+    _base.forget()
+    trusted = choice.trust_remote_code
+    ref = resolve_base(choice.base, trust_remote_code=trusted, reporter=reporter)
+    stored = str(getattr(ref.config, "dtype", None)).removeprefix("torch.")
+    dtype = choice.dtype
+    if dtype == "auto":
+        dtype = stored if stored in NUMBER_SIZES and not ref.gguf_file else "float32"
+    return load_base(ref, device=choice.device, dtype=dtype, trust_remote_code=trusted, reporter=reporter)
 
 
 def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = True) -> Pipeline:

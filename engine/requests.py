@@ -131,16 +131,32 @@ class EvaluateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """An adapter folder (or prompts to generate one from) -> a checked PEFT folder at `out`.
+    """An adapter folder -> a checked export in one of the formats of `engine.adapter.formats`.
 
-    float_type: "float32" or "float16", of the written matrices.
+    format: "peft", "merged", "gguf", "gguf-merged", "ollama" or "mlx".
+    float_type: "float32", "float16" or "bfloat16", of the written numbers; not every format has all of them.
+    zip: write one zip file instead of a folder.
     """
 
     models: ModelChoice
     adapter: Path
     out: Path
+    format: str = "peft"
     float_type: str = "float32"
+    zip: bool = False
     replace: bool = False
+
+    @property
+    def target(self) -> Path:
+        """What is written."""
+        return export_target(self.out, self.zip)
+
+
+def export_target(out: Path, zipped: bool) -> Path:
+    """The folder `out`, or the zip file of that name."""
+    if not zipped or out.suffix.lower() == ".zip":
+        return out
+    return out.with_name(f"{out.name}.zip")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,3 +65,17 @@ def default_base() -> LoadedBase:
     except FetchError as error:
         pytest.skip(f"the default base cannot be fetched to {cache_folder()}: {error}")
     return load_base(ref, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def generated_adapter(default_base: LoadedBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the released generator makes of the example prompts: a PEFT folder for the default base."""
+    from engine.events import Reporter
+    from engine.jobs import run
+    from engine.released import example_prompts
+    from engine.requests import GenerateRequest, ModelChoice, PromptChoice
+
+    folder = tmp_path_factory.mktemp("generated") / "topics"
+    prompts = PromptChoice(source=example_prompts())
+    run(GenerateRequest(models=ModelChoice(device="cpu"), prompts=prompts, out=folder), Reporter())
+    return folder

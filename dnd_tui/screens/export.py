@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -19,7 +19,7 @@ from dnd_tui import jobs
 from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.export_empty import NothingChosen
-from dnd_tui.screens.export_form import ExportForm
+from dnd_tui.screens.export_form import STAGES, ExportForm
 from dnd_tui.screens.export_programs import ProgramList
 from dnd_tui.screens.export_target import contents
 from dnd_tui.state.adapter_record import AdapterRecord
@@ -42,17 +42,26 @@ class ExportScreen(AppScreen):
     HELP = """
 # Export
 
-The adapter is written as a **PEFT folder**: `adapter_config.json` and `adapter_model.safetensors`, with a model card
-and checksums. Choose the number format and the folder, then export.
+Choose what is written, the number format and the folder, then export:
 
-Before the folder takes its place, it is reloaded with peft and its logits are compared with those of the adapter in
-memory. *Rounding* says what float16 loses against float32. If anything goes wrong, what was there before stays.
+- **PEFT folder**: for peft, vLLM, SGLang and Ollama
+- **merged model**: base and adapter as one model, for whatever takes models
+- **GGUF adapter**: for llama.cpp, with the base's own GGUF file
+- **merged GGUF model**: base and adapter in one file, for llama.cpp; needs the base's GGUF file
+- **Ollama folder**: a Modelfile and all it names
+- **MLX adapter folder**: for mlx-lm
 
-An adapter folder that is there already is replaced only after a question. A folder that holds other files is never
-replaced: the export goes into a new folder inside of it.
+Each with a model card; *.zip* writes one file instead of a folder.
 
-On the right is which programs take the adapter, and why the others do not. After the export each has the command that
-uses the new folder: choose one with the arrow keys and copy it.
+Before the export takes its place, it is read back: the logits of an adapter or of a merged model, and the values of a
+merged GGUF model, are compared with what was meant. *Rounding* says what a number format loses against float32. If
+anything goes wrong, what was there before stays.
+
+An export that is there already is replaced only after a question. A folder that holds other files is never replaced:
+the export goes into a new folder inside of it.
+
+On the right is which programs take what is chosen, and why the others do not. After the export each has the command
+that uses the new folder: choose one with the arrow keys and copy it.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x", "export", "Export", id="export.export", tooltip="Write the folder"),
@@ -69,6 +78,7 @@ uses the new folder: choose one with the arrow keys and copy it.
         &.-chosen { Panes, #buttons { display: block; } NothingChosen { display: none; } }
         &.-short ExportForm {
             .caption, StageList { margin-top: 0; }
+            #format-caption { display: none; }
             PathField { height: 1; }
             PathField DropInput { border: none; height: 1; }
         }
@@ -81,6 +91,9 @@ uses the new folder: choose one with the arrow keys and copy it.
         self._newest: AdapterRecord | None = None
         self._info: jobs.Job | None = None
         self._job: jobs.Job | None = None
+        # Of the open adapter, as the engine tells it: see `engine.jobs.inspect`.
+        self._formats: Mapping[str, Mapping[str, Any]] = {}
+        self._form_shown = "peft"
 
     def body(self) -> Iterable[Widget]:
         """Choices, programs, buttons; or what to do where no adapter is chosen."""
@@ -125,7 +138,7 @@ uses the new folder: choose one with the arrow keys and copy it.
         if self.running:
             self.notify("An export is under way; stop it first", severity="warning")
             return
-        self.record = record
+        self.record, self._formats = record, {}
         self.add_class("-chosen")
         self.query_one(ExportForm).open(record)
         self.query_one(ProgramList).remark("being asked")
@@ -145,11 +158,14 @@ uses the new folder: choose one with the arrow keys and copy it.
 
     def _request(self, target: Path, *, replacing: bool = False) -> ExportRequest:
         assert self.record
+        choices = self.query_one(ExportForm).choices
         return ExportRequest(
             models=replace(self.record.models, generator=ModelChoice.generator),  # an export needs none
             adapter=self.record.folder,
             out=target,
-            float_type=self.query_one(ExportForm).float_type,
+            format=choices.form,
+            float_type=choices.float_type,
+            zip=choices.zip,
             replace=replacing,
         )
 
@@ -163,7 +179,7 @@ uses the new folder: choose one with the arrow keys and copy it.
             return
         request = self._request(place[0], replacing=place[1])
         form = self.query_one(ExportForm)
-        form.begin()
+        form.begin((*STAGES, "zip") if request.zip else STAGES)
         self.query_one(Panes).show("choices")
         self._job = self.dnd.engine.start(request, f"export {one_line(self.record.name)}", self)
         self.query_one(ProgramList).show_command_line(command_line(request))
@@ -173,16 +189,19 @@ uses the new folder: choose one with the arrow keys and copy it.
         """The folder to write, and whether it may be replaced; None when the person thinks better of it."""
         form = self.query_one(ExportForm)
         while (target := form.target) is not None:
-            shown = printable(str(target))
+            written = form.written or target
+            shown = printable(str(written))
             try:
-                there = await ask_disk(partial(contents, target))
+                there = await ask_disk(partial(contents, written))
             except TimeoutError:
                 self.dnd.tell(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
                 return None
+            if there.is_file and form.choices.zip:
+                return (target, True) if await self.dnd.ask(f"{shown} is there. Replace it?", yes="Replace") else None
             if not there.names:
                 return target, False
-            if there.is_adapter:
-                agreed = await self.dnd.ask(f"{shown} holds an adapter. Replace it?", yes="Replace")
+            if there.is_export:
+                agreed = await self.dnd.ask(f"{shown} holds an export. Replace it?", yes="Replace")
                 return (target, True) if agreed else None
             inside = target / form.folder_name
             held = f"{shown} holds other files ({printable(there.told)}); they stay."
@@ -213,7 +232,9 @@ uses the new folder: choose one with the arrow keys and copy it.
     def _show_verdicts(self, message: jobs.JobEnded) -> None:
         programs, outcome = self.query_one(ProgramList), message.outcome
         if isinstance(outcome, Finished) and outcome.result.data["kind"] == "adapter":
-            programs.show(_verdicts(outcome), with_commands=False)
+            self._formats = outcome.result.data["formats"]
+            self.query_one(ExportForm).choices.know(self._formats)
+            self._show_readers()
         else:
             hint = "Generate it again from the Library (key 5)"
             where = str(self.record.folder) if self.record else ""
@@ -232,11 +253,11 @@ uses the new folder: choose one with the arrow keys and copy it.
             form.show_result(outcome.result.data)
             form.remember(request.out)
             self._info = None  # an answer that is still to come knows less
-            programs.show(_verdicts(outcome), with_commands=True)
+            programs.show(_verdicts(outcome.result.data["consumers"]), with_commands=True)
             if self.focused is None and self.query_one("#readers").display:
                 self.set_focus(programs)
             return
-        await asyncio.to_thread(tidy_after_kill, request.out)
+        await asyncio.to_thread(tidy_after_kill, request.target)
         before = "what was there is as it was" if request.replace else "nothing was written"
         if isinstance(outcome, Failed):
             stages.stop("failed")
@@ -248,10 +269,19 @@ uses the new folder: choose one with the arrow keys and copy it.
 
     # -- what is shown
 
+    def _show_readers(self) -> None:
+        """Who would read the chosen form."""
+        known = self._formats.get(self.query_one(ExportForm).choices.form)
+        if known is not None:
+            self.query_one(ProgramList).show(_verdicts(known["consumers"]), with_commands=False)
+
     @on(ExportForm.Changed)
     def _choices_changed(self) -> None:
         if self.record is None or self.running:
             return
+        if (form := self.query_one(ExportForm).choices.form) != self._form_shown:
+            self._form_shown = form
+            self._show_readers()
         target = self.query_one(ExportForm).target
         self.query_one(ProgramList).show_command_line(command_line(self._request(target)) if target else "")
 
@@ -320,5 +350,5 @@ uses the new folder: choose one with the arrow keys and copy it.
         await self.dnd.go("library")
 
 
-def _verdicts(outcome: Finished) -> list[Verdict]:
-    return [Verdict(**each) for each in outcome.result.data["consumers"]]
+def _verdicts(consumers: Iterable[Mapping[str, Any]]) -> list[Verdict]:
+    return [Verdict(**each) for each in consumers]

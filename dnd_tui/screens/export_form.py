@@ -11,10 +11,10 @@ from typing import Any
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.message import Message
-from textual.widgets import RadioButton, RadioSet, Static
+from textual.widgets import Static
 
+from dnd_tui.screens.export_choices import ExportChoices
 from dnd_tui.screens.export_target import contents, folder_name
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable, short_path
@@ -22,21 +22,15 @@ from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.stages import StageList
+from engine.requests import export_target
 from engine.text import readable_size
 
 STAGES = ("import", "load", "read", "write", "check")
-# Bytes of a number, by the name that the engine gives the format.
-_NUMBER_SIZES = {"float32": 4, "float16": 2}
-_REMARKS = {"float32": "as generated", "float16": "half the size, rounded"}
-
-
-class FormatChoice(RadioButton):
-    """One format; whether it is chosen is told by a sign, besides the colour."""
-
-    def render(self) -> Content:
-        """Sign and label."""
-        self.BUTTON_INNER = "●" if self.value else " "
-        return super().render()
+_DIFFERENCES = (
+    ("logit_difference", "reloaded", "largest logit difference"),
+    ("rounding_difference", "rounding", "largest logit difference to float32"),
+    ("tensor_difference", "read back", "largest difference of a value"),
+)
 
 
 class ExportForm(VerticalScroll, can_focus=False):
@@ -46,7 +40,6 @@ class ExportForm(VerticalScroll, can_focus=False):
     ExportForm {
         height: 1fr;
         .caption { height: 1; margin-top: 1; color: $text-muted; }
-        RadioSet { width: 1fr; background: transparent; }
         #where { height: auto; color: $text-muted; }
         #outcome { height: auto; text-style: bold; }
         StageList { margin-top: 1; }
@@ -66,14 +59,14 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._above = os.curdir
         self._proposed = ""
         self._following = False
-        self._formats = {name: FormatChoice(name, value=name == "float32") for name in _NUMBER_SIZES}
+        self._choices = ExportChoices()
         self._folder = PathField(kind="folder", placeholder="The folder to write", id="folder")
 
     def compose(self) -> ComposeResult:
         """The adapter, format, folder; stages, result."""
         yield Facts(id="adapter")
-        yield Static("Format", classes="caption")
-        yield RadioSet(*self._formats.values(), compact=True, id="formats")
+        yield Static("Format", classes="caption", id="format-caption")
+        yield self._choices
         yield Static("Folder", classes="caption")
         yield self._folder
         yield Static(id="where", markup=False)
@@ -84,9 +77,9 @@ class ExportForm(VerticalScroll, can_focus=False):
     # -- choices
 
     @property
-    def float_type(self) -> str:
-        """Number format of the written matrices."""
-        return next(name for name, button in self._formats.items() if button.value)
+    def choices(self) -> ExportChoices:
+        """Form, number format, zip."""
+        return self._choices
 
     @property
     def target(self) -> Path | None:
@@ -99,10 +92,15 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._folder.value = str(folder)
 
     @property
+    def written(self) -> Path | None:
+        """What is written: that folder, or a zip file of that name."""
+        return export_target(self.target, self._choices.zip) if self.target else None
+
+    @property
     def folder_name(self) -> str:
         """What the folder should be called."""
         assert self._record
-        return folder_name(self._record.name, self.float_type)
+        return folder_name(self._record.name, self._choices.form, self._choices.float_type)
 
     def open(self, record: AdapterRecord) -> None:
         """The choices for another adapter."""
@@ -115,8 +113,7 @@ class ExportForm(VerticalScroll, can_focus=False):
                 ("size", f"{readable_size(record.bytes)}, {record.parameters:,} parameters"),
             ]
         )
-        for name, button in self._formats.items():
-            button.label = f"PEFT folder, {name}: {readable_size(size_as(record, name))}, {_REMARKS[name]}"
+        self._choices.know({})
         self._propose()
         self.begin(())
         self.scroll_home(animate=False)
@@ -133,18 +130,23 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._proposed = os.path.join(self._above, self.folder_name)
         self._folder.value = self._proposed
 
-    @on(RadioSet.Changed)
-    def _format_changed(self, event: RadioSet.Changed) -> None:
+    @on(ExportChoices.Changed)
+    def _format_changed(self, event: ExportChoices.Changed) -> None:
         event.stop()
         if self._record and self._folder.value == self._proposed:
             self._propose()
+        self._tell_where()
         self.post_message(self.Changed())
 
     @on(PathField.Changed)
     def _folder_changed(self, event: PathField.Changed) -> None:
         event.stop()
-        self.query_one("#where", Static).update(f"→ {printable(short_path(self.target))}" if self.target else "")
+        self._tell_where()
         self.post_message(self.Changed())
+
+    def _tell_where(self) -> None:
+        written = self.written
+        self.query_one("#where", Static).update(f"→ {printable(short_path(written))}" if written else "")
 
     @on(PathField.Submitted)
     @work(exclusive=True, group="folder")
@@ -162,7 +164,7 @@ class ExportForm(VerticalScroll, can_focus=False):
 
     # -- stages and result
 
-    def begin(self, stages: tuple[str, ...] = STAGES) -> None:
+    def begin(self, stages: tuple[str, ...]) -> None:
         """An export begins; without stages, none has been yet."""
         self.query_one(StageList).expect(stages)
         self.tell("")
@@ -180,11 +182,10 @@ class ExportForm(VerticalScroll, can_focus=False):
 
     def show_result(self, data: Mapping[str, Any]) -> None:
         """What the engine says of a finished export."""
-        rounding = data["rounding_difference"]
+        found = [(label, what, data[key]) for key, label, what in _DIFFERENCES if data[key] is not None]
         self._show_lines(
             (
-                ("reloaded", f"largest logit difference {data['logit_difference']:.1e}"),
-                ("rounding", f"largest logit difference to float32 {rounding:.1e}"),
+                *((label, f"{what} {value:.1e}") for label, what, value in found),
                 ("size", f"{readable_size(data['bytes'])}, {data['float_type']}"),
                 ("folder", data["adapter"]),
             )
@@ -195,8 +196,3 @@ class ExportForm(VerticalScroll, can_focus=False):
         facts = self.query_one("#result", Facts)
         facts.set(lines)
         facts.display = bool(lines)  # what is not seen must not have the focus
-
-
-def size_as(record: AdapterRecord, float_type: str) -> int:
-    """Bytes of an adapter of the library in a number format; the library has float32."""
-    return record.bytes - record.parameters * (_NUMBER_SIZES["float32"] - _NUMBER_SIZES[float_type])

@@ -1,9 +1,9 @@
 """Which programs read the adapter, why the others do not, and what to type. Last, the command line of this export.
 
-    ✓ vLLM: accepted, reads PEFT folders of rank 8
-        vllm serve HuggingFaceTB/SmolLM2-135M-Instruct --enable-lora --max-lora-rank 8 --lora-modules ...
-    ✗ llama.cpp: refused, reads GGUF adapters; this version writes PEFT folders
-        Convert it with llama.cpp: python convert_lora_to_gguf.py ...
+✓ vLLM: accepted, reads PEFT folders of rank 8
+    vllm serve HuggingFaceTB/SmolLM2-135M-Instruct --enable-lora --max-lora-rank 8 --lora-modules ...
+✗ llama.cpp: refused, reads GGUF adapters; this version writes PEFT folders
+    Convert it with llama.cpp: python convert_lora_to_gguf.py ...
 """
 
 from __future__ import annotations

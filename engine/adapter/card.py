@@ -7,13 +7,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 
-from engine.adapter.consumers import vllm_command
+from engine.adapter.commands import BASE_GGUF
+from engine.adapter.consumers import consumers
+from engine.adapter.formats import FORMATS
+from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.weights.layout import Layout
 
 CARD_FILE = "README.md"
 PROVENANCE_FILE = "provenance.json"
+_HERE = PurePath("path/to/this/folder")
+_ABOUT = {
+    "peft": "Matrices of every adapted linear module, in the format of peft.",
+    "merged": "The base's weights with the adapter's update added, in the format of transformers.",
+    "gguf": "Matrices of every adapted linear module, as a GGUF file for llama.cpp.",
+    "gguf-merged": "The base's weights with the adapter's update added, as a GGUF file for llama.cpp.",
+    "ollama": "A Modelfile and what it names, for Ollama.",
+    "mlx": "Matrices of every adapted linear module, in the format of mlx-lm.",
+}
+# As the hub calls them.
+_LIBRARIES = {
+    "peft": "peft",
+    "merged": "transformers",
+    "gguf": "gguf",
+    "gguf-merged": "gguf",
+    "ollama": "gguf",
+    "mlx": "mlx",
+}
+_SNIPPET = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained({base!r})
+tokenizer = AutoTokenizer.from_pretrained({base!r})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,37 +76,54 @@ class Provenance:
         object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
 
 
-def adapter_card(provenance: Provenance | None, *, base_id: str, layout: Layout) -> str:
-    """The README.md of an adapter folder: front matter as the hub reads it, then text.
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a card is about.
 
-    Args:
-        provenance: None for an adapter that this program did not make.
-        base_id: hub id or name of the base.
-        layout: of the adapter.
+    base_id: hub id or name of the base. architecture: its `model_type`.
+    layout: of the adapter.
+    form: name of the format, of `FORMATS`. float_type: of the numbers in it.
+    provenance: None for an adapter that this program did not make.
+    export_command: the command line that wrote this form, after the one of the provenance; None where that was enough.
     """
-    lora = layout.lora
+
+    base_id: str
+    architecture: str | None
+    layout: Layout
+    form: str = "peft"
+    float_type: str = "float32"
+    provenance: Provenance | None = None
+    export_command: str | None = None
+
+
+def adapter_card(subject: Subject) -> str:
+    """The README.md of an exported folder: front matter as the hub reads it, then text."""
+    layout, base = subject.layout, _code(subject.base_id)
+    merged = not FORMATS[subject.form].holds_adapter
     parts = [
-        _front_matter(base_id),
-        f"# LoRA adapter for {_code(base_id)}",
-        "Matrices of every adapted linear module, in the format of peft.",
+        _front_matter(subject),
+        f"# {base} with a LoRA adapter merged in" if merged else f"# LoRA adapter for {base}",
+        _ABOUT[subject.form],
         _table(
             ("Property", "Value"),
             {
-                "Rank": str(lora.rank),
-                "Alpha": str(lora.alpha),
+                "Rank": str(layout.lora.rank),
+                "Alpha": str(layout.lora.alpha),
                 "Modules": f"{len(layout.modules)} ({', '.join(layout.kinds)})",
                 "Parameters": f"{layout.parameters:,}",
+                "Numbers": subject.float_type,
             },
         ),
     ]
-    if provenance is not None:
-        parts += _origin(provenance)
-    return "\n\n".join([*parts, *_usage(base_id, lora.rank)]) + "\n"
+    if subject.provenance is not None:
+        parts += _origin(subject.provenance, subject.export_command)
+    return "\n\n".join([*parts, *_usage(subject)]) + "\n"
 
 
-def card_files(provenance: Provenance | None, *, base_id: str, layout: Layout) -> dict[str, str]:
-    """The card, and `provenance.json` where there is a provenance: text by file name, for `write_peft_folder`."""
-    files = {CARD_FILE: adapter_card(provenance, base_id=base_id, layout=layout)}
+def card_files(subject: Subject) -> dict[str, str]:
+    """The card, and `provenance.json` where there is a provenance: text by file name."""
+    files = {CARD_FILE: adapter_card(subject)}
+    provenance = subject.provenance
     if provenance is not None:
         plain = {field.name: getattr(provenance, field.name) for field in fields(provenance)}
         plain["timings"] = dict(provenance.timings)
@@ -114,23 +159,24 @@ def _is_of_kind(name: str, value: object) -> bool:
     return isinstance(value, int if name in ("prompts_used", "prompts_total", "seed") else str)
 
 
-def _front_matter(base_id: str) -> str:
+def _front_matter(subject: Subject) -> str:
     # JSON strings are YAML strings: no name can break out of its line.
+    relation = "adapter" if FORMATS[subject.form].holds_adapter else "finetune"
     return "\n".join(
         [
             "---",
-            "library_name: peft",
-            f"base_model: {json.dumps(base_id)}",
+            f"library_name: {_LIBRARIES[subject.form]}",
+            f"base_model: {json.dumps(subject.base_id)}",
             "pipeline_tag: text-generation",
             "tags:",
             "- lora",
-            f"- {json.dumps(f'base_model:adapter:{base_id}')}",
+            f"- {json.dumps(f'base_model:{relation}:{subject.base_id}')}",
             "---",
         ]
     )
 
 
-def _origin(provenance: Provenance) -> list[str]:
+def _origin(provenance: Provenance, export_command: str | None) -> list[str]:
     facts = {
         "Generator": _code(provenance.generator_id),
         "Generator SHA-256": _code(provenance.generator_digest),
@@ -144,8 +190,8 @@ def _origin(provenance: Provenance) -> list[str]:
         "## Where it comes from",
         "Generated from prompts alone, without training: a generator read the prompts and wrote the matrices.",
         _table(("Part", "Value"), facts),
-        "The command that makes it again:",
-        _block("sh", provenance.command),
+        "The commands that make it again:" if export_command else "The command that makes it again:",
+        _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
         "## Time",
         _table(("Stage", "Seconds"), seconds),
     ]
@@ -155,18 +201,18 @@ def _origin(provenance: Provenance) -> list[str]:
     return parts
 
 
-def _usage(base_id: str, rank: int) -> list[str]:
-    snippet = f"""\
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained({base_id!r})
-tokenizer = AutoTokenizer.from_pretrained({base_id!r})
-model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
-    parts = ["## Use", "transformers and peft:", _block("python", snippet)]
-    serve = vllm_command(base_id, "path/to/this/folder", rank)
-    if serve is not None:
-        parts += ["vLLM:", _block("sh", serve)]
+def _usage(subject: Subject) -> list[str]:
+    # A merged GGUF file was made of one of the base; how that was called there is of no use to whoever reads this.
+    local = Path(BASE_GGUF) if subject.form == "gguf-merged" else None
+    base = BaseSource(subject.base_id, subject.architecture, local)
+    parts = ["## Use"]
+    if subject.form == "peft":
+        parts += ["transformers and peft:", _block("python", _SNIPPET.format(base=subject.base_id))]
+    for verdict in consumers(_HERE, subject.layout, base, form=subject.form):
+        if verdict.accepts and not (subject.form == "peft" and verdict.consumer == "transformers + peft"):
+            parts.append(f"{verdict.consumer}:" + (f" {verdict.fix}." if verdict.fix else ""))
+            if verdict.command:
+                parts.append(_block("sh", verdict.command))
     return parts
 
 

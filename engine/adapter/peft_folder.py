@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.files import digest_bytes, digest_file, read_json, replacing_folder
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
-FLOAT_TYPES = ("float32", "float16")
 
 # Far above any real config file and any LoRA of uniform rank; a file beyond them is not what it says it is.
 _LARGEST_TEXT = 2**20
@@ -85,7 +85,7 @@ def write_peft_folder(
     Args:
         folder: where; its parents are made.
         base_id: what goes into the config as `base_model_name_or_path`.
-        float_type: of the written matrices, "float32" or "float16".
+        float_type: of the written matrices, "float32", "float16" or "bfloat16".
         extra_files: more text files, by name.
         replace: whether a folder that is there may be replaced.
 
@@ -127,8 +127,8 @@ def stored_state(adapter: LoraAdapter, float_type: str) -> dict[str, Tensor]:
     """The matrices under peft's names as they are stored: of `float_type`, on the CPU, each with its own memory."""
     import torch
 
-    if float_type not in FLOAT_TYPES:
-        raise EngineError(f"matrices cannot be written as {float_type}", hint=f"There are: {', '.join(FLOAT_TYPES)}")
+    if float_type not in NUMBER_SIZES:
+        raise EngineError(f"matrices cannot be written as {float_type}", hint=f"There are: {', '.join(NUMBER_SIZES)}")
     dtype = getattr(torch, float_type)
     state = {}
     for key, matrix in adapter.peft_state().items():

@@ -33,8 +33,19 @@ def prompts_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> l
         batch = [list(ids) for ids in tokenizer([f"{prompt}\n" for prompt in prompts]).input_ids]
         # Some tokenizers close every text; the answer has to come before the end.
         return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in batch]
-    turns = [_render(tokenizer, [{"role": "user", "content": prompt}], answer_next=True) for prompt in prompts]
+    turns = [prompt_text(tokenizer, prompt) for prompt in prompts]
     return [list(ids) for ids in tokenizer(turns, add_special_tokens=False).input_ids]
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    """One user turn as text, up to where the answer begins.
+
+    Raises:
+        EngineError: the base's chat template does not take a user turn.
+    """
+    if tokenizer.chat_template is None:
+        return f"{prompt}\n"
+    return _render(tokenizer, [{"role": "user", "content": prompt}], answer_next=True)
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:

@@ -1,13 +1,16 @@
-"""Where other programs find the base of an adapter. Light: no model is read."""
+"""Where other programs find the base of an adapter, and how large it is. Light: no weights are read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.base.catalog import DEFAULT_ARCHITECTURE, DEFAULT_BASE
+from engine.base.convert import converted_base
 from engine.base.fetch import find_model_files
+from engine.base.gguf import gguf_field, open_gguf
 from engine.base.hub import looks_like_hub_id
 from engine.errors import EngineError
 from engine.files import read_json
@@ -34,6 +37,11 @@ class BaseSource:
         """Whether it is a GGUF file."""
         return self.name.lower().endswith(".gguf")
 
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file of it on this machine, if there is one."""
+        return self.local if self.local and self.local.suffix.lower() == ".gguf" else None
+
 
 def source_of(ref: BaseRef) -> BaseSource:
     """Of a base that was found."""
@@ -58,8 +66,31 @@ def source_named(base_id: str, chosen: str) -> BaseSource:
         if path.is_dir() and base_id in (name, path.resolve().name):
             return BaseSource(str(path.absolute()), _architecture(path / "config.json"), path.absolute())
         if path.is_file() and base_id in (name, path.stem):
-            return BaseSource(str(path.absolute()), None, path.absolute())
+            return BaseSource(str(path.absolute()), _gguf_architecture(path), path.absolute())
     return BaseSource(base_id, _cached_architecture(base_id))
+
+
+def base_parameters(base: BaseSource) -> int | None:
+    """How many values all of the base's weights have, from the headers of its files; None where it is not here."""
+    folder = converted_base() if base.name == DEFAULT_BASE.hub_id else base.local
+    try:
+        if folder is not None and folder.is_dir():
+            return sum(map(_values_in, sorted(folder.glob("*.safetensors")))) or None
+        if base.gguf is not None:
+            return sum(int(tensor.n_elements) for tensor in open_gguf(base.gguf).tensors)
+    except EngineError:
+        return None
+    return None
+
+
+def _values_in(file: Path) -> int:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise EngineError(f"cannot be read: {error}", where=str(file)) from error
 
 
 def _default_source() -> BaseSource:
@@ -76,6 +107,14 @@ def _cached_architecture(hub_id: str) -> str | None:
 
     found = try_to_load_from_cache(hub_id, "config.json")
     return _architecture(Path(found)) if isinstance(found, str) else None
+
+
+def _gguf_architecture(file: Path) -> str | None:
+    try:
+        name = gguf_field(open_gguf(file), "general.architecture")
+    except EngineError:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _architecture(config: Path) -> str | None:

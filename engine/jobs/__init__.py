@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from engine.adapter.formats import chosen_format
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import refuse_file, refuse_nested, refuse_occupied
+from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.chained import check_chain_export, check_depth
 from engine.jobs.compared import compared_set
 from engine.jobs.results import Result
@@ -57,7 +58,7 @@ def run(request: Request, reporter: Reporter) -> Result:
             return generate_job(request, reporter)
         case ExportRequest():
             with reporter.stage("import"):
-                from engine.jobs.generate import export_job
+                from engine.jobs.export import export_job
             return export_job(request, reporter)
         case CompareRequest():
             with reporter.stage("import"):
@@ -115,8 +116,9 @@ def _refuse_early(request: Request) -> None:
             refuse_occupied(request.out, request.replace)
             check_chain_export(request)
         case ExportRequest():
-            refuse_file(request.out)
-            refuse_nested(request.adapter, request.out)
-            refuse_occupied(request.out, request.replace)
+            chosen_format(request.format, request.float_type)
+            (refuse_folder if request.zip else refuse_file)(request.target)
+            refuse_nested(request.adapter, request.target)
+            refuse_occupied(request.target, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")

@@ -1,4 +1,4 @@
-"""Prompts -> adapter folder; adapter folder -> checked export."""
+"""Prompts -> adapter folder."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import shlex
 from collections.abc import Mapping
 
 from engine.adapter.attach import attach
-from engine.adapter.card import Provenance, card_files
-from engine.adapter.check import CHECK_PROMPT, export_adapter
-from engine.adapter.consumers import consumers
+from engine.adapter.card import Provenance, Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
-from engine.base.chat import prompt_ids
-from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import replacing_folder
-from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
+from engine.jobs.results import Result, stage_lines
 from engine.jobs.sampling import sample_batch
-from engine.pipeline import load_chosen_base, load_pipeline
+from engine.pipeline import load_pipeline
 from engine.prompts import read_prompts
-from engine.requests import ExportRequest, GenerateRequest, LoadRequest, ModelChoice
+from engine.requests import GenerateRequest, LoadRequest, ModelChoice
 from engine.text import readable_size
 
 
@@ -51,7 +47,13 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
             command=command_line(request),
             timings=dict(reporter.timings),
         )
-        write_files(part, peft_files(adapter, base_id), card_files(provenance, base_id=base_id, layout=adapter.layout))
+        subject = Subject(
+            base_id=base_id,
+            architecture=pipeline.base.ref.config.model_type,
+            layout=adapter.layout,
+            provenance=provenance,
+        )
+        write_files(part, peft_files(adapter, base_id), card_files(subject))
     size = sum(file.stat().st_size for file in request.out.iterdir())
     timings = dict(reporter.timings)
     data = {
@@ -67,38 +69,6 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
         *stage_lines(timings),
         ("prompts", f"{len(batch.texts)} of {batch.total}, from {prompts.column}"),
         ("adapter", f"{request.out} ({readable_size(size)}, {adapter.layout.parameters:,} parameters)"),
-    )
-    return Result(data, lines)
-
-
-def export_job(request: ExportRequest, reporter: Reporter) -> Result:
-    """Write an adapter folder anew, reload it and compare its logits."""
-    base = load_chosen_base(request.models, reporter)
-    export = export_adapter(
-        request.adapter,
-        request.out,
-        base,
-        prompt_ids(base.tokenizer, CHECK_PROMPT),
-        float_type=request.float_type,
-        replace=request.replace,
-        reporter=reporter,
-    )
-    verdicts = consumers(export.folder, export.layout, source_of(base.ref))
-    data = {
-        "adapter": str(export.folder),
-        "bytes": export.bytes,
-        "float_type": request.float_type,
-        "logit_difference": export.logit_difference,
-        "rounding_difference": export.rounding_difference,
-        "consumers": verdicts_data(verdicts),
-        "seconds": dict(reporter.timings),
-    }
-    lines = (
-        *stage_lines(reporter.timings),
-        ("reloaded", f"largest logit difference {export.logit_difference:.1e}"),
-        ("rounding", f"largest logit difference to float32 {export.rounding_difference:.1e}"),
-        ("adapter", f"{export.folder} ({readable_size(export.bytes)}, {request.float_type})"),
-        *verdict_lines(verdicts),
     )
     return Result(data, lines)
 

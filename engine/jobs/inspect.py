@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.consumers import consumers
+from engine.adapter.formats import FORMATS, estimated_bytes, refusal
 from engine.base.fetch import cache_folder
 from engine.base.listing import ModelEntry, fetch_model, list_models
-from engine.base.source import source_named
+from engine.base.source import BaseSource, base_parameters, source_named
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.generator.about import ABOUT, TENSORS, read_about
@@ -18,6 +19,7 @@ from engine.prompts import describe, read_prompts
 from engine.released import released_generator
 from engine.requests import InfoRequest, ModelsRequest
 from engine.text import readable_size
+from engine.weights.layout import Layout
 
 
 def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:
@@ -103,15 +105,31 @@ def _adapter_info(folder: Path, chosen_base: str) -> Result:
         lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
         lines += [("made by", provenance.command)]
     base = source_named(str(config.get("base_model_name_or_path")), chosen_base)
-    verdicts = consumers(folder, layout, base)
+    verdicts = consumers(folder.absolute(), layout, base)
     data = {
         "kind": "adapter",
         "config": config,
         "parameters": layout.parameters,
         "provenance": vars(provenance) if provenance else None,
         "consumers": verdicts_data(verdicts),
+        "formats": _formats(folder.absolute(), layout, base),
     }
     return Result(data, (*lines, *verdict_lines(verdicts)))
+
+
+def _formats(folder: Path, layout: Layout, base: BaseSource) -> dict[str, dict[str, Any]]:
+    """What an export in each form would be: its sizes by number format, why it cannot be, and who would read it."""
+    parameters = base_parameters(base)
+    found: dict[str, dict[str, Any]] = {}
+    for name, form in FORMATS.items():
+        refused = refusal(name, layout, base)
+        sizes = {each: estimated_bytes(form, each, layout, parameters, base.gguf) for each in form.float_types}
+        found[name] = {
+            "bytes": sizes,
+            "refused": None if refused is None else f"{refused.reason}. {refused.fix}",
+            "consumers": verdicts_data(consumers(folder, layout, base, form=name)),
+        }
+    return found
 
 
 def _prompts_info(source: Path, column: str | None) -> Result:

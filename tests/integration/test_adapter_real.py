@@ -10,7 +10,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from engine.adapter.attach import BASE_ROW, attach
-from engine.adapter.check import CHECK_PROMPT, export_adapter
+from engine.adapter.check import CHECK_PROMPT
+from engine.adapter.export import Choice, export_adapter
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.base.catalog import DEFAULT_BASE
@@ -80,7 +81,7 @@ def test_export_is_checked_repeatable_and_loads_on_a_fresh_base(
     write_peft_folder(tmp_path / "source", adapter, base.ref.id)
     first = export_adapter(tmp_path / "source", tmp_path / "first", base, ids)
     export_adapter(tmp_path / "first", tmp_path / "second", base, ids)
-    assert first.logit_difference <= 1e-5
+    assert first.differences.logits <= 1e-5
     for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     assert read_peft_folder(tmp_path / "first")[0].layout == adapter.layout
@@ -96,9 +97,9 @@ def test_export_in_float16_tells_its_rounding(
     base: LoadedBase, adapter: LoraAdapter, ids: list[int], tmp_path: Path
 ) -> None:
     write_peft_folder(tmp_path / "source", adapter, base.ref.id)
-    result = export_adapter(tmp_path / "source", tmp_path / "half", base, ids, float_type="float16")
-    assert result.logit_difference <= 1e-5
-    assert 0.0 < result.rounding_difference < 0.1
+    result = export_adapter(tmp_path / "source", tmp_path / "half", base, ids, Choice(float_type="float16"))
+    assert result.differences.logits <= 1e-5
+    assert 0.0 < result.differences.rounding < 0.1
     assert result.bytes < 6_000_000
 
 

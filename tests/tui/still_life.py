@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ import pytest
 from dnd_tui.folders import data_folder
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import Library
-from engine.adapter.consumers import Verdict
+from engine.adapter.consumers import consumers
+from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.base.source import BaseSource
 from engine.events import AnswerText, Event, Reporter, StageAdvanced, StageFinished, StageStarted, UpdateNorms
 from engine.host import Finished, JobEnded, JobEvent, Message
 from engine.jobs import run
@@ -26,6 +28,7 @@ from engine.requests import (
     PreviewRequest,
     Request,
 )
+from engine.weights.layout import Layout, LayoutModule, LoraSpec
 
 EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -47,11 +50,26 @@ MODELS = [
     {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},
     {"name": "released generator", "kind": f"generator for {BASE}", "size": 13_000_000, "where": "/models/generator"},
 ]
-VERDICTS = [
-    Verdict("transformers + peft", True, "reads PEFT folders", command="python -c 'import peft'"),
-    Verdict("vLLM", True, "reads PEFT folders of rank 8", command="vllm serve --enable-lora --lora-modules mine=mine"),
-    Verdict("llama.cpp", False, "reads GGUF adapters; this version writes PEFT folders", "Convert it"),
-]
+ADAPTER = Layout((LayoutModule("model.layers.0.self_attn.q_proj", 576, 576),), LoraSpec(8, 16, ("q_proj",)))
+
+
+def _verdicts(form: str) -> list[dict[str, Any]]:
+    base = BaseSource(BASE, "llama", Path("/models/base.gguf"))
+    return [asdict(each) for each in consumers(PurePath("/library/topics/adapter"), ADAPTER, base, form=form)]
+
+
+FORM_DATA = {
+    name: {
+        "bytes": {
+            each: size * (134_515_008 if form.holds_base else 2_442_240)
+            for each, size in NUMBER_SIZES.items()
+            if each in form.float_types
+        },
+        "refused": None,
+        "consumers": _verdicts(name),
+    }
+    for name, form in FORMATS.items()
+}
 
 
 class StillEngine:
@@ -86,7 +104,7 @@ def _result(request: Request) -> Result:
         ModelsRequest: {
             "models": [entry | {"licence": "Apache-2.0", "present": True, "source": "a package"} for entry in MODELS]
         },
-        InfoRequest: {"kind": "adapter", "consumers": list(map(asdict, VERDICTS))},
+        InfoRequest: {"kind": "adapter", "consumers": FORM_DATA["peft"]["consumers"], "formats": FORM_DATA},
         LoadRequest: {},
         CompareRequest: {},
     }

@@ -20,13 +20,14 @@ from dnd_tui.cli import COMMANDS
 from dnd_tui.options import OPTIONS
 from dnd_tui.screens.dialogs import ErrorDialog, Question
 from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.export_form import ExportForm
+from dnd_tui.screens.export_choices import ExportChoices
 from dnd_tui.screens.export_programs import ProgramList
 from dnd_tui.screens.export_target import folder_name
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
 from dnd_tui.widgets.facts import Facts
-from engine.adapter.peft_folder import FLOAT_TYPES, read_peft_folder, write_peft_folder
+from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.base.load import resolve_base
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tui.conftest import until
@@ -175,7 +176,7 @@ async def test_by_mouse_in_float16(record: AdapterRecord) -> None:
     app = DndApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await opened(pilot, app, record)
-        full, half = screen(app).query(RadioButton)
+        full, half, _ = screen(app).query("#numbers RadioButton").results(RadioButton)
         assert "▐●▌" in str(full.render()) and "▐●▌" not in str(half.render())
         await pilot.click(half)
         await until(pilot, lambda: field(app).value.endswith("animals-and-legs-float16"), "the name that goes with it")
@@ -202,7 +203,7 @@ async def test_the_command_line_follows_the_choices(record: AdapterRecord) -> No
         assert words[:4] == ["dnd-tui", "--headless", export, str(record.folder)]
         assert "--generator" not in words and "float16" not in words
         field(app).focus()
-        await pilot.press("end", *"-b", "shift+tab", "down", "enter")
+        await pilot.press("end", *"-b", "shift+tab", "shift+tab", "down", "enter")
         await until(pilot, lambda: "float16" in programs(app).entries[-1].command, "the number format")
         words = shlex.split(programs(app).entries[-1].command)
         assert words[words.index("--out") + 1] == str(Path("animals-and-legs-float32-b").absolute())
@@ -222,7 +223,7 @@ async def test_an_adapter_is_replaced_only_after_a_question(record: AdapterRecor
         await opened(pilot, app, record)
         field(app).value = "old"
         await pilot.press("x")
-        assert "holds an adapter. Replace it?" in await answered(pilot, app, "n")
+        assert "holds an export. Replace it?" in await answered(pilot, app, "n")
         assert names(old) == before and not screen(app).running and not told(app)
         await pilot.press("x")
         await answered(pilot, app, "y")
@@ -449,15 +450,65 @@ async def test_an_export_goes_on_while_another_screen_is_open(
         assert app.focused is not None and result(app)["folder"].endswith("float32")
 
 
-def test_the_number_formats_are_those_of_the_engine_and_the_command_line() -> None:
-    app = ExportForm()
-    assert tuple(app._formats) == FLOAT_TYPES == OPTIONS["float_type"].choices
+async def test_every_form_by_mouse_and_keyboard(record: AdapterRecord) -> None:
+    """The list on the right, the sizes and the number formats follow the form."""
+    app = DndApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, app, record)
+        choices = screen(app).query_one(ExportChoices)
+        forms = dict(zip(FORMATS, screen(app).query("#formats RadioButton").results(RadioButton), strict=True))
+        # The tiny base is no GGUF file.
+        assert forms["gguf-merged"].disabled and "no, " in str(forms["gguf-merged"].label)
+        assert str(forms["peft"].label).startswith("PEFT folder: ") and "MB" in str(forms["merged"].label)
+        await pilot.click(forms["mlx"])
+        await until(pilot, lambda: choices.form == "mlx" and "mlx" in field(app).value, "the form")
+        readers = [entry.program for entry in programs(app).entries if entry.accepts]
+        assert readers == ["MLX"] and "--format mlx" in programs(app).entries[-1].command
+        await pilot.click("#numbers RadioButton:last-of-type")
+        await until(pilot, lambda: choices.float_type == "bfloat16", "the number format")
+        await pilot.click(forms["gguf"])
+        await until(pilot, lambda: choices.form == "gguf" and choices.float_type == "float16", "one it can be")
+        assert str(forms["gguf"].label).startswith("GGUF adapter: ")
+        await pilot.click("#zip")
+        await until(pilot, lambda: choices.zip and "--zip" in programs(app).entries[-1].command, "the zip file")
+        assert shown(app).count(".zip") >= 2
+        await pilot.press("x")
+        await ended(pilot, app, "✓ Exported")
+        assert names(Path.cwd()) == ["animals-and-legs-gguf-float16.zip"]
+        llama = next(entry for entry in programs(app).entries if entry.program == "llama.cpp")
+        assert llama.command.startswith("unzip -q ") and "llama-server -m base.gguf --lora" in llama.command
+        await pilot.press("x")
+        assert "is there. Replace it?" in await answered(pilot, app, "n")
+        screen(app).query_one("#zip").focus()
+        await pilot.press("space", "shift+tab", "shift+tab", "up", "up", "enter")
+        await until(pilot, lambda: choices.form == "peft" or choices.form == "merged", "another form by keyboard")
+        assert not choices.zip
+
+
+async def test_a_merged_model_and_the_folder_it_replaces(record: AdapterRecord) -> None:
+    app = DndApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, app, record)
+        forms = dict(zip(FORMATS, screen(app).query("#formats RadioButton").results(RadioButton), strict=True))
+        await pilot.click(forms["merged"])
+        await until(pilot, lambda: "merged" in field(app).value, "the form")
+        await pilot.press("x")
+        await ended(pilot, app, "✓ Exported")
+        assert (Path("animals-and-legs-merged-float32") / "model.safetensors").is_file()
+        assert float(result(app)["reloaded"].split()[-1]) <= 1e-4
+        await pilot.press("x")
+        assert "holds an export. Replace it?" in await answered(pilot, app, "y")
+        await ended(pilot, app, "✓ Exported")
+
+
+def test_the_choices_are_those_of_the_engine_and_the_command_line() -> None:
+    choices = ExportChoices()
+    assert tuple(choices._forms) == tuple(FORMATS) == OPTIONS["format"].choices
+    assert tuple(choices._numbers) == tuple(NUMBER_SIZES) == OPTIONS["float_type"].choices
 
 
 @pytest.mark.parametrize("name", ["..", "", "/", "a/b", "C:\\x", "-rf", ".hidden", "x" * 500, "\x1b[31m", "\u00e9t"])
 def test_a_folder_name_is_one_harmless_name(name: str, tmp_path: Path) -> None:
-    made = folder_name(name, "float32")
+    made = folder_name(name, "peft", "float32")
     assert Path(made).name == made and not made.startswith((".", "-")) and made.isprintable()
     (tmp_path / made).mkdir()
-
-

@@ -10,7 +10,9 @@ from types import MappingProxyType
 import pytest
 import yaml
 
-from engine.adapter.card import Provenance, adapter_card, card_files, read_provenance
+from engine.adapter import card as cards
+from engine.adapter.card import Provenance, Subject, read_provenance
+from engine.adapter.formats import FORMATS
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
 
@@ -29,12 +31,22 @@ PROVENANCE = Provenance(
 )
 
 
+def adapter_card(provenance: Provenance | None, *, base_id: str, form: str = "peft") -> str:
+    return cards.adapter_card(
+        Subject(base_id=base_id, architecture="llama", layout=LAYOUT, form=form, provenance=provenance)
+    )
+
+
+def card_files(provenance: Provenance | None) -> dict[str, str]:
+    return cards.card_files(Subject(base_id="b", architecture="llama", layout=LAYOUT, provenance=provenance))
+
+
 def front_matter(card: str) -> dict[str, object]:
     return yaml.safe_load(card.split("---\n")[1])
 
 
 def test_front_matter_is_what_the_hub_reads() -> None:
-    assert front_matter(adapter_card(PROVENANCE, base_id="someone/base", layout=LAYOUT)) == {
+    assert front_matter(adapter_card(PROVENANCE, base_id="someone/base")) == {
         "library_name": "peft",
         "base_model": "someone/base",
         "pipeline_tag": "text-generation",
@@ -44,11 +56,11 @@ def test_front_matter_is_what_the_hub_reads() -> None:
 
 def test_names_cannot_break_out_of_the_front_matter() -> None:
     name = 'x"\n---\nlicense: mine # {'
-    assert front_matter(adapter_card(None, base_id=name, layout=LAYOUT))["base_model"] == name
+    assert front_matter(adapter_card(None, base_id=name))["base_model"] == name
 
 
 def test_card_says_where_the_adapter_comes_from() -> None:
-    card = adapter_card(PROVENANCE, base_id="someone/base", layout=LAYOUT)
+    card = adapter_card(PROVENANCE, base_id="someone/base")
     for part in (
         "`dnd-small`", "ab" * 32, "`questions.jsonl`, 32 of 12,345", "cd" * 32, "| Seed | 7 |",
         "```sh\ndnd-tui --headless generate questions.jsonl --seed 7\n```", "| decode | 1.500 |", "| total | 1.750 |",
@@ -58,22 +70,48 @@ def test_card_says_where_the_adapter_comes_from() -> None:
     assert "secret" not in card
 
 
+@pytest.mark.parametrize(
+    ("form", "library", "relation", "command"),
+    [
+        ("peft", "peft", "adapter", "python -m sglang.launch_server --model-path someone/base --enable-lora"),
+        ("merged", "transformers", "finetune", "vllm serve path/to/this/folder --served-model-name adapted"),
+        ("gguf", "gguf", "adapter", "llama-server -m base.gguf --lora path/to/this/folder/adapter.gguf"),
+        ("gguf-merged", "gguf", "finetune", "llama-server -m path/to/this/folder/model.gguf"),
+        ("ollama", "gguf", "adapter", "ollama create adapted -f path/to/this/folder/Modelfile"),
+        ("mlx", "mlx", "adapter", "mlx_lm.generate --model someone/base --adapter-path path/to/this/folder"),
+    ],
+)
+def test_each_form_says_what_it_is_and_what_to_type(form: str, library: str, relation: str, command: str) -> None:
+    card = adapter_card(PROVENANCE, base_id="someone/base", form=form)
+    head = front_matter(card)
+    assert (head["library_name"], head["tags"]) == (library, ["lora", f"base_model:{relation}:someone/base"])
+    assert f"```sh\n{command}" in card
+    assert form in FORMATS
+
+
+def test_the_command_of_the_export_follows_that_of_the_adapter() -> None:
+    subject = Subject(
+        base_id="b", architecture="llama", layout=LAYOUT, provenance=PROVENANCE, export_command="dnd-tui export it"
+    )
+    assert f"```sh\n{PROVENANCE.command}\ndnd-tui export it\n```" in cards.adapter_card(subject)
+
+
 def test_card_without_scores_or_provenance_leaves_them_out() -> None:
-    assert "Scores" not in adapter_card(replace(PROVENANCE, scores=None), base_id="b", layout=LAYOUT)
-    card = adapter_card(None, base_id="b", layout=LAYOUT)
+    assert "Scores" not in adapter_card(replace(PROVENANCE, scores=None), base_id="b")
+    card = adapter_card(None, base_id="b")
     assert "Generator" not in card
     assert "## Use" in card
 
 
 def test_backticks_and_bars_stay_inside_their_place() -> None:
     odd = replace(PROVENANCE, prompts_name="a`|b.txt", command="echo ```")
-    card = adapter_card(odd, base_id="b", layout=LAYOUT)
+    card = adapter_card(odd, base_id="b")
     assert "`` a`\\|b.txt ``" in card
     assert "````sh\necho ```\n````" in card
 
 
 def test_provenance_survives_the_folder(tmp_path: Path) -> None:
-    for name, text in card_files(PROVENANCE, base_id="b", layout=LAYOUT).items():
+    for name, text in card_files(PROVENANCE).items():
         (tmp_path / name).write_text(text)
     read = read_provenance(tmp_path)
     assert read == replace(PROVENANCE, timings=dict(PROVENANCE.timings))
@@ -81,7 +119,7 @@ def test_provenance_survives_the_folder(tmp_path: Path) -> None:
 
 
 def test_no_provenance_no_file(tmp_path: Path) -> None:
-    assert list(card_files(None, base_id="b", layout=LAYOUT)) == ["README.md"]
+    assert list(card_files(None)) == ["README.md"]
     assert read_provenance(tmp_path) is None
 
 
@@ -90,7 +128,7 @@ def test_no_provenance_no_file(tmp_path: Path) -> None:
     [{"seed": "7"}, {"timings": None}, {"timings": {"load": "fast"}}, {"command": 1}, {"scores": 3}, {"more": 1}],
 )
 def test_a_provenance_of_another_kind_is_told(tmp_path: Path, change: dict[str, object]) -> None:
-    data = json.loads(card_files(PROVENANCE, base_id="b", layout=LAYOUT)["provenance.json"])
+    data = json.loads(card_files(PROVENANCE)["provenance.json"])
     (tmp_path / "provenance.json").write_text(json.dumps(data | change))
     with pytest.raises(EngineError, match=r"provenance\.json"):
         read_provenance(tmp_path)

@@ -12,7 +12,8 @@ from adapter_parts import TINY, random_adapter, tiny_model, tiny_with
 
 from engine.adapter import check
 from engine.adapter.attach import attach
-from engine.adapter.check import check_peft_folder, export_adapter, write_checked_folder
+from engine.adapter.check import check_peft_folder
+from engine.adapter.export import Choice, export_adapter, write_checked_export
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
@@ -68,7 +69,7 @@ def test_export_copies_the_adapter_with_a_card(tmp_path: Path, source: Path, bas
     events: list[Event] = []
     reporter = Reporter(events.append)
     result = export_adapter(source, tmp_path / "out", base, IDS, reporter=reporter)
-    assert (result.logit_difference, result.rounding_difference) == (0.0, 0.0)
+    assert (result.differences.logits, result.differences.rounding) == (0.0, 0.0)
     assert result.bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
     assert "base_model:adapter:tiny" in (tmp_path / "out" / "README.md").read_text()
     weights = "adapter_model.safetensors"
@@ -78,13 +79,13 @@ def test_export_copies_the_adapter_with_a_card(tmp_path: Path, source: Path, bas
 
 
 def test_export_in_float16_tells_what_rounding_costs(tmp_path: Path, source: Path, base: Any) -> None:
-    result = export_adapter(source, tmp_path / "out", base, IDS, float_type="float16")
-    assert result.logit_difference == 0.0
-    assert 0.0 < result.rounding_difference < 0.05
+    result = export_adapter(source, tmp_path / "out", base, IDS, Choice(float_type="float16"))
+    assert result.differences.logits == 0.0
+    assert 0.0 < result.differences.rounding < 0.05
 
 
 def test_export_onto_itself(source: Path, base: Any, adapter: LoraAdapter) -> None:
-    export_adapter(source, source, base, IDS, float_type="float16", replace=True)
+    export_adapter(source, source, base, IDS, Choice(float_type="float16", replace=True))
     path = adapter.layout.modules[0].path
     assert torch.equal(read_peft_folder(source)[0].a[path], adapter.a[path].half().float())
 
@@ -108,7 +109,7 @@ def test_a_failed_check_leaves_what_was_there(
     (target / "mine.txt").write_text("mine")
     monkeypatch.setattr(check, "check_peft_folder", lambda *_: difference)
     with pytest.raises(EngineError, match="other answers"):
-        export_adapter(source, target, base, IDS, replace=True)
+        export_adapter(source, target, base, IDS, Choice(replace=True))
     with pytest.raises(EngineError, match="other answers"):
         export_adapter(source, tmp_path / "new", base, IDS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
@@ -118,6 +119,6 @@ def test_a_failed_check_leaves_what_was_there(
 def test_an_adapter_in_memory_is_written_and_checked_alike(
     tmp_path: Path, source: Path, base: Any, adapter: LoraAdapter
 ) -> None:
-    write_checked_folder(tmp_path / "out", adapter, base, IDS, base_id="tiny", provenance=None)
+    write_checked_export(tmp_path / "out", adapter, base, IDS, base_id="tiny", provenance=None)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()

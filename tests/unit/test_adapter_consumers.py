@@ -23,15 +23,17 @@ LOCAL = Path("/models/a base.gguf")
 
 
 def layout(rank: int = 8, kinds: tuple[str, ...] = ALL_LINEAR) -> Layout:
-    return Layout(tuple(LayoutModule(f"model.layers.0.{kind}", 32, 32) for kind in kinds), LoraSpec(rank, 16, kinds))
+    paths = [f"model.layers.0.{'self_attn' if kind in ALL_LINEAR[:4] else 'mlp'}.{kind}" for kind in kinds]
+    return Layout(tuple(LayoutModule(path, 32, 32) for path in paths), LoraSpec(rank, 16, kinds))
 
 
-def verdicts(base: BaseSource, **about: Any) -> dict[str, Verdict]:
-    found = consumers(FOLDER, layout(**about), base)
+def verdicts(base: BaseSource, form: str = "peft", **about: Any) -> dict[str, Verdict]:
+    found = consumers(FOLDER, layout(**about), base, form=form)
     assert [verdict.consumer for verdict in found] == NAMES
     for verdict in found:
         # A refusal says why and what to do; nothing refused comes with a command.
         assert verdict.reason and (verdict.accepts or (verdict.fix and verdict.command is None))
+        assert verdict.accepts == (form in verdict.formats)
     return {verdict.consumer: verdict for verdict in found}
 
 
@@ -42,10 +44,60 @@ def accepting(found: dict[str, Verdict]) -> list[str]:
 def test_a_llama_adapter_goes_everywhere_that_reads_peft_folders() -> None:
     found = verdicts(BaseSource("owner/model", "llama", LOCAL))
     assert accepting(found) == NAMES[:4]
-    for name in ("llama.cpp", "MLX"):
-        assert "this version writes PEFT folders" in found[name].reason
+    assert "no PEFT folders" in found["MLX"].reason and found["MLX"].fix == "Export it with --format mlx"
     assert "reads GGUF adapters" in found["llama.cpp"].reason
-    assert shlex.quote(str(FOLDER)) in (found["llama.cpp"].fix or "")
+    assert found["llama.cpp"].fix == "Export it with --format gguf"
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("merged", {"transformers + peft", "vLLM", "SGLang", "MLX"}),
+        ("gguf", {"Ollama", "llama.cpp"}),
+        ("gguf-merged", {"Ollama", "llama.cpp"}),
+        ("ollama", {"Ollama"}),
+        ("mlx", {"MLX"}),
+    ],
+)
+def test_each_form_has_its_readers_and_each_reader_says_its_forms(form: str, expected: set[str]) -> None:
+    found = verdicts(BaseSource("owner/model", "llama", LOCAL), form)
+    assert set(accepting(found)) == expected
+    for name, verdict in found.items():
+        assert verdict.formats == verdicts(BaseSource("owner/model", "llama", LOCAL))[name].formats
+        if verdict.accepts:
+            words = shlex.split(verdict.command or "")
+            assert any(word.startswith(str(FOLDER)) for word in words), name
+
+
+def test_the_commands_of_the_other_forms() -> None:
+    base = BaseSource("owner/model", "llama", LOCAL)
+    words = {form: shlex.split(verdicts(base, form)[name].command or "") for form, name in (
+        ("gguf", "llama.cpp"), ("gguf-merged", "llama.cpp"), ("ollama", "Ollama"), ("mlx", "MLX"), ("merged", "vLLM"),
+    )}  # fmt: skip
+    assert words["gguf"][:5] == ["llama-server", "-m", str(LOCAL), "--lora", f"{FOLDER}/adapter.gguf"]
+    assert words["gguf-merged"][:3] == ["llama-server", "-m", f"{FOLDER}/model.gguf"]
+    assert words["ollama"] == ["ollama", "create", "adapted", "-f", f"{FOLDER}/Modelfile"]
+    assert words["mlx"][:5] == ["mlx_lm.generate", "--model", "owner/model", "--adapter-path", str(FOLDER)]
+    assert words["merged"][:3] == ["vllm", "serve", str(FOLDER)]
+
+
+def test_what_is_in_a_zip_file_is_taken_out_first() -> None:
+    archive = FOLDER.with_suffix(".zip")
+    found = consumers(FOLDER, layout(), BaseSource("owner/model", "llama", LOCAL), archive=archive)
+    for verdict in found:
+        if verdict.accepts:
+            assert shlex.split(verdict.command or "")[:5] == [
+                "unzip",
+                "-q",
+                str(archive),
+                "-d",
+                "/my adapters",
+            ]
+
+
+def test_without_the_bases_file_llama_cpp_is_told_to_make_it() -> None:
+    verdict = verdicts(BaseSource("owner/model", "llama"), "gguf")["llama.cpp"]
+    assert "base.gguf" in shlex.split(verdict.command or "") and "convert_hf_to_gguf.py" in (verdict.fix or "")
 
 
 def test_commands_name_the_real_folder_whatever_is_in_its_name() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,14 @@ from engine.files import (
     digest_json,
     read_json,
     refuse_nested,
+    refuse_small_disk,
+    replacing_archive,
     replacing_file,
     replacing_folder,
     tidy_after_kill,
     write_json,
 )
+from engine.zip_file import write_zip
 
 
 def names(folder: Path) -> list[str]:
@@ -90,13 +94,18 @@ def test_source_and_target_may_not_lie_in_one_another(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+from engine import files
 from engine.files import replacing_folder
-if sys.argv[2] == "between":
-    real = os.rename
-    def rename(old, new):
+def killed_after(real):
+    def call(old, new):
         real(old, new)
         os.kill(os.getpid(), signal.SIGKILL)
-    os.rename = rename
+    return call
+if sys.argv[2] == "after the exchange":
+    files.exchange = killed_after(files.exchange)
+if sys.argv[2] == "between two names":
+    files.exchange = lambda *_: False
+    os.rename = killed_after(os.rename)
 with replacing_folder(Path(sys.argv[1]), replace=True) as part:
     (part / "new").write_text("new")
     if sys.argv[2] == "while writing":
@@ -104,15 +113,68 @@ with replacing_folder(Path(sys.argv[1]), replace=True) as part:
 """
 
 
-@pytest.mark.parametrize("when", ["while writing", "between"])
+@pytest.mark.parametrize("when", ["while writing", "after the exchange", "between two names"])
 def test_a_killed_writer_leaves_nothing_once_tidied(tmp_path: Path, when: str) -> None:
+    """The old or the new is there at once; where a system cannot exchange names, once it is tidied."""
     target = tmp_path / "a [folder]"
     target.mkdir()
     (target / "old").write_text("old")
     killed = subprocess.run([sys.executable, "-c", _KILLED, str(target), when])
     assert killed.returncode == -signal.SIGKILL and names(tmp_path) != ["a [folder]"]
+    expected = ["new"] if when == "after the exchange" else ["old"]
+    assert when == "between two names" or names(target) == expected
     tidy_after_kill(target)
-    assert names(tmp_path) == ["a [folder]"] and names(target) == ["old"]
+    assert names(tmp_path) == ["a [folder]"] and names(target) == expected
+
+
+_REPLACING = """
+import sys
+from pathlib import Path
+from engine.files import replacing_folder
+target = Path(sys.argv[1])
+for turn in range(10**6):
+    with replacing_folder(target, replace=True) as part:
+        for name in ("a", "b", "c"):
+            (part / name).write_text(str(turn) * 10_000)
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="only there names are exchanged in one step")
+@pytest.mark.parametrize("turns", [1, 2, 5, 9])
+def test_whoever_is_killed_leaves_one_whole_folder(tmp_path: Path, turns: int) -> None:
+    """A real kill at whatever moment it comes; nothing is tidied."""
+    target = tmp_path / "it's a f\u00f6lder"
+    writer = subprocess.Popen([sys.executable, "-c", _REPLACING, str(target)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    for _ in range(turns):
+        assert writer.stdout.readline()
+    writer.kill()
+    writer.communicate()
+    contents = {name: (target / name).read_text() for name in names(target)}
+    assert list(contents) == ["a", "b", "c"] and len(set(contents.values())) == 1
+
+
+def test_an_archive_is_the_folder_and_takes_the_place_of_no_folder(tmp_path: Path) -> None:
+    target = tmp_path / "my export.zip"
+    for turn in ("first", "second"):
+        with replacing_archive(target, replace=True) as (folder, file):
+            (folder / "weights.gguf").write_text(turn)
+            write_zip(folder, file)
+        assert names(tmp_path) == [target.name]
+        with zipfile.ZipFile(target) as archive:
+            assert archive.read("my export/weights.gguf") == turn.encode()
+    with pytest.raises(EngineError, match="already exists"), replacing_archive(target):
+        pass
+    (tmp_path / "folder.zip").mkdir()
+    with pytest.raises(EngineError, match="is a folder, not a file"), replacing_archive(tmp_path / "folder.zip"):
+        pass
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    refuse_small_disk(tmp_path / "a" / "b", 1000)
+    with pytest.raises(EngineError, match=r"the disk is too full: 1000000.0 GB are needed, .* are free"):
+        refuse_small_disk(tmp_path / "a" / "b", 10**15)
 
 
 @pytest.mark.parametrize(
