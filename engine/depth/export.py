@@ -50,7 +50,8 @@ class ChainExport:
 
     bytes: size of all its files.
     logit_difference: largest absolute logit difference between what was reloaded and the weights as written.
-    merge_difference: the same between the adapter attached and merged into the weights; 0.0 where nothing is merged.
+    merge_difference: the same between the chain as it runs here and the weights as written, with the adapter merged
+        into them; float32 rounding only. 0.0 for the forms that merge nothing.
     """
 
     folder: Path
@@ -141,18 +142,20 @@ class _Dense(_Form):
         with _with_adapter(self.base, self.adapter) as model:
             attached = _logits(chain_view(model, self.chain), prompt_ids)
             merged = _merged_view(model, self.chain)
+        # Visits of a layer share their tensors, and files hold no shared tensors. The new ones go into the view's own
+        # modules: the base keeps its Parameters.
+        merged.load_state_dict({name: tensor.clone() for name, tensor in merged.state_dict().items()}, assign=True)
+        merged.tie_weights()
         expected = _logits(merged, prompt_ids)
-        # Visits of a layer share their tensors, and files hold no shared tensors.
-        state = {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
         with quiet_libraries():
-            merged.save_pretrained(folder, state_dict=state)
+            merged.save_pretrained(folder)
         self.base.tokenizer.save_pretrained(folder)
         return expected, _largest(attached, expected)
 
     def reload(self, folder: Path, prompt_ids: Sequence[int]) -> Tensor:
         loaded = load_base(resolve_base(str(folder)), device=str(self.base.device), dtype=_dtype(self.base))
         for parameter in loaded.model.parameters():
-            # What was read lies in the file's own memory, aligned in another way, for which kernels round differently.
+            # What was read lies in the file's own memory; kernels round differently for another alignment.
             parameter.data = parameter.data.clone()
         return _logits(loaded.model, prompt_ids)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine.depth.chain import Chain, identity
@@ -62,6 +63,8 @@ def test_a_dense_folder_is_a_model_of_its_own(family: str, changes: Any, chain: 
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     torch.testing.assert_close(logits(loaded), logits(chain_view(base.model, chain)), atol=1e-5, rtol=0)
     assert loaded.config.num_hidden_layers == len(loaded.model.layers) == len(chain)
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert ("lm_head.weight" in stored) == (not base.model.config.tie_word_embeddings)
     assert torch.equal(logits(base.model), before)
 
 
