@@ -117,4 +117,5 @@ class EngineLink:
     def _report(self, job: Job, reports: dict[Job, list[Event]]) -> None:
         events = reports.pop(job, None)
         if events:
-            job.owner.post_message(jobs.JobReported(job, tuple(events)))
+            for pump in (job.owner, *job.watchers):
+                pump.post_message(jobs.JobReported(job, tuple(events)))

@@ -19,6 +19,7 @@ class Job:
 
     title: what it does, for people ("generate an adapter from topics.jsonl").
     owner: gets the messages below.
+    watchers: get its JobReported too.
     light: done by the process for files, beside whatever the device does.
     began: time.monotonic() when the engine took it up; None while it waits.
     warm: the engine process has done a job before, so libraries and perhaps models are in memory.
@@ -28,6 +29,7 @@ class Job:
     title: str
     owner: MessagePump
     light: bool
+    watchers: list[MessagePump] = field(default_factory=list)
     number: int = 0
     asked: float = field(default_factory=time.monotonic)
     began: float | None = None

@@ -25,7 +25,7 @@ from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError
 from engine.events import Note, UpdateNorms
 from engine.host import Failed, Finished, Stopped
-from engine.requests import GenerateRequest, ModelChoice, PromptChoice, TrainingTimeRequest
+from engine.requests import GenerateRequest, LoadRequest, ModelChoice, PromptChoice, TrainingTimeRequest
 
 STAGES = ("import", "load", "read", "encode", "decode", "detokenise", "attach", "write")
 
@@ -72,6 +72,8 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self.record: AdapterRecord | None = None
         self._choice: tuple[PromptChoice, ModelChoice] | None = None
         self._job: jobs.Job | None = None
+        # Brings the models into memory, where the run waits for that.
+        self._ahead: jobs.Job | None = None
         self._place: str | None = None
         self._facts = RunFacts()
         self._training = LoraTraining()
@@ -128,6 +130,9 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self._job = self.dnd.engine.start(GenerateRequest(models=models, prompts=prompts, out=folder), title, self)
         waits = f", after the job before it: {before[-1].title}" if before else ""
         self._say(f"{prompts.source.name} → adapter{waits}")
+        self._ahead = next((job for job in before if job.request == LoadRequest(models=models)), None)
+        if self._ahead:
+            self._ahead.watchers.append(self)
         self._settle()
 
     @on(jobs.JobBegan)
@@ -141,9 +146,12 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
+        stages = self.query_one(StageList)
+        if message.job is self._ahead and self.running:
+            for event in message.events:
+                stages.handle(event)
         if message.job is not self._job:
             return
-        stages = self.query_one(StageList)
         for event in message.events:
             stages.handle(event)
             self._facts.handle(event)

@@ -122,8 +122,8 @@ class Terminal:
             ["tmux", "-L", self._socket, *arguments],
             capture_output=True,
             encoding="utf-8",
-            # Not what libraries have put there behind Python's back: readline sets LINES and COLUMNS.
-            env=dict(os.environ),
+            # Not what libraries have put there, for this or a parent process: readline sets LINES and COLUMNS.
+            env={name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")},
         )
         if done.returncode:
             raise AssertionError(f"tmux {shlex.join(arguments)}: {done.stderr}")

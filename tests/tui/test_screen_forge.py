@@ -15,7 +15,7 @@ from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.forge import ForgeScreen
 from dnd_tui.screens.forge_curves import ForgeCurves
-from dnd_tui.screens.forge_view import GeneratorView
+from dnd_tui.screens.forge_view import GeneratorView, PlanView
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.path_field import PathField
@@ -192,6 +192,7 @@ async def test_what_cannot_be_is_told_by_the_engine(choices: ForgeChoices, tmp_p
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, app, "Choose a folder")
         assert "broken JSON" in facts(app, "collect-plan")["✗ no plan"]
+        await until(pilot, lambda: not screen(app).query_one(PlanView).planning, "both plans")
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the refusal")
         assert "already holds a generator" in app.screen.text  # type: ignore[attr-defined]

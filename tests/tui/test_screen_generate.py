@@ -16,7 +16,8 @@ from dnd_tui.screens.generate import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
-from engine.requests import ModelChoice, PromptChoice
+from dnd_tui.widgets.stages import StageList
+from engine.requests import LoadRequest, ModelChoice, PromptChoice
 from tests.tui.conftest import until
 
 
@@ -58,6 +59,22 @@ async def test_stages_picture_facts_and_library(app_folders: Path, tiny_models: 
         assert again.id != record.id and again.name == f"{record.name} 2" and again.warm
         assert "warm" in facts(app)["whole run"]
         await until(pilot, lambda: screen(app).query_one("#runs", DataTable).row_count == 2, "both runs in the history")
+
+
+@pytest.mark.own_engine
+async def test_while_models_are_loaded_ahead_the_run_shows_how_far_that_is(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        ahead = app.engine.start(LoadRequest(models=tiny_models), "load the models", app)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await until(pilot, lambda: "after the job before it: load the models" in headline(app), "the run that waits")
+        stages = screen(app).query_one(StageList)
+        await until(pilot, lambda: any(row.state != "waiting" for row in stages._rows.values()), "a stage of the other")
+        assert app.engine.running is ahead
+        await until(pilot, lambda: screen(app).record, "the adapter")
+        assert all(row.state == "done" for row in stages._rows.values())
 
 
 async def test_training_time_is_measured_on_demand(
