@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
+from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-from engine.adapter.attach import attach, check_fits
+from engine.adapter.attach import check_fits
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import use_up
 from engine.adapter.peft_folder import read_peft_folder, stored_state
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """Largest absolute logit difference between the reloaded adapter and the matrices as they were written.
 
-The same matrices go through the same operations of the same base object, so the difference is 0.0 where the
+The same matrices go through the same operations on the same base object, so the difference is 0.0 where the
 kernels repeat exactly; the tolerance leaves room for those that do not. It holds for every float type, because
 the comparison is with the matrices as stored; what storing them in float16 loses is reported beside it.
 """
@@ -44,7 +46,7 @@ which a float32 holds less, it grows with them. The sums inside of a product are
 alone make a difference of 1.1e-4 on the default base, with them 4e-5 are left.
 """
 _USUAL_LOGITS = 64.0
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 CHECK_PROMPT = "Which of these is a colour: run, red or rice? Answer with one word."
 
 
@@ -74,8 +76,8 @@ def check_adapter(
         raise _other_answers(read_back)
     rounding = 0.0
     if stored != "float32":
-        exact = _attached_logits(base, adapter, prompt_ids)
-        rounding = _largest_difference(_attached_logits(base, as_stored(adapter, stored), prompt_ids), exact)
+        exact = _expected_logits(base, adapter, prompt_ids)
+        rounding = _largest_difference(_expected_logits(base, as_stored(adapter, stored), prompt_ids), exact)
     return Differences(read_back, rounding)
 
 
@@ -89,7 +91,7 @@ def check_peft_folder(
     Raises:
         EngineError: the folder is broken, or it or the adapter does not fit the base.
     """
-    expected = _attached_logits(base, adapter, prompt_ids)
+    expected = _expected_logits(base, adapter, prompt_ids)
     model: Any = base if isinstance(base, torch.nn.Module) else base.model
     # peft would leave the base half wrapped if it failed: look first.
     check_fits(model, read_peft_folder(folder)[0])
@@ -106,7 +108,7 @@ def logit_difference(
     base: LoadedBase | torch.nn.Module, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]
 ) -> float:
     """Largest absolute logit difference between two adapters on one base."""
-    return _largest_difference(_attached_logits(base, first, prompt_ids), _attached_logits(base, second, prompt_ids))
+    return _largest_difference(_expected_logits(base, first, prompt_ids), _expected_logits(base, second, prompt_ids))
 
 
 def check_merged(
@@ -127,7 +129,7 @@ def check_merged(
     """
     check_digests(folder, digests)
     with _ExactSums():
-        expected = _attached_logits(base, adapter, prompt_ids)
+        expected = _expected_logits(base, adapter, prompt_ids)
     kind = str(base.dtype).removeprefix("torch.")
     use_up(base)
     merged = load_base(resolve_base(str(folder)), device=str(base.device), dtype=kind)
@@ -157,13 +159,24 @@ def as_stored(adapter: LoraAdapter, float_type: str) -> LoraAdapter:
 class _ExactSums(TorchFunctionMode):
     """Products of linear modules in float64, rounded once; some rows of a matrix at a time, for memory's sake."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: torch.Tensor | None = None
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What torch calls in the place of each of its functions."""
-        if func is not torch.nn.functional.linear or args[0].device.type == "mps":  # mps has no float64
+        if func is not linear or args[0].device.type == "mps":  # mps has no float64
             return func(*args, **(kwargs or {}))
         inputs, weight, bias = (*args, None)[:3] if not kwargs else (args[0], args[1], kwargs.get("bias"))
         exact = inputs.double()
-        output = torch.cat([func(exact, rows.double()) for rows in weight.split(_ROWS_AT_ONCE)], -1)
+        output = exact.new_empty(*inputs.shape[:-1], len(weight))
+        # One buffer for all: thousands of large pieces of memory, taken and given back, would leave holes.
+        if self._rows is None or self._rows.device != weight.device:
+            self._rows = exact.new_empty(0)
+        for start in range(0, len(weight), _ROWS_AT_ONCE):
+            rows = weight[start : start + _ROWS_AT_ONCE]
+            self._rows.resize_(rows.shape).copy_(rows)
+            output[..., start : start + _ROWS_AT_ONCE] = func(exact, self._rows)
         return (output if bias is None else output + bias.double()).to(inputs.dtype)
 
 
@@ -172,9 +185,28 @@ def _other_answers(difference: float) -> EngineError:
     return EngineError(problem, hint="Nothing was exported")
 
 
-def _attached_logits(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
-    with attach(base, adapter) as attached:
-        return _logits(attached, attached.model, prompt_ids)
+def _expected_logits(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
+    """Of base + adapter by the definition of LoRA, y + alpha / rank · B (A x), and not by peft: a second opinion.
+
+    Hooks take no time to put on, where peft needs half a second for the 210 modules of the default base.
+    """
+    model: Any = base if isinstance(base, torch.nn.Module) else base.model
+    with ExitStack() as hooks:
+        for module in adapter.layout.modules:
+            hook = _adding(adapter, module.path, model.device)
+            hooks.callback(model.get_submodule(module.path).register_forward_hook(hook).remove)
+        return _logits(model, model, prompt_ids)
+
+
+def _adding(adapter: LoraAdapter, path: str, device: torch.device) -> Callable[[Any, Any, Any], Any]:
+    a, b = adapter.a[path].to(device), adapter.b[path].to(device)
+
+    def add(module: Any, inputs: Any, output: Any) -> Any:
+        # In peft's order and types: in float32, rounded once to the base's.
+        update = linear(linear(inputs[0].to(a.dtype), a), b) * adapter.layout.lora.scaling
+        return (output + update).to(output.dtype)
+
+    return add
 
 
 def _logits(call: Any, model: Any, prompt_ids: Sequence[int]) -> Any:
