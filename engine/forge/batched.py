@@ -50,8 +50,8 @@ def adapters_in_batch(
             hook.remove()
 
 
-def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
-    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32.
+def answer_losses(model: nn.Module, batch: PackedBatch) -> Tensor:
+    """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
     The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
     see one another.
@@ -68,7 +68,12 @@ def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
     cap = getattr(model.config, "final_logit_softcapping", None)
     if cap:
         logits = torch.tanh(logits / cap) * cap
-    losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
+    return nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
+
+
+def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32."""
+    losses, asked = answer_losses(model, batch), batch.targets != IGNORED
     packs = batch.ids.shape[0] // adapters
     owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
     total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)
