@@ -20,7 +20,8 @@ import typer
 from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
-    LIBRARY_FOR_MEAN,
+    FIRST_SEED,
+    LIBRARY_FOR_ARMS,
     LIBRARY_TO_TRAIN_ON,
     PLANNED_OUT,
     PROMPTS_TO_ANSWER,
@@ -38,6 +39,7 @@ from engine.requests import (
     ExportRequest,
     GenerateRequest,
     InfoRequest,
+    LeaveOneOutRequest,
     ModelsRequest,
     PlanRequest,
     Request,
@@ -70,8 +72,9 @@ COMMANDS = (
         "evaluate",
         EvaluateRequest,
         "Make the quality table of a generator over tasks.",
-        {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
+        {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_ARMS, "seed": FIRST_SEED},
     ),
+    Command("leave-one-out", LeaveOneOutRequest, "Put the tables of generators judged on a set each into one."),
     Command("export", ExportRequest, "Write an adapter as a checked PEFT folder."),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
