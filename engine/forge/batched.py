@@ -50,19 +50,23 @@ def adapters_in_batch(
             hook.remove()
 
 
-def answer_losses(model: nn.Module, batch: PackedBatch) -> Tensor:
+def answer_losses(model: nn.Module, batch: PackedBatch, *, own_mask: bool = False) -> Tensor:
     """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
     The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
-    see one another.
+    see one another, as long as the model reaches other tokens by full attention alone.
+
+    Args:
+        own_mask: every line is one row, and the model masks it as it masks any text; right for every causal model,
+            since padding comes after the row.
     """
-    lowest = torch.finfo(torch.float32).min
-    mask = torch.zeros(batch.mask.shape, device=batch.ids.device).masked_fill(~batch.mask, lowest)
-    dtype = next(model.parameters()).dtype
+    given: dict[str, Tensor] = {}
+    if not own_mask:
+        lowest = torch.finfo(torch.float32).min
+        mask = torch.zeros(batch.mask.shape, device=batch.ids.device).masked_fill(~batch.mask, lowest)
+        given = {"position_ids": batch.positions, "attention_mask": mask.to(next(model.parameters()).dtype)}
     body = model.base_model
-    hidden = body(  # type: ignore[operator]
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask.to(dtype), use_cache=False
-    ).last_hidden_state
+    hidden = body(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
     asked = batch.targets != IGNORED
     logits = model.get_output_embeddings()(hidden[asked]).float()  # type: ignore[operator]
     cap = getattr(model.config, "final_logit_softcapping", None)

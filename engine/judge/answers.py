@@ -224,11 +224,8 @@ class _Batch:
 
     def _common_beginning(self) -> int:
         """How many tokens all prompts begin with, if they can be read once for all, else 0."""
-        from transformers.cache_utils import DynamicLayer
-
         # With several adapters the beginning differs by adapter. In a sliding window padding must stay on the outside.
-        full_attention = self._cache.layers and all(type(layer) is DynamicLayer for layer in self._cache.layers)
-        if len(self.rows) == 1 or self._adapter_names is not None or not full_attention:
+        if len(self.rows) == 1 or self._adapter_names is not None or not only_full_attention(_network(self._model)):
             return 0
         columns = zip(*self._prompts, strict=False)
         same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
@@ -238,6 +235,18 @@ class _Batch:
 
     def _tensor(self, data: Any) -> Tensor:
         return torch.tensor(data, dtype=torch.long, device=self._device)
+
+
+def only_full_attention(network: Any) -> bool:
+    """Whether every layer of a model of transformers reaches all tokens before by attention.
+
+    A sliding window or a recurrent or convolutional layer reaches by distance in the sequence, whatever a mask says:
+    rows that share one can then see each other, or miss their own beginning.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    layers = _empty_cache(network).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def _network(model: torch.nn.Module | AttachedModel) -> Any:

@@ -16,6 +16,7 @@ import torch
 
 from engine.forge.batched import answer_losses
 from engine.forge.packing import TokenRow, pack, packed_length
+from engine.judge.answers import only_full_attention
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -38,14 +39,17 @@ def answer_nats(
     What is attached to the base's model takes part.
 
     Args:
-        rows: of one task, at least one; their common beginning is computed once a packed line.
+        rows: of one task, at least one; their common beginning is computed once a packed line, where the base's
+            layers allow rows to be packed.
         batch: rows at a time, about.
         on_step: called before each forward pass; the place to hear that the person wants to stop.
     """
     found: list[float] = []
-    for lines in _batches(_lines(rows), batch):
+    packed = only_full_attention(base.model)
+    for lines in _batches(_lines(rows) if packed else ([row] for row in rows), batch):
         on_step()
-        losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(base.device))
+        together = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
+        losses = answer_losses(base.model, together, own_mask=not packed)
         lengths = [len(row.answer) for line in lines for row in line]
         found += [part.double().sum().item() for part in losses.cpu().split(lengths)]
     return found
