@@ -111,6 +111,7 @@ class AnswerLog:
         new = {**settings, "arms": {**old.get("arms", {}), **arms}, "tasks": {**old.get("tasks", {}), **tasks}}
         if new != old:
             write_json(path, new)
+        self.arm_settings: dict[str, dict[str, Any]] = new["arms"]
 
     def _load(self) -> None:
         """Read the file; what is not complete goes, so that the file never holds an answer twice."""

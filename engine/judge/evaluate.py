@@ -221,4 +221,4 @@ def _table(log: AnswerLog, tasks: Sequence[JudgedTask], unmeasured: Mapping[str,
     for arm, seconds in making.items():
         rounds = [total for (name, _), total in answering.items() if name == arm]
         costs[arm] = Cost(sum(seconds) / len(seconds), sum(rounds) / len(rounds))
-    return QualityTable(found, costs, unmeasured)
+    return QualityTable(found, costs, unmeasured, log.arm_settings)

@@ -18,7 +18,7 @@ def as_markdown(table: QualityTable) -> str:
     if recovered := list(_recoveries(table)):
         parts.append("\n".join(recovered) + "\n")
     parts += [_tasks(table, figure) for figure in FIGURES]
-    rules = (f"- {ARMS[arm].title}: {ARMS[arm].rule}.\n" for arm in table.arms if arm in ARMS)
+    rules = (f"- {ARMS[arm].title}: {ARMS[arm].rule}{_settings(table, arm)}.\n" for arm in table.arms if arm in ARMS)
     parts.append("Arms:\n\n" + "".join(rules))
     return "\n".join(parts)
 
@@ -33,6 +33,12 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]], left: int
 def three_digits(value: float | None) -> str:
     """0.125, or that it was not measured."""
     return _MISSING if value is None else f"{value:.3f}"
+
+
+def _settings(table: QualityTable, arm: str) -> str:
+    """Such as ` (steps 60, learning_rate 0.001)`."""
+    told = ", ".join(f"{name} {value}" for name, value in table.settings.get(arm, {}).items())
+    return f" ({told})" if told else ""
 
 
 def _arms(table: QualityTable) -> str:

@@ -85,12 +85,14 @@ class Cost:
 class QualityTable:
     """Task figures with what follows from them.
 
-    costs: by arm. unmeasured: by arm, why there are no figures. seed: of the bootstrap.
+    costs: by arm. unmeasured: by arm, why there are no figures. settings: by arm, what its answers depend on besides
+    the settings of all. seed: of the bootstrap.
     """
 
     tasks: Sequence[TaskRuns]
     costs: Mapping[str, Cost]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -191,6 +193,7 @@ class QualityTable:
         return {
             "title": arm_title(arm),
             "rule": ARMS[arm].rule if arm in ARMS else None,
+            "settings": dict(self.settings.get(arm, {})),
             "tasks_measured": measured,
             "not_measured": None if measured else self.missing(arm),
             **figures,

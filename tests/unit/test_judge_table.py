@@ -54,6 +54,7 @@ TABLE = QualityTable(
         "oracle": Cost(60.0, 2.0),
         "lora:a": Cost(0.2, 1.0),
     },
+    settings={"oracle": {"steps": 60, "learning_rate": 0.001}},
     unmeasured={"mean": "needs --library", "prompts_64": "the generator reads 32 prompts"},
 )
 
@@ -106,7 +107,7 @@ def test_markdown_has_every_figure_and_every_reason() -> None:
     assert any(line.startswith("| Generated against (bits per byte, lower is better) |") for line in lines)
     assert any(line.startswith("- Generated, score: the oracle gains 0.500 (+0.250 to +0.750)") for line in lines)
     assert any(line.startswith("| sum\\|up | SNI | rouge_l | 1 | 0.500 | 0.500 | 0.500 |") for line in lines)
-    assert f"- Oracle LoRA: {ARMS['oracle'].rule}." in lines
+    assert f"- Oracle LoRA: {ARMS['oracle'].rule} (steps 60, learning_rate 0.001)." in lines
 
 
 def test_markdown_without_a_generated_arm_has_no_differences() -> None:
