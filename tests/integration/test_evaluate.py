@@ -14,7 +14,7 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced
 from engine.generator.artifact import load_generator
 from engine.jobs import run
-from engine.judge.arms import ARMS, GROUPS
+from engine.judge.arms import ARMS, GROUPS, chosen_arms
 from engine.requests import CollectRequest, EvaluateRequest, LeaveOneOutRequest, ModelChoice, TrainRequest
 from tests.tiny import write_tasks
 
@@ -109,22 +109,27 @@ def test_a_complete_run_measures_nothing_again(whole: EvaluateRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "step"),
-    [("evaluate examples", 2), ("choose best single", 1), ("evaluate generated", 4), ("train oracle", 2)],
+    ("stage", "step", "asked"),
+    [
+        ("evaluate examples", 2, ["base", "examples", "nearest_mix"]),
+        ("choose best single", 1, ["mean", "best_single", "nearest"]),
+        ("evaluate generated", 4, ["table"]),
+        ("train oracle", 2, ["multi_task", "oracle"]),
+    ],
 )
 def test_a_stopped_run_goes_on_and_ends_the_same(
-    whole: EvaluateRequest, tmp_path: Path, stage: str, step: int
+    whole: EvaluateRequest, tmp_path: Path, stage: str, step: int, asked: list[str]
 ) -> None:
     seen: list[Event] = []
 
     def reached() -> bool:
         return any(isinstance(e, StageAdvanced) and e.stage == stage and e.step >= step for e in seen)
 
-    request = replace(whole, out=tmp_path / "table")
+    request = replace(whole, out=tmp_path / "table", arms=tuple(asked))
     with pytest.raises(Cancelled):
         run(request, Reporter(seen.append, reached))
     run(request, Reporter())
-    assert answers_in(request.out) == answers_in(whole.out)
+    assert answers_in(request.out) == [line for line in answers_in(whole.out) if line["arm"] in chosen_arms(asked)]
 
 
 def test_what_is_unseen_does_not_choose_the_best_single_adapter(whole: EvaluateRequest, tmp_path: Path) -> None:
