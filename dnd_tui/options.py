@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.judge.arms import ARMS
 from engine.requests import DEFAULT_METRIC, Request
 
 
@@ -66,6 +67,18 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "tasks": Option("Folder of tasks: tasks.json, NAME.train.jsonl, NAME.test.jsonl.", "DIR"),
     "library": Option("Folder that collect wrote.", "DIR"),
+    "arms": Option(
+        "Arm or group of arms to measure; may be given several times. Groups: table (all arms of the quality table), "
+        "untrained (those without the oracle), prompts (what the prompts carry), library (each of its LoRAs). "
+        f"Arms: {', '.join(ARMS)}.",
+        "NAME",
+        "table",
+        flag="arm",
+    ),
+    "only": Option("Judge this task; a name or pattern, may be given several times.", "NAME", "all", flag="task"),
+    "seeds": Option("With how many seeds the arms that draw something are measured.", "N", minimum=1),
+    "oracle_steps": Option("Training steps of the LoRA on each task's own labels.", "N", minimum=1),
+    "tables": Option("Folder that evaluate wrote; given once for each held-out set.", "DIR", flag="table"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
     "steps": Option("How many training steps are timed, after one that is not.", "N", minimum=1),
@@ -108,7 +121,8 @@ ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
 PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")
-LIBRARY_FOR_MEAN = Option("Folder that collect wrote, for the mean adapter.", "DIR", "that arm is left out")
+LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")
+FIRST_SEED = Option("First seed of everything drawn at random.", "N")
 
 
 def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> list[inspect.Parameter]:

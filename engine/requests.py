@@ -110,9 +110,14 @@ class EvaluateRequest:
     """The quality table of a generator over the tasks of one split of a task folder.
 
     tasks: folder with `tasks.json`, `NAME.train.jsonl`, `NAME.test.jsonl`.
-    library: folder of `collect`; None leaves the mean adapter out.
-    out: folder for `table.json`, `table.md` and `answers.jsonl`; finished arms found there are not run again.
+    library: folder of `collect`; None leaves the arms out that are made from it.
+    out: folder for `table.json`, `table.md`, `table.svg` and `answers.jsonl`; finished arms found there are not run
+        again.
+    arms: names of arms and groups of arms (`engine.judge.arms`); empty is the group "table".
+    only: names or patterns of the tasks judged; empty is all of the split.
     rows: test rows a task.
+    seed, seeds: arms that draw something are measured with `seeds` seeds, `seed` the first of them.
+    oracle_steps: optimizer steps of each LoRA trained on a task's own labels.
     record: write the arms' means into the generator's generator.json and card.
     """
 
@@ -120,13 +125,28 @@ class EvaluateRequest:
     tasks: Path
     out: Path
     library: Path | None = None
+    arms: tuple[str, ...] = ()
     split: str = "unseen"
+    only: tuple[str, ...] = ()
     rows: int = 100
     count: int | None = None
     seed: int = 0
+    seeds: int = 3
+    oracle_steps: int = 60
     max_new_tokens: int = 64
     batch: int = 16
     record: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneOutRequest:
+    """Several tables of `evaluate`, each of a generator made without the set it is judged on, put into one.
+
+    tables: folders that `evaluate` wrote; out: folder for `leave_one_out.json` and `leave_one_out.md`.
+    """
+
+    out: Path
+    tables: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +325,7 @@ Request = (
     | GenerateRequest
     | CompareRequest
     | EvaluateRequest
+    | LeaveOneOutRequest
     | ExportRequest
     | ModelsRequest
     | InfoRequest

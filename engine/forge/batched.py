@@ -51,19 +51,29 @@ def adapters_in_batch(
             hook.remove()
 
 
-def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
-    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32.
+def answer_losses(model: nn.Module, batch: PackedBatch, *, own_mask: bool = False) -> Tensor:
+    """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
     The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
-    see one another.
+    see one another, as long as the model reaches other tokens by full attention alone.
+
+    Args:
+        own_mask: every line is one row, and the model masks it as it masks any text; right for every causal model,
+            since padding comes after the row.
     """
-    mask = batch.additive_mask(next(model.parameters()).dtype)
+    given: dict[str, Tensor] = {}
+    if not own_mask:
+        mask = batch.additive_mask(next(model.parameters()).dtype)
+        given = {"position_ids": batch.positions, "attention_mask": mask}
     body = model.base_model
-    hidden = body(  # type: ignore[operator]
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False
-    ).last_hidden_state
+    hidden = body(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
     asked = batch.targets != IGNORED
-    losses = nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
+    return nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
+
+
+def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32."""
+    losses, asked = answer_losses(model, batch), batch.targets != IGNORED
     packs = batch.ids.shape[0] // adapters
     owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
     total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.generator.generator import Generator
-from engine.judge.table import ARM_TITLES
+from engine.judge.arms import arm_title
 
 
 def generator_card(generator: Generator) -> str:
@@ -58,7 +58,7 @@ def generator_card(generator: Generator) -> str:
             "| Adapter | Loss |",
             "|---|---:|",
         ]
-        lines += [f"| {ARM_TITLES.get(arm, arm)} | {loss:.4f} |" for arm, loss in losses.items()]
+        lines += [f"| {arm_title(arm)} | {loss:.4f} |" for arm, loss in losses.items()]
     scores: Mapping[str, Any] = history.get("scores") or {}
     if scores:
         lines += [
@@ -66,6 +66,9 @@ def generator_card(generator: Generator) -> str:
             f"Mean score over {scores['tasks']} tasks of split {scores['split']}, {scores['rows']} rows each:",
             "",
         ]
-        lines += ["| Arm | Score |", "|---|---:|"]
-        lines += [f"| {ARM_TITLES.get(arm, arm)} | {mean:.3f} |" for arm, mean in scores["means"].items()]
+        bits: Mapping[str, float] = scores.get("bits_per_byte") or {}
+        lines += ["| Arm | Score | Bits per byte |", "|---|---:|---:|"] if bits else ["| Arm | Score |", "|---|---:|"]
+        for arm, mean in scores["means"].items():
+            more = f" {bits[arm]:.3f} |" if arm in bits else ""
+            lines.append(f"| {arm_title(arm)} | {mean:.3f} |{more}")
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ from engine.jobs.chained import check_chain_export, check_depth
 from engine.jobs.compared import compared_set
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
+from engine.judge.arms import chosen_arms
 from engine.prompts import read_prompts
 from engine.requests import (
     ChainExportRequest,
@@ -20,6 +21,7 @@ from engine.requests import (
     ExportRequest,
     GenerateRequest,
     InfoRequest,
+    LeaveOneOutRequest,
     LoadRequest,
     ModelsRequest,
     PlanRequest,
@@ -66,8 +68,12 @@ def run(request: Request, reporter: Reporter) -> Result:
             return compare_job(request, reporter)
         case EvaluateRequest():
             with reporter.stage("import"):
-                from engine.jobs.answer import evaluate_job
+                from engine.jobs.evaluate import evaluate_job
             return evaluate_job(request, reporter)
+        case LeaveOneOutRequest():
+            from engine.jobs.leave_one_out import leave_one_out_job
+
+            return leave_one_out_job(request, reporter)
         case CollectRequest():
             with reporter.stage("import"):
                 from engine.jobs.forge import collect_job
@@ -106,6 +112,9 @@ def _refuse_early(request: Request) -> None:
             read_prompts(request.prompts.source, column=request.prompts.column)
         case CompareRequest():
             compared_set(request)
+        case EvaluateRequest():
+            refuse_file(request.out)
+            chosen_arms(request.arms)
         case TrainingTimeRequest():
             labelled_prompts(request.source, request.column, TO_TRAIN)
         case DepthRequest():

@@ -1,9 +1,10 @@
 """The folder of an evaluation: its answers, one line a row, and the settings they belong to.
 
-    settings.json    what the answers depend on
-    answers.jsonl    {"arm", "task", "row", "answer", "score", "seconds"}; appended, flushed a line
+    settings.json    what all answers depend on, what those of single arms depend on, digests of the tasks
+    answers.jsonl    {"arm", "seed", "task", "row", "answer", "score", ...}; appended, flushed a line
 
-A (task, arm) pair counts once all its rows are there, so a run can be killed at any moment and taken up again.
+The answers of an arm to a task with a seed count once all rows are there, so a run can be killed at any moment and
+taken up again.
 """
 
 from __future__ import annotations
@@ -18,17 +19,28 @@ from typing import Any
 from engine.errors import EngineError
 from engine.files import read_json, replacing_file, write_json
 
+_Key = tuple[str, str, int]  # task, arm, seed
+
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """An answer to test row `row` of a task; `seconds` is the row's share of the time of its task and arm."""
+    """An answer to test row `row` of a task.
+
+    nats, size: negative log-likelihood of the reference answer, and its UTF-8 bytes.
+    making, answering: the row's share of the device seconds of its task and arm, to make and attach the adapter, and
+        to write the answers; measuring `nats` is in neither.
+    """
 
     arm: str
+    seed: int
     task: str
     row: int
     answer: str
     score: float
-    seconds: float
+    nats: float
+    size: int
+    making: float
+    answering: float
 
 
 class AnswerLog:
@@ -36,33 +48,40 @@ class AnswerLog:
 
     Args:
         settings: plain data; an existing folder must have been written with the same.
+        arms: by name, what else the answers of an arm depend on; an existing folder may hold further arms.
         tasks: by name, number of rows and a digest of them; an existing folder may hold further tasks.
 
     Raises:
         EngineError: the folder holds answers of other settings or other task rows, or cannot be read or written.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], tasks: Mapping[str, tuple[int, str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        arms: Mapping[str, Mapping[str, Any]],
+        tasks: Mapping[str, tuple[int, str]],
+    ) -> None:
         if folder.exists() and not folder.is_dir():
             raise EngineError("is not a folder", where=str(folder), hint="Choose another --out")
         self._path = folder / "answers.jsonl"
         self._rows = {name: count for name, (count, _) in tasks.items()}
         # As JSON gives it back, so that a tuple equals the list it was written as.
-        plain = json.loads(json.dumps(dict(settings)))
-        self._agree(folder / "settings.json", plain, {name: digest for name, (_, digest) in tasks.items()})
-        self._pairs: dict[tuple[str, str], list[ScoredAnswer]] = {}
+        plain, by_arm = (json.loads(json.dumps(dict(data))) for data in (settings, arms))
+        self._agree(folder / "settings.json", plain, by_arm, {name: digest for name, (_, digest) in tasks.items()})
+        self._complete: dict[_Key, list[ScoredAnswer]] = {}
         self._load()
 
-    def pair(self, task: str, arm: str) -> list[ScoredAnswer] | None:
-        """All answers of an arm to a task in the order of rows; None when they are not complete."""
-        return self._pairs.get((task, arm))
+    def answers(self, task: str, arm: str, seed: int) -> list[ScoredAnswer] | None:
+        """All answers of an arm to a task with a seed, in the order of rows; None when they are not complete."""
+        return self._complete.get((task, arm, seed))
 
-    def arms(self) -> list[str]:
-        """The arms that have answered some task completely, in the order they did."""
-        return list(dict.fromkeys(arm for _, arm in self._pairs))
+    def runs(self) -> list[tuple[str, int]]:
+        """(arm, seed) of the runs that have answered some task completely, in the order they did."""
+        return list(dict.fromkeys((arm, seed) for _, arm, seed in self._complete))
 
     def append(self, answers: Sequence[ScoredAnswer]) -> None:
-        """Write down all answers of one arm to one task. Raises EngineError when they cannot be written."""
+        """Write down all answers of one run to one task. Raises EngineError when they cannot be written."""
         try:
             with open(self._path, "a", encoding="utf-8", newline="\n") as file:
                 for answer in answers:
@@ -74,23 +93,28 @@ class AnswerLog:
             raise EngineError(f"cannot be written: {error.strerror}", where=str(self._path), hint=hint) from error
         self._take(answers)
 
-    def _agree(self, path: Path, settings: dict[str, Any], tasks: dict[str, str]) -> None:
+    def _agree(
+        self, path: Path, settings: dict[str, Any], arms: dict[str, dict[str, Any]], tasks: dict[str, str]
+    ) -> None:
         old: dict[str, Any] = {}
         if path.exists() or self._path.exists():
             old = read_json(path)
-            if not isinstance(old, dict) or not isinstance(old.get("tasks"), dict):
+            if not isinstance(old, dict) or not all(isinstance(old.get(part), dict) for part in ("tasks", "arms")):
                 raise EngineError("is not the settings of an evaluation", where=str(path), hint="Choose another --out")
-            _same(path, {key: value for key, value in old.items() if key != "tasks"}, settings)
+            _same(path, "the answers here", _without(old, "tasks", "arms"), settings)
+            for arm, own in arms.items():
+                _same(path, f"the answers of arm {arm} here", old["arms"].get(arm, own), own)
             changed = [name for name, digest in tasks.items() if old["tasks"].get(name, digest) != digest]
             if changed:
                 hint = "Choose another --out, or go back to those rows"
                 raise EngineError(f"the rows of task {changed[0]} have changed", where=str(path.parent), hint=hint)
-        new = {**settings, "tasks": {**old.get("tasks", {}), **tasks}}
+        new = {**settings, "arms": {**old.get("arms", {}), **arms}, "tasks": {**old.get("tasks", {}), **tasks}}
         if new != old:
             write_json(path, new)
+        self.arm_settings: dict[str, dict[str, Any]] = new["arms"]
 
     def _load(self) -> None:
-        """Read the file; pairs that are not complete go, so that the file never holds an answer twice."""
+        """Read the file; what is not complete goes, so that the file never holds an answer twice."""
         if not self._path.exists():
             return
         try:
@@ -106,20 +130,21 @@ class AnswerLog:
                 if number < len(lines):
                     where = f"{self._path}, line {number}"
                     raise EngineError("is not an answer of an evaluation", where=where) from error
-        by_pair: dict[tuple[str, str], list[ScoredAnswer]] = {}
+        grouped: dict[_Key, list[ScoredAnswer]] = {}
         for answer in answers:
-            by_pair.setdefault((answer.task, answer.arm), []).append(answer)
-        kept = [pair for (task, _), pair in by_pair.items() if len(pair) == self._rows.get(task, len(pair))]
-        for pair in kept:
-            self._take(pair)
-        text = "".join(_as_line(answer) for pair in kept for answer in pair)
+            grouped.setdefault((answer.task, answer.arm, answer.seed), []).append(answer)
+        kept = [group for (task, *_), group in grouped.items() if len(group) == self._rows.get(task, len(group))]
+        for group in kept:
+            self._take(group)
+        text = "".join(_as_line(answer) for group in kept for answer in group)
         if text.encode() != b"\n".join(lines):
             with replacing_file(self._path) as part:
                 part.write_text(text, encoding="utf-8", newline="\n")
 
     def _take(self, answers: Sequence[ScoredAnswer]) -> None:
         if answers:
-            self._pairs[answers[0].task, answers[0].arm] = sorted(answers, key=lambda answer: answer.row)
+            first = answers[0]
+            self._complete[first.task, first.arm, first.seed] = sorted(answers, key=lambda answer: answer.row)
 
 
 def _as_line(answer: ScoredAnswer) -> str:
@@ -129,15 +154,22 @@ def _as_line(answer: ScoredAnswer) -> str:
 def _from_line(line: bytes) -> ScoredAnswer:
     """Raises ValueError or TypeError when the line is not what `_as_line` writes."""
     answer = ScoredAnswer(**json.loads(line))
-    texts, numbers = (answer.arm, answer.task, answer.answer), (answer.row, answer.score, answer.seconds)
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(one, (int, float)) for one in numbers):
+    texts = (answer.arm, answer.task, answer.answer)
+    figures = (answer.score, answer.nats, answer.making, answer.answering)
+    counts = (answer.seed, answer.row, answer.size)
+    kinds: tuple[tuple[tuple[Any, ...], Any], ...] = ((texts, str), (figures, int | float), (counts, int))
+    if not all(isinstance(value, kind) for values, kind in kinds for value in values):
         raise TypeError("a field has a value of another type")
     return answer
 
 
-def _same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _same(path: Path, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raises EngineError naming the first setting that differs."""
     for name in [*new, *old]:
         if old.get(name) != new.get(name):
-            problem = f"the answers here belong to another {name}: {old.get(name)!r}, not {new.get(name)!r}"
+            problem = f"{what} belong to another {name}: {old.get(name)!r}, not {new.get(name)!r}"
             raise EngineError(problem, where=str(path.parent), hint="Choose another --out, or go back to that setting")
+
+
+def _without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in names}

@@ -1,44 +1,76 @@
-"""Measuring the arms of the quality table: attach, answer, score, write down; resumable."""
+"""Measuring the arms of the quality table: attach, answer, score, write down; resumable.
+
+arm --(a task, a seed)--> adapter, examples --(the base)--> answers: task score
+                                            \\-(the base)--> nats of the reference answers: bits per byte
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.attach import AttachedModel
-from engine.base.chat import prompt_ids, stop_ids
+from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
 from engine.errors import EngineError
-from engine.events import Reporter
+from engine.events import Reporter, Stage
 from engine.files import digest_json
+from engine.forge.packing import TokenRow
 from engine.judge.answer_log import AnswerLog, ScoredAnswer
 from engine.judge.answers import answer_all
+from engine.judge.likelihood import answer_nats, bits_per_byte
 from engine.judge.metrics import score
-from engine.judge.table import QualityTable, TaskScores
+from engine.judge.table import Cost, QualityTable, Run, TaskRuns
 
 if TYPE_CHECKING:
     from engine.adapter.lora import LoraAdapter
     from engine.base.load import LoadedBase
 
 _ADAPTER = "judged"
+# Of the lines of answers.jsonl and of what is measured.
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class JudgedTask:
-    """A task with its test rows: (prompt, references) each. `source` is the data set it comes from."""
+    """A task with its test rows: (prompt, references) each. `source` is the data set it comes from.
+
+    The first reference is the one whose likelihood is measured.
+    prompts_digest: of the training rows, whose prompts condition the generated arms.
+    """
 
     name: str
     metric: str
     rows: Sequence[tuple[str, Sequence[str]]]
     source: str
+    prompts_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to answer tasks.
+
+    adapter: of a task and a seed, the adapter that answers; None is the base alone. Called only for what must be run.
+    seeds: measured once for each of them.
+    examples: of a task, (prompt, answer) pairs that stand before each prompt.
+    prepare: called with the tasks that are left, once before the first `adapter`, while nothing is attached; returns
+        the device seconds that went into each task's adapter, by name.
+    settings: what the answers of this arm depend on besides the settings of all, as plain data.
+    """
+
+    adapter: Callable[[JudgedTask, int], LoraAdapter | None]
+    seeds: Sequence[int] = (0,)
+    examples: Callable[[JudgedTask], Sequence[tuple[str, str]]] = lambda task: ()
+    prepare: Callable[[Sequence[JudgedTask]], Mapping[str, float]] = lambda tasks: {}
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_arms(
     base: LoadedBase,
-    arms: Mapping[str, Callable[[JudgedTask], LoraAdapter | None]],
+    arms: Mapping[str, Arm],
     tasks: Sequence[JudgedTask],
     *,
     out: Path,
@@ -47,6 +79,7 @@ def evaluate_arms(
     batch: int,
     settings: Mapping[str, Any],
     reporter: Reporter,
+    unmeasured: Mapping[str, str] | None = None,
 ) -> QualityTable:
     """Answer the first `rows` test rows of every task greedily with every arm, and score the answers.
 
@@ -55,9 +88,10 @@ def evaluate_arms(
     different adapters in one batch; an arm that returns the same adapter again keeps it attached.
 
     Args:
-        arms: by name, the adapter that answers a task; None is the base alone. Called only for what must be run.
+        arms: by name, in the order in which they are measured.
         batch: rows answered at a time.
         settings: what else the answers depend on, as plain data: digest of the generator, seed of the prompts.
+        unmeasured: arms that cannot be made here, and why; for the table.
 
     Raises:
         EngineError: `out` holds answers of other settings, a task without rows, an unknown metric, an adapter that
@@ -66,81 +100,125 @@ def evaluate_arms(
     """
     judged = [_first_rows(task, rows) for task in tasks]
     own = {
+        "format": _FORMAT,
         "base": base.ref.fingerprint,
         "dtype": str(base.dtype).removeprefix("torch."),
         "rows": rows,
         "max_new_tokens": max_new_tokens,
     }
     digests = {task.name: (len(task.rows), _digest(task)) for task in judged}
-    log = AnswerLog(out, {**own, **settings}, digests)
-    with reporter.stage("evaluate", len(arms) * len(judged), "tasks") as stage, AttachedModel(base) as attached:
-        current: LoraAdapter | None = None
-        for arm, adapter_of in arms.items():
-            for task in judged:
-                if log.pair(task.name, arm) is None:
-                    began = time.perf_counter()
-                    adapter = adapter_of(task)
-                    if adapter is not current:
-                        attached.detach()
-                        current = None
-                    if adapter is not None and current is None:
-                        attached.add(_ADAPTER, adapter)
-                        attached.use(_ADAPTER)
-                        current = adapter
-                    with out_of_memory_told("--batch"):
-                        texts = _answers(base, attached, task, max_new_tokens, batch, lambda: stage.advance(0))
-                    log.append(_scored(arm, task, texts, time.perf_counter() - began))
+    log = AnswerLog(out, {**own, **settings}, {name: arm.settings for name, arm in arms.items()}, digests)
+    with AttachedModel(base) as attached:
+        judge = _Judge(base, attached, log, max_new_tokens, batch)
+        for name, arm in arms.items():
+            judge.measure(name, arm, judged, reporter)
+    return _table(log, judged, unmeasured or {})
+
+
+@dataclass
+class _Judge:
+    base: LoadedBase
+    attached: AttachedModel
+    log: AnswerLog
+    max_new_tokens: int
+    batch: int
+    current: LoraAdapter | None = None
+
+    def measure(self, name: str, arm: Arm, tasks: Sequence[JudgedTask], reporter: Reporter) -> None:
+        """Everything of one arm that is not in the log yet, in a stage of its own."""
+        wanted = [(task, seed) for seed in arm.seeds for task in tasks]
+        left = [(task, seed) for task, seed in wanted if self.log.answers(task.name, name, seed) is None]
+        spent: Mapping[str, float] = {}
+        if left:
+            self._attach(None)
+            waiting = {task.name for task, _ in left}
+            spent = arm.prepare([task for task in tasks if task.name in waiting])
+        with reporter.stage(f"evaluate {name}", len(wanted), "tasks") as stage:
+            stage.advance(len(wanted) - len(left))
+            for task, seed in left:
+                began = time.perf_counter()
+                self._attach(arm.adapter(task, seed))
+                making = time.perf_counter() - began + spent.get(task.name, 0.0)
+                with out_of_memory_told("--batch"):
+                    self.log.append(self._answers(name, arm, task, seed, making, stage))
                 stage.advance(1)
-    return _table(log, judged)
+
+    def _attach(self, adapter: LoraAdapter | None) -> None:
+        if adapter is self.current:
+            return
+        self.attached.detach()
+        self.current = None
+        if adapter is not None:
+            self.attached.add(_ADAPTER, adapter)
+            self.attached.use(_ADAPTER)
+            self.current = adapter
+
+    def _answers(
+        self, name: str, arm: Arm, task: JudgedTask, seed: int, making: float, stage: Stage
+    ) -> list[ScoredAnswer]:
+        tokenizer = self.base.tokenizer
+        began = time.perf_counter()
+        prompts = prompts_ids(tokenizer, [prompt for prompt, _ in task.rows], arm.examples(task))
+        texts = answer_all(
+            self.attached,
+            tokenizer,
+            prompts,
+            max_new_tokens=self.max_new_tokens,
+            stop_ids=stop_ids(tokenizer, self.base.model),
+            batch=self.batch,
+            on_step=lambda: stage.advance(0),
+        )
+        answering = (time.perf_counter() - began) / len(texts)
+        references = [answers[0] for _, answers in task.rows]
+        asked = zip(prompts, answers_ids(tokenizer, references), strict=True)
+        rows = [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in asked]
+        nats = answer_nats(self.base, rows, self.batch, lambda: stage.advance(0))
+        return [
+            ScoredAnswer(
+                arm=name,
+                seed=seed,
+                task=task.name,
+                row=number,
+                answer=text,
+                score=score(task.metric, text, answers),
+                nats=round(nats[number], 6),
+                size=len(references[number].encode()),
+                making=round(making / len(texts), 6),
+                answering=round(answering, 6),
+            )
+            for number, (text, (_, answers)) in enumerate(zip(texts, task.rows, strict=True))
+        ]
 
 
 def _first_rows(task: JudgedTask, rows: int) -> JudgedTask:
     if not task.rows:
         raise EngineError("has no test rows", where=task.name)
     score(task.metric, "", ())  # an unknown metric should be told before hours of answers
-    return JudgedTask(task.name, task.metric, task.rows[:rows], task.source)
+    return JudgedTask(task.name, task.metric, task.rows[:rows], task.source, task.prompts_digest)
 
 
 def _digest(task: JudgedTask) -> str:
-    return digest_json([task.metric, [[prompt, list(references)] for prompt, references in task.rows]])
+    rows = [[prompt, list(references)] for prompt, references in task.rows]
+    return digest_json([task.metric, rows, task.prompts_digest])
 
 
-def _answers(
-    base: LoadedBase,
-    attached: AttachedModel,
-    task: JudgedTask,
-    max_new_tokens: int,
-    batch: int,
-    on_step: Callable[[], None],
-) -> list[str]:
-    return answer_all(
-        attached,
-        base.tokenizer,
-        [prompt_ids(base.tokenizer, prompt) for prompt, _ in task.rows],
-        max_new_tokens=max_new_tokens,
-        stop_ids=stop_ids(base.tokenizer, base.model),
-        batch=batch,
-        on_step=on_step,
-    )
-
-
-def _scored(arm: str, task: JudgedTask, texts: Sequence[str], seconds: float) -> list[ScoredAnswer]:
-    share = round(seconds / len(texts), 6)
-    return [
-        ScoredAnswer(arm, task.name, number, text, score(task.metric, text, references), share)
-        for number, (text, (_, references)) in enumerate(zip(texts, task.rows, strict=True))
-    ]
-
-
-def _table(log: AnswerLog, tasks: Sequence[JudgedTask]) -> QualityTable:
-    seconds: dict[str, float] = {}
-    scored = []
+def _table(log: AnswerLog, tasks: Sequence[JudgedTask], unmeasured: Mapping[str, str]) -> QualityTable:
+    making: dict[str, list[float]] = {}
+    answering: dict[tuple[str, int], float] = {}
+    found = []
     for task in tasks:
-        by_arm: dict[str, list[float]] = {}
-        for arm in log.arms():
-            answers = log.pair(task.name, arm)
-            if answers is not None:
-                by_arm[arm] = [answer.score for answer in answers]
-                seconds[arm] = seconds.get(arm, 0.0) + sum(answer.seconds for answer in answers)
-        scored.append(TaskScores(task.name, task.metric, task.source, by_arm))
-    return QualityTable(scored, seconds)
+        runs: dict[str, list[Run]] = {}
+        for arm, seed in log.runs():
+            answers = log.answers(task.name, arm, seed)
+            if answers is None:
+                continue
+            bits = bits_per_byte([answer.nats for answer in answers], [answer.size for answer in answers])
+            runs.setdefault(arm, []).append(Run(seed, [answer.score for answer in answers], bits))
+            making.setdefault(arm, []).append(sum(answer.making for answer in answers))
+            answering[arm, seed] = answering.get((arm, seed), 0.0) + sum(answer.answering for answer in answers)
+        found.append(TaskRuns(task.name, task.metric, task.source, runs))
+    costs = {}
+    for arm, seconds in making.items():
+        rounds = [total for (name, _), total in answering.items() if name == arm]
+        costs[arm] = Cost(sum(seconds) / len(seconds), sum(rounds) / len(rounds))
+    return QualityTable(found, costs, unmeasured, log.arm_settings)

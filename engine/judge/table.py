@@ -1,196 +1,207 @@
-"""The quality table: scores of the arms over unseen tasks, and how sure their differences are.
+"""The quality table: two figures of the arms over unseen tasks, and how sure their differences are.
 
-An arm is a way to answer: the base alone, one LoRA for all tasks, a LoRA generated from a task's prompts. A task
-counts once, however many rows it has: arms are compared by the mean of their task means. The differences are
-bootstrapped over tasks, because the question is how an arm does on a task it has not seen.
+An arm is a way to answer (`arms`). A task counts once, however many rows it has: arms are compared by the mean of
+their task means. Where an arm draws something at random, the mean is over seeds first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-GENERATED = "generated"
-
-ARM_TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "base": "Base",
-        "mean": "Mean adapter",
-        "multi_task": "Multi-task LoRA",
-        "other_prompts": "Generated, other tasks' prompts",
-        GENERATED: "Generated",
-    }
-)
-"""The arms every table names, in the order of the table; further arms follow in the order they were measured."""
-
-_MISSING = "not measured"
+from engine.judge.arms import ARMS, GENERATED, MULTI_TASK, ORACLE, OTHER_PROMPTS, TABLE_ARMS, arm_title
+from engine.judge.statistics import SAMPLES, Difference, Recovery, bootstrap_interval, difference, recovery
 
 
 @dataclass(frozen=True)
-class TaskScores:
-    """A task, and the score of every test row by arm: `rows[arm]` is as long as the task has judged rows."""
+class Figure:
+    """What is measured of an answer."""
+
+    name: str
+    title: str
+    lower_is_better: bool
+
+
+SCORE = Figure("score", "Score", lower_is_better=False)
+BITS = Figure("bits_per_byte", "Bits per byte", lower_is_better=True)
+FIGURES = (SCORE, BITS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm's answers to one task with one seed.
+
+    scores: of every test row. bits_per_byte: of the reference answers; None where these have no text.
+    """
+
+    seed: int
+    scores: Sequence[float]
+    bits_per_byte: float | None
+
+    def figure(self, figure: Figure) -> float | None:
+        """Its mean over the rows."""
+        return self.bits_per_byte if figure is BITS else sum(self.scores) / len(self.scores)
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """A task and its runs by arm, one a seed."""
 
     name: str
     metric: str
     source: str
-    rows: Mapping[str, Sequence[float]]
+    runs: Mapping[str, Sequence[Run]]
 
-    def mean(self, arm: str) -> float | None:
-        """Mean score of the arm over the rows; None if it was not measured."""
-        scores = self.rows.get(arm)
-        return sum(scores) / len(scores) if scores else None
+    def mean(self, arm: str, figure: Figure = SCORE) -> float | None:
+        """Mean over the seeds; None if it was not measured."""
+        return _mean(self.by_seed(arm, figure).values())
+
+    def by_seed(self, arm: str, figure: Figure) -> dict[int, float]:
+        """The figure by seed."""
+        found = ((run.seed, run.figure(figure)) for run in self.runs.get(arm, ()))
+        return {seed: value for seed, value in found if value is not None}
+
+    @property
+    def rows(self) -> int:
+        """Number of judged test rows."""
+        return max((len(run.scores) for runs in self.runs.values() for run in runs), default=0)
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How much better one arm is than another, over the tasks measured with both.
+class Cost:
+    """Device seconds of one seed of an arm.
 
-    mean: mean difference of the task means. low, high: its 95 % interval. wins, losses: tasks with a higher or lower
-    mean; the other tasks are ties.
+    making: for one task, mean: choosing, training or generating its adapter, and attaching it.
+    answering: writing the answers to all tasks.
     """
 
-    arm: str
-    than: str
-    tasks: int
-    mean: float
-    low: float
-    high: float
-    wins: int
-    losses: int
+    making: float
+    answering: float
 
 
 @dataclass(frozen=True)
 class QualityTable:
-    """Task scores with what follows from them.
+    """Task figures with what follows from them.
 
-    seconds: by arm, device seconds spent on all its tasks: making and attaching its adapters, and answering.
-    seed: of the bootstrap.
+    costs: by arm. unmeasured: by arm, why there are no figures. settings: by arm, what its answers depend on besides
+    the settings of all. seed: of the bootstrap.
     """
 
-    tasks: Sequence[TaskScores]
-    seconds: Mapping[str, float]
+    tasks: Sequence[TaskRuns]
+    costs: Mapping[str, Cost]
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
 
     @property
     def arms(self) -> list[str]:
         """Names of the arms in the order of the table, measured or not."""
-        measured = (arm for task in self.tasks for arm in task.rows)
-        return list(dict.fromkeys([*ARM_TITLES, *measured]))
+        there = {arm for task in self.tasks for arm in task.runs} | set(self.unmeasured) | set(TABLE_ARMS)
+        others = (arm for task in self.tasks for arm in task.runs if arm not in ARMS)
+        return list(dict.fromkeys([*(arm for arm in ARMS if arm in there), *others, *self.unmeasured]))
 
-    def task_means(self, arm: str) -> dict[str, float]:
-        """Mean score by task, of the tasks measured with this arm."""
-        means = ((task.name, task.mean(arm)) for task in self.tasks)
+    def task_means(self, arm: str, figure: Figure = SCORE) -> dict[str, float]:
+        """Mean figure by task, of the tasks measured with this arm."""
+        means = ((task.name, task.mean(arm, figure)) for task in self.tasks)
         return {name: mean for name, mean in means if mean is not None}
 
-    def mean(self, arm: str) -> float | None:
+    def mean(self, arm: str, figure: Figure = SCORE) -> float | None:
         """Mean of the task means; None if the arm was not measured."""
-        means = self.task_means(arm).values()
-        return sum(means) / len(means) if means else None
+        return _mean(self.task_means(arm, figure).values())
 
-    def difference(self, arm: str, than: str) -> Difference | None:
+    def interval(self, arm: str, figure: Figure = SCORE) -> tuple[float, float] | None:
+        """95 % bootstrap interval of that mean, over tasks."""
+        means = list(self.task_means(arm, figure).values())
+        return bootstrap_interval(means, seed=self.seed) if means else None
+
+    def seed_means(self, arm: str, figure: Figure = SCORE) -> dict[int, float]:
+        """Mean of the task figures by seed, of the seeds measured on every task of this arm."""
+        tasks = [values for task in self.tasks if (values := task.by_seed(arm, figure))]
+        common = set.intersection(*map(set, tasks)) if tasks else set()
+        return {seed: sum(values[seed] for values in tasks) / len(tasks) for seed in sorted(common)}
+
+    def spread(self, arm: str, figure: Figure = SCORE) -> float | None:
+        """Standard deviation of the seeds' means; None below two seeds."""
+        means = list(self.seed_means(arm, figure).values())
+        if len(means) < 2:
+            return None
+        middle = sum(means) / len(means)
+        return math.sqrt(sum((mean - middle) ** 2 for mean in means) / (len(means) - 1))
+
+    def difference(self, arm: str, than: str, figure: Figure = SCORE) -> Difference | None:
         """`arm` against `than`; None if no task was measured with both."""
-        one, other = self.task_means(arm), self.task_means(than)
-        return difference(arm, than, [one[name] - other[name] for name in one if name in other], seed=self.seed)
+        one, other = self.task_means(arm, figure), self.task_means(than, figure)
+        differences = [one[name] - other[name] for name in one if name in other]
+        return difference(arm, than, differences, seed=self.seed, lower_is_better=figure.lower_is_better)
 
-    def differences(self) -> list[Difference]:
+    def differences(self, figure: Figure = SCORE) -> list[Difference]:
         """The generated arm against each other arm that was measured."""
-        found = (self.difference(GENERATED, arm) for arm in self.arms if arm != GENERATED)
+        found = (self.difference(GENERATED, arm, figure) for arm in self.arms if arm != GENERATED)
         return [one for one in found if one is not None]
+
+    def recovery(self, arm: str = GENERATED, figure: Figure = SCORE) -> Recovery | None:
+        """Part of the oracle's gain over the multi-task adapter that `arm` reaches; None if one was not measured."""
+        start, own, oracle = (self.task_means(name, figure) for name in (MULTI_TASK, arm, ORACLE))
+        names = [name for name in start if name in own and name in oracle]
+        sign = -1 if figure.lower_is_better else 1
+        return recovery(
+            [sign * (own[name] - start[name]) for name in names],
+            [sign * (oracle[name] - start[name]) for name in names],
+            seed=self.seed,
+        )
+
+    def missing(self, arm: str) -> str:
+        """Why an arm has no figures."""
+        return self.unmeasured.get(arm, "was not asked for")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a JSON file; null stands for what was not measured."""
         return {
-            "arms": {
-                arm: {
-                    "title": _title(arm),
-                    "mean": self.mean(arm),
-                    "tasks_measured": len(self.task_means(arm)),
-                    "device_seconds": self.seconds.get(arm),
-                }
-                for arm in self.arms
+            "arms": {arm: self._arm_json(arm) for arm in self.arms},
+            "differences": {figure.name: [vars(one) for one in self.differences(figure)] for figure in FIGURES},
+            "recovery": {
+                arm: {figure.name: vars(found) if (found := self.recovery(arm, figure)) else None for figure in FIGURES}
+                for arm in (GENERATED, OTHER_PROMPTS)
             },
-            "differences": [vars(one) for one in self.differences()],
-            "bootstrap": {"samples": _SAMPLES, "seed": self.seed, "over": "tasks"},
+            "bootstrap": {"samples": SAMPLES, "seed": self.seed, "over": "tasks", "interval": 0.95},
             "tasks": [
                 {
                     "name": task.name,
                     "source": task.source,
                     "metric": task.metric,
-                    "rows": _row_count(task),
-                    "means": {arm: task.mean(arm) for arm in self.arms},
+                    "rows": task.rows,
+                    **{figure.name: {arm: task.mean(arm, figure) for arm in self.arms} for figure in FIGURES},
                 }
                 for task in self.tasks
             ],
         }
 
-    def to_markdown(self) -> str:
-        """Two tables: means by task and arm, and the generated arm against each other."""
-        arms = self.arms
-        lines = [_line(["Task", "Source", "Metric", "Rows", *map(_title, arms)])]
-        lines.append(_line(["---", "---", "---", "---:"] + ["---:"] * len(arms)))
-        for task in self.tasks:
-            figures = [_figure(task.mean(arm)) for arm in arms]
-            lines.append(_line([task.name, task.source, task.metric, str(_row_count(task)), *figures]))
-        lines.append(_line(["**Mean over tasks**", "", "", "", *map(self._mean_cell, arms)]))
-        seconds = [f"{self.seconds[arm]:.0f}" if arm in self.seconds else _MISSING for arm in arms]
-        lines.append(_line(["Device seconds", "", "", "", *seconds]))
-        found = self.differences()
-        if found:
-            lines += ["", _line(["Generated against", "Difference", "95 % interval", "Better on", "Worse on", "Tasks"])]
-            lines.append(_line(["---"] + ["---:"] * 5))
-        for one in found:
-            interval = f"{one.low:+.3f} to {one.high:+.3f}"
-            counts = [str(one.wins), str(one.losses), str(one.tasks)]
-            lines.append(_line([_title(one.than), f"{one.mean:+.3f}", interval, *counts]))
-        return "\n".join(lines) + "\n"
-
-    def _mean_cell(self, arm: str) -> str:
+    def _arm_json(self, arm: str) -> dict[str, Any]:
+        cost = self.costs.get(arm)
+        figures = {
+            figure.name: {
+                "mean": self.mean(arm, figure),
+                "interval": self.interval(arm, figure),
+                "by_seed": self.seed_means(arm, figure),
+                "spread": self.spread(arm, figure),
+            }
+            for figure in FIGURES
+        }
         measured = len(self.task_means(arm))
-        note = f" ({measured} of {len(self.tasks)} tasks)" if 0 < measured < len(self.tasks) else ""
-        return _figure(self.mean(arm)) + note
+        return {
+            "title": arm_title(arm),
+            "rule": ARMS[arm].rule if arm in ARMS else None,
+            "settings": dict(self.settings.get(arm, {})),
+            "tasks_measured": measured,
+            "not_measured": None if measured else self.missing(arm),
+            **figures,
+            "making_seconds": cost.making if cost else None,
+            "answering_seconds": cost.answering if cost else None,
+        }
 
 
-def difference(arm: str, than: str, differences: Sequence[float], *, seed: int) -> Difference | None:
-    """The mean of paired differences and its 95 % percentile bootstrap interval; None without any.
-
-    Args:
-        differences: one a task, `arm` less `than`.
-    """
-    if not differences:
-        return None
-    values = np.asarray(differences, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(0, len(values), size=(_SAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return Difference(
-        arm=arm,
-        than=than,
-        tasks=len(values),
-        mean=float(values.mean()),
-        low=float(low),
-        high=float(high),
-        wins=int((values > 0).sum()),
-        losses=int((values < 0).sum()),
-    )
-
-
-_SAMPLES = 10_000
-
-
-def _title(arm: str) -> str:
-    return ARM_TITLES.get(arm, arm)
-
-
-def _row_count(task: TaskScores) -> int:
-    return max(map(len, task.rows.values()), default=0)
-
-
-def _figure(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.3f}"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _mean(values: Any) -> float | None:
+    kept = list(values)
+    return sum(kept) / len(kept) if kept else None

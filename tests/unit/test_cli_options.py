@@ -90,6 +90,12 @@ def test_every_option_reaches_the_request(asked: list[Any]) -> None:
     [
         ("export a --out b --float-type float16 --replace", {"adapter": Path("a"), "float_type": "float16"}),
         ("evaluate --tasks t --out o --library l --split seen --rows 5 --batch 2", {"library": Path("l"), "batch": 2}),
+        (
+            "evaluate --tasks t --out o --arm oracle --arm prompts --task a --task b* --seeds 1 --oracle-steps 9",
+            {"arms": ("oracle", "prompts"), "only": ("a", "b*"), "seeds": 1, "oracle_steps": 9},
+        ),
+        ("evaluate --tasks t --out o", {"arms": (), "only": (), "seeds": 3}),
+        ("leave-one-out --table a --table b --out o", {"tables": (Path("a"), Path("b")), "out": Path("o")}),
         ("train --tasks t --library l --out o --recipe r.json --seed 4", {"recipe": Path("r.json"), "seed": 4}),
         ("collect --tasks t --out o", {"recipe": None, "seed": 0}),
         ("models --fetch one --fetch two", {"fetch": ("one", "two")}),
@@ -165,8 +171,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", [EvaluateRequest, ExportRequest, ModelsRequest, TrainRequest])
 def test_build_keeps_every_value(kind: type[Any]) -> None:
-    values = {name: object() for name in names(kind) if name != "fetch"} | {"fetch": ["a"]}
+    several = {"fetch", "arms", "only"}
+    values = {name: ["a"] if name in several else object() for name in names(kind)}
     made = build(kind, values)
     for name in names(kind):
         holder = made if hasattr(made, name) else made.models
-        assert getattr(holder, name) == (("a",) if name == "fetch" else values[name])
+        assert getattr(holder, name) == (("a",) if name in several else values[name])

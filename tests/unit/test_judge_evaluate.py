@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_parts import random_adapter, tiny_base
+import torch
+from judge_parts import TOKENIZER, random_adapter, tiny_base
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.lora import LoraAdapter
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
-from engine.judge.evaluate import JudgedTask, evaluate_arms
-from engine.judge.table import QualityTable
+from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
+from engine.judge.table import BITS, QualityTable
 
 BASE = tiny_base()
 ONE = random_adapter(BASE.model.config, 1)
@@ -23,27 +26,30 @@ TASKS = [
     JudgedTask("first", "rouge_l", [(f"eins \u00e9 {n}", ["a b"]) for n in range(3)], "here"),
     JudgedTask("second", "exact_match", [(f"zwei {n}", ["a", "b"]) for n in range(2)], "there"),
 ]
-Arm = Callable[[JudgedTask], LoraAdapter | None]
+Call = tuple[str, str, int]
 
 
-def arms_of(calls: list[tuple[str, str]]) -> dict[str, Arm]:
-    """Base, one adapter for all tasks, one a task; every call is noted."""
+def arms_of(calls: list[Call]) -> dict[str, Arm]:
+    """Base, one adapter for all tasks, one a task and seed; every call is noted."""
 
-    def noted(arm: str, adapter_of: Arm) -> Arm:
-        def call(task: JudgedTask) -> LoraAdapter | None:
-            calls.append((arm, task.name))
-            return adapter_of(task)
+    def noted(name: str, arm: Arm) -> Arm:
+        def call(task: JudgedTask, seed: int) -> LoraAdapter | None:
+            calls.append((name, task.name, seed))
+            return arm.adapter(task, seed)
 
-        return call
+        return replace(arm, adapter=call)
 
     return {
-        "base": noted("base", lambda task: None),
-        "multi_task": noted("multi_task", lambda task: ONE),
-        "generated": noted("generated", lambda task: random_adapter(BASE.model.config, len(task.name))),
+        "base": noted("base", Arm(lambda task, seed: None)),
+        "multi_task": noted("multi_task", Arm(lambda task, seed: ONE)),
+        "generated": noted(
+            "generated",
+            Arm(lambda task, seed: random_adapter(BASE.model.config, len(task.name) + seed), seeds=(0, 7)),
+        ),
     }
 
 
-def run(out: Path, calls: list[tuple[str, str]] | None = None, **changed: Any) -> QualityTable:
+def run(out: Path, calls: list[Call] | None = None, **changed: Any) -> QualityTable:
     given: dict[str, Any] = {
         "arms": arms_of([] if calls is None else calls),
         "tasks": TASKS,
@@ -61,7 +67,13 @@ def run(out: Path, calls: list[tuple[str, str]] | None = None, **changed: Any) -
 def answers_in(out: Path) -> list[dict[str, Any]]:
     """All lines, without the seconds."""
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in ("making", "answering")} for line in lines]
+
+
+WRONG_TYPE = (
+    b'{"arm": "base", "seed": 0, "task": "first", "row": 0, "answer": "", "score": 0, "nats": "1", "size": 1, '
+    b'"making": 0, "answering": 0}'
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +86,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_answer_is_written_and_the_table_is_of_them(whole: Path) -> None:
     lines = answers_in(whole)
-    assert [(line["arm"], line["task"], line["row"]) for line in lines] == [
-        (arm, task, row)
-        for arm in ("base", "multi_task", "generated")
+    assert [(line["arm"], line["seed"], line["task"], line["row"]) for line in lines] == [
+        (arm, seed, task, row)
+        for arm, seed in (("base", 0), ("multi_task", 0), ("generated", 0), ("generated", 7))
         for task, rows in (("first", 3), ("second", 2))
         for row in range(rows)
     ]
@@ -86,15 +98,60 @@ def test_every_answer_is_written_and_the_table_is_of_them(whole: Path) -> None:
     assert by_arm["base"] != by_arm["multi_task"] != by_arm["generated"]
     table = run(whole)
     scores = [line["score"] for line in lines if (line["arm"], line["task"]) == ("base", "first")]
-    assert table.tasks[0].rows["base"] == scores
+    assert table.tasks[0].runs["base"][0].scores == scores
+    assert [run.seed for run in table.tasks[0].runs["generated"]] == [0, 7]
     assert table.tasks[1].source == "there"
     assert table.mean("mean") is None
-    assert table.seconds["generated"] > 0
+    assert table.costs["generated"].making > 0 and table.costs["generated"].answering > 0
+
+
+def test_bits_per_byte_are_those_of_a_plain_forward_pass(whole: Path) -> None:
+    table = run(whole)
+    nats = size = 0.0
+    for prompt, references in TASKS[0].rows:
+        # The tokenizer has no chat template: the prompt, a newline, the answer, the end.
+        asked, answer = (
+            TOKENIZER(f"{prompt}\n").input_ids,
+            [*TOKENIZER(references[0]).input_ids, TOKENIZER.eos_token_id],
+        )
+        with torch.no_grad():
+            chances = BASE.model(torch.tensor([asked + answer])).logits[0].log_softmax(-1)
+        nats -= sum(chances[len(asked) + place - 1, token].item() for place, token in enumerate(answer))
+        size += len(references[0].encode())
+    assert table.tasks[0].runs["base"][0].bits_per_byte == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert len({table.tasks[0].mean(arm, BITS) for arm in ("base", "multi_task", "generated")}) == 3
+
+
+def test_examples_stand_before_the_prompt(tmp_path: Path) -> None:
+    arms = {
+        "base": Arm(lambda task, seed: None),
+        "examples": Arm(lambda task, seed: None, examples=lambda task: [("q", "a")]),
+    }
+    table = run(tmp_path, arms=arms)
+    rows = [(f"q\na\n\n{prompt}", references) for prompt, references in TASKS[0].rows]
+    written = run(tmp_path / "written", arms={"base": arms["base"]}, tasks=[replace(TASKS[0], rows=rows)])
+    assert table.tasks[0].runs["examples"] == written.tasks[0].runs["base"] != table.tasks[0].runs["base"]
+
+
+def test_preparing_comes_once_and_its_seconds_are_the_arms(tmp_path: Path) -> None:
+    prepared: list[list[str]] = []
+
+    def prepare(tasks: Sequence[JudgedTask]) -> dict[str, float]:
+        assert not hasattr(BASE.model, "peft_config"), "nothing is attached while an arm is prepared"
+        prepared.append([task.name for task in tasks])
+        return {task.name: 1000.0 for task in tasks}
+
+    arms = {"multi_task": Arm(lambda task, seed: ONE), "oracle": Arm(lambda task, seed: ONE, prepare=prepare)}
+    run(tmp_path, arms=arms, tasks=TASKS[:1])
+    table = run(tmp_path, arms=arms)
+    run(tmp_path, arms=arms)
+    assert prepared == [["first"], ["second"]]
+    assert table.costs["oracle"].making > 1000 > table.costs["multi_task"].making
 
 
 def test_a_complete_run_answers_nothing_again(whole: Path) -> None:
     before = (whole / "answers.jsonl").read_bytes()
-    calls: list[tuple[str, str]] = []
+    calls: list[Call] = []
     run(whole, calls)
     assert calls == []
     assert (whole / "answers.jsonl").read_bytes() == before
@@ -109,14 +166,14 @@ def test_a_killed_run_is_taken_up(whole: Path, tmp_path: Path, part: float) -> N
     # The last pair in what is left is torn, unless it ends with its last line.
     complete = [json.loads(line) for line in left.split(b"\n")[:-1]]
     sizes = {"first": 3, "second": 2}
-    done = {(line["arm"], line["task"]) for line in complete if line["row"] == sizes[line["task"]] - 1}
+    done = {(line["arm"], line["task"], line["seed"]) for line in complete if line["row"] == sizes[line["task"]] - 1}
 
-    calls: list[tuple[str, str]] = []
+    calls: list[Call] = []
     run(tmp_path, calls)
 
     assert answers_in(tmp_path) == answers_in(whole)
     assert set(calls).isdisjoint(done)
-    assert len(calls) == 6 - len(done)
+    assert len(calls) == 8 - len(done)
 
 
 def test_a_character_cut_in_two_is_a_torn_line(whole: Path, tmp_path: Path) -> None:
@@ -131,12 +188,12 @@ def test_a_character_cut_in_two_is_a_torn_line(whole: Path, tmp_path: Path) -> N
 def test_a_cancelled_run_keeps_what_is_complete(tmp_path: Path) -> None:
     stop = False
 
-    def adapter_of(task: JudgedTask) -> None:
+    def adapter_of(task: JudgedTask, seed: int) -> None:
         nonlocal stop
         stop = task.name == "second"
 
     with pytest.raises(Cancelled):
-        run(tmp_path, arms={"base": adapter_of}, reporter=Reporter(cancelled=lambda: stop))
+        run(tmp_path, arms={"base": Arm(adapter_of)}, reporter=Reporter(cancelled=lambda: stop))
     assert [line["task"] for line in answers_in(tmp_path)] == ["first"] * 3
     assert not hasattr(BASE.model, "peft_config")
 
@@ -150,13 +207,13 @@ def test_an_adapter_for_all_tasks_is_attached_once(tmp_path: Path, monkeypatch: 
         add(attached, name, adapter)
 
     monkeypatch.setattr(AttachedModel, "add", noted)
-    run(tmp_path, arms={"multi_task": lambda task: ONE})
+    run(tmp_path, arms={"multi_task": Arm(lambda task, seed: ONE)})
     assert added == [ONE]
 
 
 def test_further_arms_and_tasks_join_an_existing_folder(tmp_path: Path) -> None:
-    run(tmp_path, arms={"base": lambda task: None}, tasks=TASKS[:1])
-    table = run(tmp_path, arms={"multi_task": lambda task: ONE})
+    run(tmp_path, arms={"base": Arm(lambda task, seed: None)}, tasks=TASKS[:1])
+    table = run(tmp_path, arms={"multi_task": Arm(lambda task, seed: ONE)})
     assert set(table.task_means("base")) == {"first"}
     assert set(table.task_means("multi_task")) == {"first", "second"}
     both = table.difference("multi_task", "base")
@@ -170,6 +227,8 @@ def test_further_arms_and_tasks_join_an_existing_folder(tmp_path: Path) -> None:
         ({"rows": 2}, "another rows: 3, not 2"),
         ({"settings": {"generator": "def"}}, "another generator: 'abc', not 'def'"),
         ({"settings": {}}, "another generator: 'abc', not None"),
+        ({"arms": {"base": Arm(lambda task, seed: None, settings={"k": 1})}}, "of arm base here belong to another k"),
+        ({"tasks": [replace(TASKS[0], prompts_digest="x")]}, "rows of task first have changed"),
         ({"tasks": [JudgedTask("first", "rouge_l", [("other", ["a b"])], "here")]}, "rows of task first have changed"),
         ({"tasks": [JudgedTask("first", "exact_match", TASKS[0].rows, "here")]}, "rows of task first have changed"),
     ],
@@ -182,7 +241,9 @@ def test_other_settings_are_refused(whole: Path, changed: dict[str, Any], said: 
     assert (whole / "answers.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("broken", [b"not json", b'{"arm": "base"}', b"[1]", b'{"arm": 1, "task": "first"}'])
+@pytest.mark.parametrize(
+    "broken", [b"not json", b'{"arm": "base"}', b"[1]", b'{"arm": 1, "task": "first"}', WRONG_TYPE]
+)
 def test_a_broken_line_inside_is_told_with_its_number(whole: Path, tmp_path: Path, broken: bytes) -> None:
     lines = (whole / "answers.jsonl").read_bytes().split(b"\n")
     lines[1] = broken

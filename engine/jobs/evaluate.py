@@ -1,0 +1,262 @@
+"""The quality table of a generator: which arms can be made from what is there, measured, written, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from engine.adapter.lora import LoraAdapter
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import digest_json, replacing_file, write_json
+from engine.forge.card import generator_card
+from engine.forge.library import open_library
+from engine.forge.recipe import recipe_from_json
+from engine.forge.tasks import SEEN, Task, read_rows, read_tasks
+from engine.generator.artifact import record_history
+from engine.jobs.results import Result
+from engine.judge.arms import ARMS, LIBRARY_GROUP, LORA, MULTI_TASK, ORACLE, arm_title, chosen_arms, is_drawn
+from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
+from engine.judge.examples import draw_examples
+from engine.judge.library_arms import LibraryArms, prompt_embedding
+from engine.judge.oracle import Budget, Oracle
+from engine.judge.plot import as_svg
+from engine.judge.prompt_arms import PromptArms
+from engine.judge.report import as_markdown
+from engine.judge.table import BITS, QualityTable
+from engine.pipeline import Pipeline, load_pipeline
+from engine.prompts import read_prompts, sample_prompts
+from engine.requests import EvaluateRequest
+
+
+def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
+    """The quality table of a generator on tasks of one split."""
+    tasks = _tasks(request)
+    judged = [_judged(task) for task in tasks]
+    pipeline = load_pipeline(request.models, reporter)
+    arms, unmeasured = _Bench(request, tasks, pipeline, reporter).arms()
+    if trained := sorted({task.name for task in tasks} & set(pipeline.about["history"].get("tasks", {}))):
+        reporter.note(f"the generator was trained on {len(trained)} of these tasks, as {trained[0]}", warning=True)
+    table = evaluate_arms(
+        pipeline.base,
+        arms,
+        judged,
+        out=request.out,
+        rows=request.rows,
+        max_new_tokens=request.max_new_tokens,
+        batch=request.batch,
+        settings={
+            "generator": pipeline.about["sha256"],
+            "count": request.count or pipeline.generator.spec.condition.prompts,
+            "seed": request.seed,
+        },
+        reporter=reporter,
+        unmeasured=unmeasured,
+    )
+    _write(request.out, table)
+    if request.record:
+        _record(pipeline, table, request)
+    lines = ((arm_title(arm), _told(table, arm)) for arm in table.arms)
+    return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
+
+
+def _told(table: QualityTable, arm: str) -> str:
+    mean, bits = table.mean(arm), table.mean(arm, BITS)
+    if mean is None:
+        return f"not measured: {table.missing(arm)}"
+    return f"{mean:.3f}" + ("" if bits is None else f", {bits:.3f} bits per byte")
+
+
+def _write(out: Path, table: QualityTable) -> None:
+    write_json(out / "table.json", table.to_json())
+    for name, text in (("table.md", as_markdown(table)), ("table.svg", as_svg(table))):
+        with replacing_file(out / name) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -> None:
+    means = {arm: mean for arm in table.arms if (mean := table.mean(arm)) is not None}
+    bits = {arm: mean for arm in table.arms if (mean := table.mean(arm, BITS)) is not None}
+    how = {"split": request.split, "tasks": len(table.tasks), "rows": request.rows, "seed": request.seed}
+    scores = {**how, "seeds": request.seeds, "means": means, "bits_per_byte": bits}
+    generator = pipeline.generator.with_history(scores=scores)
+    record_history(pipeline.folder, generator.spec.history, generator_card(generator))
+
+
+def _tasks(request: EvaluateRequest) -> list[Task]:
+    tasks = read_tasks(request.tasks, request.split)
+    for pattern in request.only:
+        if not any(fnmatch(task.name, pattern) for task in tasks):
+            problem = f"no task of split {request.split!r} is named {pattern}"
+            hint = f"Tasks there: {', '.join(task.name for task in tasks)}"
+            raise EngineError(problem, where=str(request.tasks), hint=hint)
+    return [task for task in tasks if not request.only or any(fnmatch(task.name, one) for one in request.only)]
+
+
+def _judged(task: Task) -> JudgedTask:
+    rows = [(row.prompt, row.references) for row in read_rows(task.test_path)]
+    return JudgedTask(task.name, task.metric, rows, task.source, task.digest)
+
+
+@dataclass
+class _Bench:
+    """Puts the arms of a request together; nothing is computed before it is asked for."""
+
+    request: EvaluateRequest
+    tasks: Sequence[Task]
+    pipeline: Pipeline
+    reporter: Reporter
+
+    def arms(self) -> tuple[dict[str, Arm], dict[str, str]]:
+        """The arms that are asked for and can be made, the dearest last; and why the others cannot."""
+        makers: dict[str, Arm] = {**self._plain(), **self._generated()}
+        prompts = self._prompts
+        reasons = prompts.unmeasured()
+        if self.request.library:
+            from_library, without = self._from_library(self.request.library, prompts)
+            makers, reasons = {**makers, **from_library}, {**reasons, **without}
+        else:
+            needing = [arm for arm, rule in ARMS.items() if rule.library] + [LIBRARY_GROUP]
+            reasons |= dict.fromkeys(needing, "needs --library")
+        asked = chosen_arms(self.request.arms)
+        names = [arm for arm in asked if arm != LIBRARY_GROUP]
+        if LIBRARY_GROUP in asked:
+            names += [arm for arm in makers if arm.startswith(LORA)] or [LIBRARY_GROUP]
+        names.sort(key=lambda arm: arm == ORACLE)
+        unmeasured = {arm: reasons[arm] for arm in names if arm in reasons}
+        return {arm: self._seeded(arm, makers[arm]) for arm in names if arm not in reasons}, unmeasured
+
+    @property
+    def _prompts(self) -> PromptArms:
+        count = self.request.count or self.pipeline.generator.spec.condition.prompts
+        return PromptArms(self.pipeline.generator, self.pipeline.encoder, self.tasks, count)
+
+    def _task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    def _seeded(self, name: str, arm: Arm) -> Arm:
+        first = self.request.seed
+        return replace(arm, seeds=range(first, first + self.request.seeds) if is_drawn(name) else (first,))
+
+    def _plain(self) -> dict[str, Arm]:
+        """Without a generator: base, examples, multi-task, oracle."""
+        base, frame, seed = self.pipeline.base, self.pipeline.generator.frame, self.request.seed
+        multi_task = frame.base_adapter
+        history: Mapping[str, Any] = self.pipeline.about["history"]
+        oracle = Oracle(
+            base,
+            frame,
+            recipe_from_json(dict(history.get("recipe", {}))).data,
+            Budget(self.request.oracle_steps),
+            self.request.out / ORACLE,
+            digest_json([base.ref.fingerprint, self.pipeline.about["sha256"]]),
+            seed,
+        )
+
+        def examples(task: JudgedTask) -> list[tuple[str, str]]:
+            prompts = [prompt for prompt, _ in task.rows]
+            return draw_examples(base, self._task(task.name), prompts, seed, self.request.max_new_tokens)
+
+        return {
+            "base": Arm(lambda task, seed: None),
+            "examples": Arm(lambda task, seed: None, examples=examples),
+            MULTI_TASK: Arm(lambda task, seed: multi_task),
+            ORACLE: Arm(
+                lambda task, seed: oracle.adapter(self._task(task.name)),
+                prepare=lambda left: oracle.train([self._task(task.name) for task in left], self.reporter),
+                settings=oracle.budget.to_json(),
+            ),
+        }
+
+    def _generated(self) -> dict[str, Arm]:
+        # Which task stands in for another depends on all of them.
+        among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
+
+        def arm(name: str, make: Callable[[str, int], LoraAdapter]) -> Arm:
+            borrows = name in ("other_prompts", "noisy_prompts")
+            return Arm(lambda task, seed: make(task.name, seed), settings=among if borrows else {})
+
+        return {name: arm(name, make) for name, make in self._prompts.makers().items()}
+
+    def _from_library(self, folder: Path, prompts: PromptArms) -> tuple[dict[str, Arm], dict[str, str]]:
+        library = open_library(folder)
+        if library.frame.layout.digest != self.pipeline.generator.frame.layout.digest:
+            raise EngineError("was collected for another layout than the generator's", where=str(folder))
+        seen = self._seen(library.about["tasks"])
+        arms = LibraryArms(library, seen, frozenset(task.name for task in self.tasks))
+        settings = {"library": digest_json([library.about, arms.names])[:12]}
+        if not arms.names:
+            reasons = dict.fromkeys((arm for arm, rule in ARMS.items() if rule.library), "it holds judged tasks only")
+            return {}, reasons | {LIBRARY_GROUP: "it holds judged tasks only"}
+        mean = arms.mean()
+        made = {
+            "mean": Arm(lambda task, seed: mean, settings=settings),
+            **self._nearest(arms, prompts, settings),
+            **{f"{LORA}{name}": self._single(arms, name, settings) for name in arms.names},
+        }
+        reasons = {}
+        if missing := sorted(set(arms.names) - {task.name for task in seen}):
+            reason = f"the rows of {missing[0]} are not in the task folder as the library knew them"
+            reasons = {"nearest": reason, "nearest_mix": reason}
+        others = {task.name for task in seen} - arms.judged
+        if len(others | set(arms.names)) < 2 or not others:
+            reasons["best_single"] = "there is no other seen task to choose it on"
+        else:
+            made["best_single"] = self._best(arms, settings)
+        return made, reasons
+
+    def _seen(self, known: Mapping[str, str]) -> list[Task]:
+        """The library's tasks in the task folder, whose rows are those it was collected from."""
+        try:
+            tasks = read_tasks(self.request.tasks, SEEN)
+        except EngineError:  # no task of that split
+            return []
+        return [task for task in tasks if task.name in known and task.digest == known[task.name]]
+
+    def _single(self, arms: LibraryArms, name: str, settings: Mapping[str, Any]) -> Arm:
+        kept: list[LoraAdapter] = []
+
+        def adapter(task: JudgedTask, seed: int) -> LoraAdapter:
+            # The same object for every task: it stays attached.
+            if not kept:
+                kept.append(arms.adapter(name))
+            return kept[0]
+
+        return Arm(adapter, settings=settings)
+
+    def _best(self, arms: LibraryArms, settings: Mapping[str, Any]) -> Arm:
+        chosen: list[LoraAdapter] = []
+
+        def prepare(left: Sequence[JudgedTask]) -> dict[str, float]:
+            kept = self.request.out / "best_single.json"
+            choice = arms.best_single(self.pipeline.base, self.request.seed, kept, self.reporter)
+            self.reporter.note(f"the best library LoRA on other seen tasks is that of {choice.name}")
+            chosen[:] = [arms.adapter(choice.name)]
+            return {task.name: choice.seconds / len(self.tasks) for task in left}
+
+        return Arm(lambda task, seed: chosen[0], prepare=prepare, settings=settings)
+
+    def _nearest(self, arms: LibraryArms, prompts: PromptArms, settings: Mapping[str, Any]) -> dict[str, Arm]:
+        tokens = self.pipeline.generator.spec.condition.tokens
+
+        def prepare(left: Sequence[JudgedTask]) -> dict[str, float]:
+            paths = {task.name: task.train_path for task in arms.seen}
+            texts = {
+                name: sample_prompts(read_prompts(paths[name], column="prompt"), prompts.count, self.request.seed).texts
+                for name in arms.names
+            }
+            before = self.reporter.timings.get("embed prompts", 0.0)
+            arms.embed(texts, self.pipeline.encoder, tokens, self.reporter)
+            spent = self.reporter.timings["embed prompts"] - before
+            return {task.name: spent / len(left) for task in left}
+
+        def arm(make: Callable[[Any], LoraAdapter]) -> Arm:
+            def adapter(task: JudgedTask, seed: int) -> LoraAdapter:
+                return make(prompt_embedding(self.pipeline.encoder.encode(prompts.texts(task.name, seed), tokens)))
+
+            return Arm(adapter, prepare=prepare, settings=settings)
+
+        return {"nearest": arm(arms.nearest), "nearest_mix": arm(arms.mix)}

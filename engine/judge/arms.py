@@ -1,0 +1,126 @@
+"""The arms of the quality table: ways to answer a task, each with the rule that makes it.
+
+What a person may ask for is an arm or a group of arms. Light: read before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from engine.errors import EngineError
+
+GENERATED, MULTI_TASK, OTHER_PROMPTS, ORACLE = "generated", "multi_task", "other_prompts", "oracle"
+
+EXAMPLES = 4
+"""Worked examples in the prompt of the arm "examples"."""
+
+NEIGHBOURS = 8
+"""Library adapters that are mixed in the arm "nearest_mix"."""
+
+NOISE = 0.2
+"""Part of the prompts that come from another task in the arm "noisy_prompts"."""
+
+PROMPT_COUNTS = (1, 4, 16, 64, 128)
+LORA = "lora:"
+"""Before the name of a task: the arm of that task's own adapter in the library."""
+
+
+@dataclass(frozen=True)
+class ArmRule:
+    """How an arm is named and made.
+
+    rule: one sentence for the table.
+    library: needs the folder of `collect`.
+    drawn: something in it is drawn at random, so it is measured once a seed.
+    """
+
+    title: str
+    rule: str
+    library: bool = False
+    drawn: bool = False
+
+
+_TABLE = {
+    "base": ArmRule("Base", "the base model alone"),
+    "examples": ArmRule(
+        f"Base, {EXAMPLES} examples", f"the base model with {EXAMPLES} of the task's labelled training rows as turns"
+    ),
+    "mean": ArmRule("Mean adapter", "the mean of all library adapters", library=True),
+    MULTI_TASK: ArmRule("Multi-task LoRA", "the generator's frame: one adapter trained on all seen tasks"),
+    "best_single": ArmRule(
+        "Best library LoRA",
+        "the library adapter that lowers the loss on training rows of other seen tasks the most, against the "
+        "multi-task LoRA; the judged tasks are not looked at",
+        library=True,
+    ),
+    "nearest": ArmRule(
+        "Nearest library LoRA", "the adapter of the seen task whose prompts are most alike (encoder, cosine)", True
+    ),
+    "nearest_mix": ArmRule(
+        "Mix of nearest LoRAs", f"the {NEIGHBOURS} nearest adapters, weighted by a softmax of the similarity", True
+    ),
+    "random": ArmRule(
+        "Random difference", "the multi-task LoRA moved in a random direction, as far as the generated one", drawn=True
+    ),
+    OTHER_PROMPTS: ArmRule("Generated, other tasks' prompts", "generated from the prompts of another task", drawn=True),
+    GENERATED: ArmRule("Generated", "generated from unlabelled training prompts of the task", drawn=True),
+    ORACLE: ArmRule("Oracle LoRA", "the multi-task LoRA trained further on the task's own labelled training rows"),
+}
+_PROMPTS = {
+    **{
+        f"prompts_{count}": ArmRule(
+            f"Generated, {count} prompt{'s' if count > 1 else ''}", "from so many prompts of the task", drawn=True
+        )
+        for count in PROMPT_COUNTS
+    },
+    "no_instruction": ArmRule(
+        "Generated, no instruction", "generated from the same prompts without their first paragraph", drawn=True
+    ),
+    "noisy_prompts": ArmRule(
+        f"Generated, {NOISE:.0%} noise", f"generated from prompts of which {NOISE:.0%} are another task's", drawn=True
+    ),
+}
+
+ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _PROMPTS)
+"""In the order of the table."""
+
+TABLE_ARMS = tuple(_TABLE)
+"""The arms every table names, measured or not."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"table": TABLE_ARMS, "untrained": tuple(arm for arm in _TABLE if arm != ORACLE), "prompts": tuple(_PROMPTS)}
+)
+LIBRARY_GROUP = "library"
+"""Each adapter of the library as an arm of its own."""
+
+CHOICES = (*GROUPS, LIBRARY_GROUP, *ARMS)
+"""What can be asked for."""
+
+
+def chosen_arms(asked: Sequence[str]) -> list[str]:
+    """The arms meant by names of arms and groups, each once, in the order of the table; without any, the table's.
+
+    `LIBRARY_GROUP` stays, as the last.
+
+    Raises:
+        EngineError: a name is neither.
+    """
+    for name in asked:
+        if name not in CHOICES:
+            raise EngineError(f"there is no arm {name!r}", hint=f"Arms and groups: {', '.join(CHOICES)}")
+    wanted = {arm for name in asked or ("table",) for arm in GROUPS.get(name, (name,))}
+    return [arm for arm in (*ARMS, LIBRARY_GROUP) if arm in wanted]
+
+
+def is_drawn(arm: str) -> bool:
+    """Whether the arm is measured once a seed."""
+    return arm in ARMS and ARMS[arm].drawn
+
+
+def arm_title(arm: str) -> str:
+    """The arm's name for people."""
+    if arm in ARMS:
+        return ARMS[arm].title
+    return f"LoRA of {arm.removeprefix(LORA)}" if arm.startswith(LORA) else arm

@@ -1,0 +1,77 @@
+"""Bits per byte of the reference answers, teacher-forced: how surprising the right answer is to the model.
+
+    bits per byte = sum of the answer's nats / ln 2 / UTF-8 bytes of its text
+
+The answer stands where it would be generated, in the base's chat format, and the token that ends the turn counts:
+an adapter that has learned the task has also learned where to stop. Per byte, so that tokenizers can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from engine.forge.batched import answer_losses
+from engine.forge.packing import TokenRow, pack, packed_length
+from engine.judge.answers import has_full_attention
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+# Longer packed lines waste attention, whose cost grows with the square.
+_LINE_TOKENS = 512
+
+
+def bits_per_byte(nats: Sequence[float], sizes: Sequence[int]) -> float | None:
+    """Of all answers together: `nats` and UTF-8 bytes of each; None where there are no bytes."""
+    return sum(nats) / math.log(2) / sum(sizes) if sum(sizes) else None
+
+
+@torch.inference_mode()
+def answer_nats(
+    base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None] = lambda: None
+) -> list[float]:
+    """Negative log-likelihood of each row's answer, summed over its tokens, in nats.
+
+    What is attached to the base's model takes part.
+
+    Args:
+        rows: of one task, at least one; their common beginning is computed once a packed line, where the base's
+            layers allow rows to be packed.
+        batch: rows at a time, about.
+        on_step: called before each forward pass; the place to hear that the person wants to stop.
+    """
+    found: list[float] = []
+    packed = has_full_attention(base.model)
+    for lines in _batches(_lines(rows) if packed else ([row] for row in rows), batch):
+        on_step()
+        together = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
+        losses = answer_losses(base.model, together, own_mask=not packed)
+        lengths = [len(row.answer) for line in lines for row in line]
+        found += [part.double().sum().item() for part in losses.cpu().split(lengths)]
+    return found
+
+
+def _lines(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
+    """Rows in order, as many a line as fit."""
+    line: list[TokenRow] = []
+    for row in rows:
+        if line and packed_length([*line, row]) > _LINE_TOKENS:
+            yield line
+            line = []
+        line.append(row)
+    yield line
+
+
+def _batches(lines: Iterator[list[TokenRow]], batch: int) -> Iterator[list[list[TokenRow]]]:
+    """Lines together as long as their rows are at most `batch`; one line at least."""
+    taken: list[list[TokenRow]] = []
+    for line in lines:
+        if taken and sum(map(len, taken)) + len(line) > batch:
+            yield taken
+            taken = []
+        taken.append(line)
+    yield taken

@@ -1,0 +1,219 @@
+"""The whole quality table on a tiny base: every arm, stopped and taken up, and what no arm may look at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from engine.errors import Cancelled, EngineError
+from engine.events import Event, Reporter, StageAdvanced
+from engine.generator.artifact import load_generator
+from engine.jobs import run
+from engine.judge.arms import ARMS, GROUPS, chosen_arms
+from engine.requests import CollectRequest, EvaluateRequest, LeaveOneOutRequest, ModelChoice, TrainRequest
+from tests.tiny import write_tasks
+
+RECIPE = {
+    "frame": {"lora": {"rank": 2, "alpha": 4}},
+    "data": {"row_tokens": 120, "task_rows": 8, "pack_tokens": 160, "pack_rows": 3},
+    "multi_task": {"steps": 3, "packs": 2, "warmup_steps": 1},
+    "library": {"adapters": 2, "steps": 3, "keep": 1, "learning_rate": 0.02},
+    "decoder": {"prompts": 16, "prompt_tokens": 16, "cascade": [[4, 4, 8], [6, 4, 8]]},
+    "warm_start": {"steps": 2, "tasks": 2, "warmup_steps": 1},
+    "language_loss": {"steps": 2, "tasks": 2, "warmup_steps": 1, "judge_every": 2, "swap_every": 2},
+    "held_out": 1,
+}
+EVERYTHING = ("table", "prompts", "library")
+
+
+def make_generator(base: Path, tasks: Path, folder: Path, **changes: object) -> ModelChoice:
+    """A library and a generator in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(RECIPE | changes))
+    models = ModelChoice(base=str(base), device="cpu")
+    library = folder / "library"
+    run(CollectRequest(models=models, tasks=tasks, out=library, recipe=folder / "recipe.json"), Reporter())
+    run(TrainRequest(models=models, tasks=tasks, library=library, out=folder / "generator"), Reporter())
+    return replace(models, generator=folder / "generator")
+
+
+@pytest.fixture(scope="module")
+def made(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateRequest:
+    """Tasks, library and generator, and the request that measures everything."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    tasks = write_tasks(folder / "tasks", ["seen0", "seen1", "seen2", "seen3"])
+    write_tasks(tasks, ["judged0", "judged1", "judged2"], split="unseen")
+    models = make_generator(tiny_llama_folder, tasks, folder)
+    return EvaluateRequest(
+        models=models, tasks=tasks, library=folder / "library", out=folder / "table", arms=EVERYTHING, rows=3,
+        seeds=2, max_new_tokens=4, batch=4, oracle_steps=3,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(made: EvaluateRequest) -> EvaluateRequest:
+    """The same, done in one go."""
+    run(made, Reporter())
+    return made
+
+
+def answers_in(out: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("making", "answering")} for line in lines]
+
+
+def test_every_arm_is_measured_in_both_figures(whole: EvaluateRequest) -> None:
+    table = json.loads((whole.out / "table.json").read_text())
+    library = [f"lora:{name}" for name in json.loads((whole.library / "library.json").read_text())["tasks"]]  # type: ignore[operator]
+    too_many = {"prompts_64", "prompts_128"}
+    assert set(table["arms"]) == {*GROUPS["table"], *GROUPS["prompts"], *library}
+    for arm, figures in table["arms"].items():
+        if arm in too_many:
+            assert figures["not_measured"] == "the generator reads 16 prompts"
+            continue
+        assert figures["tasks_measured"] == 3 and figures["not_measured"] is None
+        assert 0 <= figures["score"]["mean"] <= 1 and figures["bits_per_byte"]["mean"] > 0
+        assert len(figures["bits_per_byte"]["by_seed"]) == (2 if arm in ARMS and ARMS[arm].drawn else 1)
+        assert figures["making_seconds"] >= 0 and figures["answering_seconds"] > 0
+    bits = {arm: figures["bits_per_byte"]["mean"] for arm, figures in table["arms"].items() if arm not in too_many}
+    chosen = json.loads((whole.out / "best_single.json").read_text())["name"]
+    assert bits["best_single"] == bits[f"lora:{chosen}"]
+    assert bits["prompts_16"] == bits["generated"], "as many as this generator reads"
+    others = [value for arm, value in bits.items() if arm not in ("best_single", "nearest", "prompts_16")]
+    assert len(set(others)) == len(others), "no two arms answer with the same adapter and prompt"
+    assert bits["oracle"] < bits["multi_task"]
+    assert table["arms"]["oracle"]["making_seconds"] > table["arms"]["base"]["making_seconds"]
+    assert table["recovery"]["generated"]["bits_per_byte"]["tasks"] == 3
+
+
+def test_table_and_plot_are_written_for_people(whole: EvaluateRequest) -> None:
+    text = (whole.out / "table.md").read_text()
+    for arm in GROUPS["table"]:
+        assert f"| {ARMS[arm].title} |" in text and f"- {ARMS[arm].title}: " in text
+    assert "not measured: the generator reads 16 prompts" in text and "± " in text and "Sign test p" in text
+    picture = ElementTree.parse(whole.out / "table.svg")
+    words = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"Generated", "Oracle LoRA", "Score", "Bits per byte", "lower is better"} <= words
+
+
+def test_a_complete_run_measures_nothing_again(whole: EvaluateRequest) -> None:
+    before = {path.name: path.read_bytes() for path in whole.out.iterdir() if path.is_file()}
+    events: list[Event] = []
+    run(whole, Reporter(events.append))
+    assert {path.name: path.read_bytes() for path in whole.out.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "asked"),
+    [
+        ("evaluate examples", 2, ["base", "examples", "nearest_mix"]),
+        ("choose best single", 1, ["mean", "best_single", "nearest"]),
+        ("evaluate generated", 4, ["table"]),
+        ("train oracle", 2, ["multi_task", "oracle"]),
+    ],
+)
+def test_a_stopped_run_goes_on_and_ends_the_same(
+    whole: EvaluateRequest, tmp_path: Path, stage: str, step: int, asked: list[str]
+) -> None:
+    seen: list[Event] = []
+
+    def reached() -> bool:
+        return any(isinstance(e, StageAdvanced) and e.stage == stage and e.step >= step for e in seen)
+
+    request = replace(whole, out=tmp_path / "table", arms=tuple(asked))
+    with pytest.raises(Cancelled):
+        run(request, Reporter(seen.append, reached))
+    run(request, Reporter())
+    assert answers_in(request.out) == [line for line in answers_in(whole.out) if line["arm"] in chosen_arms(asked)]
+
+
+def test_what_is_unseen_does_not_choose_the_best_single_adapter(whole: EvaluateRequest, tmp_path: Path) -> None:
+    """Other unseen tasks, which are copies of a seen one, so that its own adapter would look best: same choice."""
+    chosen = json.loads((whole.out / "best_single.json").read_text())
+    loser = min(chosen["gains"], key=chosen["gains"].get)
+    assert loser != chosen["name"]
+    tasks = tmp_path / "tasks"
+    shutil.copytree(whole.tasks, tasks)
+    for name in ("judged0", "judged1", "judged2"):
+        for part in ("train", "test"):
+            shutil.copy(tasks / f"{loser}.{part}.jsonl", tasks / f"{name}.{part}.jsonl")
+    request = replace(whole, tasks=tasks, out=tmp_path / "table", arms=("best_single",))
+    run(request, Reporter())
+    again = json.loads((request.out / "best_single.json").read_text())
+    assert (again["name"], again["gains"]) == (chosen["name"], chosen["gains"])
+
+
+def test_a_judged_task_is_left_out_of_what_the_library_offers(whole: EvaluateRequest, tmp_path: Path) -> None:
+    """Judging a seen task: neither its adapter nor its rows take part in the choice among the others."""
+    library = sorted(json.loads((whole.library / "library.json").read_text())["tasks"])  # type: ignore[operator]
+    request = replace(
+        whole, out=tmp_path / "table", split="seen", only=(library[0],), arms=("best_single", "nearest", "library")
+    )
+    events: list[Event] = []
+    table = run(request, Reporter(events.append)).to_json()
+    assert any("was trained on 1 of these tasks" in str(event) for event in events)
+    assert library[0] not in json.loads((request.out / "best_single.json").read_text())["gains"]
+    measured = {arm for arm, figures in table["arms"].items() if figures["tasks_measured"]}
+    assert measured == {"best_single", "nearest", *(f"lora:{name}" for name in library[1:])}
+
+
+def test_without_a_library_its_arms_say_so(whole: EvaluateRequest, tmp_path: Path) -> None:
+    request = replace(whole, out=tmp_path / "table", library=None, arms=("mean", "nearest", "library", "base"), rows=1)
+    table = run(request, Reporter()).to_json()
+    assert {table["arms"][arm]["not_measured"] for arm in ("mean", "nearest", "library")} == {"needs --library"}
+    assert table["arms"]["oracle"]["not_measured"] == "was not asked for"
+    assert "| Mean adapter | not measured: needs --library |" in (request.out / "table.md").read_text()
+
+
+def test_further_arms_and_seeds_join_an_existing_folder(whole: EvaluateRequest, tmp_path: Path) -> None:
+    first = replace(whole, out=tmp_path / "table", library=None, arms=("generated",), seeds=1)
+    run(first, Reporter())
+    table = run(replace(first, library=whole.library, arms=("generated", "mean"), seeds=2), Reporter()).to_json()
+    assert len(table["arms"]["generated"]["score"]["by_seed"]) == 2 and table["arms"]["mean"]["tasks_measured"] == 3
+    with pytest.raises(EngineError, match="answers of arm oracle here belong to another steps: 3, not 4"):
+        for steps in (3, 4):
+            run(replace(first, arms=("oracle",), oracle_steps=steps), Reporter())
+
+
+def test_record_gives_the_figures_to_the_generator(whole: EvaluateRequest, tmp_path: Path) -> None:
+    scored = tmp_path / "scored"
+    assert whole.models.generator
+    shutil.copytree(whole.models.generator, scored)
+    run(replace(whole, models=replace(whole.models, generator=scored), record=True), Reporter())
+    scores = load_generator(scored).spec.history["scores"]
+    assert scores["means"].keys() == scores["bits_per_byte"].keys() and "oracle" in scores["means"]
+    assert "| Oracle LoRA | " in (scored / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"), [({"only": ("nothing*",)}, "is named nothing"), ({"arms": ("x",)}, "arm 'x'")]
+)
+def test_what_is_not_there_is_told(made: EvaluateRequest, changed: dict[str, object], said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        run(replace(made, **changed), Reporter())  # type: ignore[arg-type]
+
+
+def test_leave_one_out_over_sets(tiny_llama_folder: Path, tmp_path: Path) -> None:
+    """As the README says: a recipe a set that excludes it, judged on it alone, put together."""
+    sets = ["cs_a", "cs_b", "cs_c"]
+    tasks = write_tasks(tmp_path / "sets", sets)
+    for held_out in sets:
+        folder = tmp_path / held_out
+        models = make_generator(tiny_llama_folder, tasks, folder, exclude=[held_out], held_out=0)
+        request = EvaluateRequest(
+            models=models, tasks=tasks, library=folder / "library", out=folder / "table", split="seen",
+            only=(held_out,), arms=("base", "multi_task", "generated", "library"), rows=2, seeds=1, max_new_tokens=4,
+        )  # fmt: skip
+        run(request, Reporter())
+    tables = tuple(tmp_path / name / "table" for name in sets)
+    found = run(LeaveOneOutRequest(tables=tables, out=tmp_path / "all"), Reporter()).to_json()
+    assert [one["name"] for one in found["sets"]] == sets
+    assert all(one["best_of"] in set(sets) - {one["name"]} for one in found["sets"])
+    assert "| Held-out set | Rows | Base |" in (tmp_path / "all" / "leave_one_out.md").read_text()
+    with pytest.raises(EngineError, match="judges cs_a a second time"):
+        run(LeaveOneOutRequest(tables=(tables[0], tables[0]), out=tmp_path / "all"), Reporter())
