@@ -10,6 +10,7 @@ import pytest
 from engine.errors import EngineError
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
 from engine.forge.tasks import read_rows, read_tasks, without_instruction
+from engine.released import released_generator
 from tests.tiny import write_tasks
 
 
@@ -33,6 +34,17 @@ def test_a_recipe_names_only_what_differs() -> None:
 def test_a_wrong_recipe_says_where(data: dict, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         recipe_from_json(data)
+
+
+def test_every_recipe_that_comes_along_can_be_read_and_keeps_the_same_tasks_out() -> None:
+    folder = released_generator()
+    paths = sorted(folder.glob("recipe*.json"))
+    assert folder / "recipe.json" in paths and len(paths) > 1
+    released = read_recipe(folder / "recipe.json")
+    for path in paths:
+        recipe = read_recipe(path)
+        assert recipe.exclude == released.exclude and recipe.held_out == released.held_out
+        assert recipe.decoder.kernel % 2 and all(len(shape) == 3 for shape in recipe.decoder.cascade)
 
 
 def test_broken_recipe_json_names_file_and_line(tmp_path: Path) -> None:
