@@ -20,6 +20,7 @@ import typer
 from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
+    ADAPTERS_TO_COMBINE,
     LIBRARY_FOR_MEAN,
     LIBRARY_TO_TRAIN_ON,
     PLANNED_OUT,
@@ -33,6 +34,7 @@ from dnd_tui.options import (
 )
 from engine.requests import (
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     EvaluateRequest,
     ExportRequest,
@@ -73,6 +75,12 @@ COMMANDS = (
         {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_MEAN},
     ),
     Command("export", ExportRequest, "Write an adapter, checked, in the form that another program reads."),
+    Command(
+        "combine",
+        CombineRequest,
+        "Add adapters of one base up, with weights; or reduce the rank of one.",
+        {"adapters": ADAPTERS_TO_COMBINE},
+    ),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
     Command(

@@ -24,6 +24,7 @@ from engine.events import AnswerText, Event, Reporter
 from engine.libraries import quiet_libraries_at_start
 from engine.requests import (
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     EvaluateRequest,
     ExportRequest,
@@ -45,6 +46,7 @@ _KEPT: dict[type[Request], str] = {
     CompareRequest: "nothing was written to disk",
     EvaluateRequest: _GOES_ON,
     ExportRequest: _WHOLE_OR_BEFORE,
+    CombineRequest: _WHOLE_OR_BEFORE,
     CollectRequest: _GOES_ON,
     TrainRequest: _GOES_ON,
     ModelsRequest: "what has arrived is kept; the same command goes on from there",

@@ -12,6 +12,7 @@ from engine.jobs.sampling import labelled_prompts
 from engine.prompts import read_prompts
 from engine.requests import (
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     EvaluateRequest,
     ExportRequest,
@@ -57,6 +58,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.export import export_job
             return export_job(request, reporter)
+        case CombineRequest():
+            with reporter.stage("import"):
+                from engine.jobs.combine import combine_job
+            return combine_job(request, reporter)
         case CompareRequest():
             with reporter.stage("import"):
                 from engine.jobs.answer import compare_job
@@ -102,5 +107,10 @@ def _refuse_early(request: Request) -> None:
             (refuse_folder if request.zip else refuse_file)(request.target)
             refuse_nested(request.adapter, request.target)
             refuse_occupied(request.target, request.replace)
+        case CombineRequest():
+            refuse_file(request.out)
+            for adapter in request.adapters:
+                refuse_nested(adapter, request.out)
+            refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")
