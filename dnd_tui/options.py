@@ -94,7 +94,7 @@ OPTIONS: Mapping[str, Option] = {
 PROMPTS_TO_ANSWER = Option(
     "Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter", positional=True
 )
-ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER...", positional=True)
+ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER", positional=True)
 SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)

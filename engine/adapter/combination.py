@@ -1,10 +1,13 @@
-"""Where a combined adapter comes from, as plain data beside it."""
+"""What a combined adapter is made of: the weights asked for, and the record of it beside the adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from engine.errors import EngineError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,19 @@ class Combination:
         kept = None if self.kept_energy is None else dict(self.kept_energy)
         parts = [asdict(part) for part in self.parts]
         return {"parts": parts, "kept_energy": kept, "command": self.command, "timings": dict(self.timings)}
+
+
+def check_weights(adapters: int, weights: Sequence[float], rank: int | None) -> None:
+    """Raises EngineError when there is not one finite weight an adapter, or the sum would be a mere copy."""
+    if len(weights) != adapters:
+        hint = "Give one --weight for each adapter, in their order, or none at all"
+        raise EngineError(f"{len(weights)} weights do not go with {adapters} adapters", where="--weight", hint=hint)
+    for weight in weights:
+        if not math.isfinite(weight):
+            raise EngineError(f"{weight} is not a finite number", where="--weight", hint="Give a number like 0.5 or -1")
+    if tuple(weights) == (1,) and rank is None:
+        hint = "Name a second adapter, or give --rank for a smaller one or another --weight"
+        raise EngineError("one adapter of weight 1 would only be copied", hint=hint)
 
 
 def combination_from(data: Mapping[str, Any]) -> Combination | None:

@@ -17,13 +17,13 @@ Notable
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from engine.adapter.combination import check_weights
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import LARGEST_RANK, module_place
 from engine.errors import EngineError
@@ -79,19 +79,6 @@ def combine(
         if stage is not None:
             stage.advance()
     return Combined(LoraAdapter(layout, a, b), None if rank is None else _kept(energies))
-
-
-def check_weights(adapters: int, weights: Sequence[float], rank: int | None) -> None:
-    """Raises EngineError when there is not one finite weight an adapter, or the sum would be a mere copy."""
-    if len(weights) != adapters:
-        hint = "Give one --weight for each adapter, in their order, or none at all"
-        raise EngineError(f"{len(weights)} weights do not go with {adapters} adapters", where="--weight", hint=hint)
-    for weight in weights:
-        if not math.isfinite(weight):
-            raise EngineError(f"{weight} is not a finite number", where="--weight", hint="Give a number like 0.5 or -1")
-    if tuple(weights) == (1,) and rank is None:
-        hint = "Name a second adapter, or give --rank for a smaller one or another --weight"
-        raise EngineError("one adapter of weight 1 would only be copied", hint=hint)
 
 
 def truncated(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor, float, float]:

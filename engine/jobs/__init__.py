@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.adapter.combination import check_weights
 from engine.adapter.formats import chosen_format
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -108,6 +109,7 @@ def _refuse_early(request: Request) -> None:
             refuse_nested(request.adapter, request.target)
             refuse_occupied(request.target, request.replace)
         case CombineRequest():
+            check_weights(len(request.adapters), request.factors, request.rank)
             refuse_file(request.out)
             for adapter in request.adapters:
                 refuse_nested(adapter, request.out)

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.combination import Combination, CombinedPart
-from engine.adapter.combine import Combined, check_weights, combine
+from engine.adapter.combine import Combined, combine
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
 from engine.adapter.lora import LoraAdapter
@@ -25,7 +25,6 @@ from engine.text import readable_size
 
 def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
     """Add adapters up and write the sum, read back and compared as an export is."""
-    check_weights(len(request.adapters), request.factors, request.rank)
     with reporter.stage("read", len(request.adapters), "adapters") as stage:
         adapters: list[LoraAdapter] = []
         named: list[Any] = []
