@@ -21,6 +21,7 @@ from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
     ADAPTER_BESIDE,
+    ADAPTERS_TO_COMBINE,
     CHAIN_FORMAT,
     FIRST_SEED,
     LABELLED_PROMPTS,
@@ -39,6 +40,7 @@ from dnd_tui.options import (
 from engine.requests import (
     ChainExportRequest,
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     DepthRequest,
     EvaluateRequest,
@@ -82,6 +84,12 @@ COMMANDS = (
     ),
     Command("leave-one-out", LeaveOneOutRequest, "Put the tables of generators judged on a set each into one."),
     Command("export", ExportRequest, "Write an adapter, checked, in the form that another program reads."),
+    Command(
+        "combine",
+        CombineRequest,
+        "Add adapters of one base up, with weights; or reduce the rank of one.",
+        {"adapters": ADAPTERS_TO_COMBINE},
+    ),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),
     Command(

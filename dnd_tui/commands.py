@@ -42,7 +42,7 @@ def command_words(request: Request) -> list[str]:
         if value == parameter.default:
             continue
         if option.positional:
-            positional.append(str(value))
+            positional += map(str, value if isinstance(value, tuple) else (value,))
         else:
             options += _option(flag(parameter.name, option), value)
     start = [NAME, "--headless", command.name]

@@ -25,6 +25,7 @@ from engine.libraries import quiet_libraries_at_start
 from engine.requests import (
     ChainExportRequest,
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     DepthRequest,
     EvaluateRequest,
@@ -49,6 +50,7 @@ _KEPT: dict[type[Request], str] = {
     EvaluateRequest: _GOES_ON,
     LeaveOneOutRequest: _WHOLE_OR_BEFORE,
     ExportRequest: _WHOLE_OR_BEFORE,
+    CombineRequest: _WHOLE_OR_BEFORE,
     CollectRequest: _GOES_ON,
     TrainRequest: _GOES_ON,
     ModelsRequest: "what has arrived is kept; the same command goes on from there",

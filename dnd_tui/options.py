@@ -88,6 +88,10 @@ OPTIONS: Mapping[str, Option] = {
     "replace": Option("Replace what is already at --out."),
     "format": Option("What is written.", choices=tuple(FORMATS)),
     "float_type": Option("Number format; bfloat16 not for gguf and ollama.", choices=tuple(NUMBER_SIZES)),
+    "weights": Option(
+        "Factor of an adapter in the sum; one for each, in their order.", "W", "1 each", flag="weight"
+    ),
+    "rank": Option("Rank of the result, by a truncated SVD.", "R", "exact: the ranks add up", minimum=1),
     "zip": Option("Write one zip file instead of a folder."),
     "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
@@ -109,6 +113,7 @@ OPTIONS: Mapping[str, Option] = {
 PROMPTS_TO_ANSWER = Option(
     "Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter", positional=True
 )
+ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER", positional=True)
 SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)

@@ -180,6 +180,28 @@ def export_target(out: Path, zipped: bool) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombineRequest:
+    """Adapters of one base -> their weighted sum, written to `out` as a checked PEFT folder.
+
+    adapters: PEFT folders.
+    weights: one an adapter, in their order; empty is 1 each.
+    rank: of the result, by a truncated SVD; None keeps the sum exact, with the ranks added up.
+    """
+
+    models: ModelChoice
+    adapters: tuple[Path, ...]
+    out: Path
+    weights: tuple[float, ...] = ()
+    rank: int | None = None
+    replace: bool = False
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """The weights, those not given too."""
+        return self.weights or (1.0,) * len(self.adapters)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRequest:
     """What base models, encoders and generators are here, and what can be fetched.
 
@@ -327,6 +349,7 @@ Request = (
     | EvaluateRequest
     | LeaveOneOutRequest
     | ExportRequest
+    | CombineRequest
     | ModelsRequest
     | InfoRequest
     | CollectRequest

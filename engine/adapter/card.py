@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
+from typing import Any
 
+from engine.adapter.combination import Combination, combination_from
 from engine.adapter.commands import BASE_GGUF
 from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
@@ -75,6 +77,12 @@ class Provenance:
         """The folders above the prompt file are nobody's business but the owner's."""
         object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; `read_provenance` reads it back."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        scores = None if self.scores is None else dict(self.scores)
+        return plain | {"timings": dict(self.timings), "scores": scores}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -83,7 +91,7 @@ class Subject:
     base_id: hub id or name of the base. architecture: its `model_type`.
     layout: of the adapter.
     form: name of the format, of `FORMATS`. float_type: of the numbers in it.
-    provenance: None for an adapter that this program did not make.
+    provenance: of a generated adapter, or of a sum of adapters; None for one that this program did not make.
     export_command: the command line that wrote this form, after the one of the provenance; None where that was enough.
     """
 
@@ -92,7 +100,7 @@ class Subject:
     layout: Layout
     form: str = "peft"
     float_type: str = "float32"
-    provenance: Provenance | None = None
+    provenance: Provenance | Combination | None = None
     export_command: str | None = None
 
 
@@ -125,14 +133,11 @@ def card_files(subject: Subject) -> dict[str, str]:
     files = {CARD_FILE: adapter_card(subject)}
     provenance = subject.provenance
     if provenance is not None:
-        plain = {field.name: getattr(provenance, field.name) for field in fields(provenance)}
-        plain["timings"] = dict(provenance.timings)
-        plain["scores"] = None if provenance.scores is None else dict(provenance.scores)
-        files[PROVENANCE_FILE] = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        files[PROVENANCE_FILE] = json.dumps(provenance.to_json(), indent=2, ensure_ascii=False) + "\n"
     return files
 
 
-def read_provenance(folder: Path) -> Provenance | None:
+def read_provenance(folder: Path) -> Provenance | Combination | None:
     """What `card_files` stored in an adapter folder; None if there is no such file.
 
     Raises:
@@ -142,6 +147,9 @@ def read_provenance(folder: Path) -> Provenance | None:
     if not file.is_file():
         return None
     data = read_json(file)
+    combination = combination_from(data) if isinstance(data, dict) else None
+    if combination is not None:
+        return combination
     if not isinstance(data, dict) or set(data) != {field.name for field in fields(Provenance)}:
         hint = f"Remove {PROVENANCE_FILE} to go on without it"
         raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
@@ -176,7 +184,21 @@ def _front_matter(subject: Subject) -> str:
     )
 
 
-def _origin(provenance: Provenance, export_command: str | None) -> list[str]:
+def _origin(provenance: Provenance | Combination, export_command: str | None) -> list[str]:
+    seconds = {stage: f"{value:.3f}" for stage, value in provenance.timings.items()}
+    seconds["total"] = f"{sum(provenance.timings.values()):.3f}"
+    return [
+        "## Where it comes from",
+        *(_combination(provenance) if isinstance(provenance, Combination) else _generation(provenance)),
+        "The commands that make it again:" if export_command else "The command that makes it again:",
+        _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
+        "## Time",
+        _table(("Stage", "Seconds"), seconds),
+        *([] if isinstance(provenance, Combination) else _scores(provenance.scores)),
+    ]
+
+
+def _generation(provenance: Provenance) -> list[str]:
     facts = {
         "Generator": _code(provenance.generator_id),
         "Generator SHA-256": _code(provenance.generator_digest),
@@ -184,21 +206,30 @@ def _origin(provenance: Provenance, export_command: str | None) -> list[str]:
         "Prompts SHA-256": _code(provenance.prompts_digest),
         "Seed": str(provenance.seed),
     }
-    seconds = {stage: f"{value:.3f}" for stage, value in provenance.timings.items()}
-    seconds["total"] = f"{sum(provenance.timings.values()):.3f}"
-    parts = [
-        "## Where it comes from",
+    return [
         "Generated from prompts alone, without training: a generator read the prompts and wrote the matrices.",
         _table(("Part", "Value"), facts),
-        "The commands that make it again:" if export_command else "The command that makes it again:",
-        _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
-        "## Time",
-        _table(("Stage", "Seconds"), seconds),
     ]
-    if provenance.scores:
-        scores = {name: f"{value:.4g}" for name, value in provenance.scores.items()}
-        parts += ["## Scores", _table(("Figure", "Value"), scores)]
-    return parts
+
+
+def _combination(combination: Combination) -> list[str]:
+    weights = {f"{_code(part.name)}, SHA-256 {_code(part.digest)}": f"{part.weight:g}" for part in combination.parts}
+    parts = ["A weighted sum of the updates of these adapters:", _table(("Adapter", "Weight"), weights)]
+    kept = combination.kept_energy
+    if kept is None:
+        return [*parts, "The sum is exact: the ranks of its parts add up."]
+    shares = {name: f"{share:.4%}" for name, share in kept.items()}
+    return [
+        *parts,
+        "Compressed by a truncated SVD; of the sum's squared norm it keeps:",
+        _table(("Modules", "Kept"), shares),
+    ]
+
+
+def _scores(scores: Mapping[str, float] | None) -> list[str]:
+    if not scores:
+        return []
+    return ["## Scores", _table(("Figure", "Value"), {name: f"{value:.4g}" for name, value in scores.items()})]
 
 
 def _usage(subject: Subject) -> list[str]:

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
+LARGEST_RANK = 4096
+"""A folder of a larger rank is not read: far above any real one."""
 
 # Far above any real config file and any LoRA of uniform rank; a file beyond them is not what it says it is.
 _LARGEST_TEXT = 2**20
 _LARGEST_WEIGHTS = 2**34
-_LARGEST_RANK = 4096
 _LARGEST_ALPHA = 2**20
 _NO_FILES: Mapping[str, str] = MappingProxyType({})
 _KEY = re.compile(r"base_model\.model\.(?P<path>.{1,400})\.lora_(?P<half>[AB])\.weight")
@@ -267,7 +268,7 @@ def _unsupported(config: dict[str, Any]) -> str | None:
         value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
             return f"{name} is {value!r}, not a whole number of at least 1"
-    for name, largest in (("r", _LARGEST_RANK), ("lora_alpha", _LARGEST_ALPHA)):
+    for name, largest in (("r", LARGEST_RANK), ("lora_alpha", _LARGEST_ALPHA)):
         if config[name] > largest:
             return f"{name} is more than {largest}"
     return None
@@ -320,7 +321,7 @@ def _read_layout(shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], 
     for path, pair in halves.items():
         if len(pair) != 2:
             raise EngineError(f"lora_{'B' if 'A' in pair else 'A'} is missing", where=f"{file}, {path}")
-    ordered = sorted(halves.items(), key=lambda item: _place(item[0]))
+    ordered = sorted(halves.items(), key=lambda item: module_place(item[0]))
     modules = tuple(LayoutModule(path, pair["A"][1], pair["B"][0]) for path, pair in ordered)
     return Layout(modules, LoraSpec(rank, int(config["lora_alpha"]), _target_modules(config, modules)))
 
@@ -335,7 +336,7 @@ def _target_modules(config: dict[str, Any], modules: tuple[LayoutModule, ...]) -
     return tuple(module.path for module in modules)
 
 
-def _place(path: str) -> tuple[list[tuple[bool, int, str]], tuple[int, str]]:
+def module_place(path: str) -> tuple[list[tuple[bool, int, str]], tuple[int, str]]:
     """Sorts as a model lists its modules: layer 2 before layer 10, and in a layer in the order of `ALL_LINEAR`."""
     *parents, kind = path.split(".")
     numbered = [index for index, part in enumerate(parents) if part.isdecimal()]

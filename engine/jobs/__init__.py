@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.adapter.combination import check_weights
 from engine.adapter.formats import chosen_format
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -15,6 +16,7 @@ from engine.prompts import read_prompts
 from engine.requests import (
     ChainExportRequest,
     CollectRequest,
+    CombineRequest,
     CompareRequest,
     DepthRequest,
     EvaluateRequest,
@@ -62,6 +64,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.export import export_job
             return export_job(request, reporter)
+        case CombineRequest():
+            with reporter.stage("import"):
+                from engine.jobs.combine import combine_job
+            return combine_job(request, reporter)
         case CompareRequest():
             with reporter.stage("import"):
                 from engine.jobs.answer import compare_job
@@ -129,5 +135,11 @@ def _refuse_early(request: Request) -> None:
             (refuse_folder if request.zip else refuse_file)(request.target)
             refuse_nested(request.adapter, request.target)
             refuse_occupied(request.target, request.replace)
+        case CombineRequest():
+            check_weights(len(request.adapters), request.factors, request.rank)
+            refuse_file(request.out)
+            for adapter in request.adapters:
+                refuse_nested(adapter, request.out)
+            refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")

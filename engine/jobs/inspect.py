@@ -89,7 +89,7 @@ def _generator_info(folder: Path) -> Result:
 
 
 def _adapter_info(folder: Path, chosen_base: str) -> Result:
-    from engine.adapter.card import read_provenance
+    from engine.adapter.card import Provenance, read_provenance
     from engine.adapter.peft_folder import read_peft_layout
 
     layout, config = read_peft_layout(folder)
@@ -101,8 +101,11 @@ def _adapter_info(folder: Path, chosen_base: str) -> Result:
         ("adapter", f"rank {lora.rank}, alpha {lora.alpha}, {len(layout.modules)} modules"),
         ("parameters", f"{layout.parameters:,}"),
     ]
-    if provenance:
+    if isinstance(provenance, Provenance):
         lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
+    elif provenance:
+        lines += [("sum of", ", ".join(f"{part.weight:g} x {part.name}" for part in provenance.parts))]
+    if provenance:
         lines += [("made by", provenance.command)]
     base = source_named(str(config.get("base_model_name_or_path")), chosen_base)
     verdicts = consumers(folder.absolute(), layout, base)
@@ -110,7 +113,7 @@ def _adapter_info(folder: Path, chosen_base: str) -> Result:
         "kind": "adapter",
         "config": config,
         "parameters": layout.parameters,
-        "provenance": vars(provenance) if provenance else None,
+        "provenance": provenance.to_json() if provenance else None,
         "consumers": verdicts_data(verdicts),
         "formats": _formats(folder.absolute(), layout, base),
     }

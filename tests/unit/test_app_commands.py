@@ -55,11 +55,11 @@ def values(request_type: type[Any], command_name: str) -> st.SearchStrategy[Any]
     command = next(each for each in COMMANDS if each.name == command_name)
     hints = get_type_hints(request_type)
 
-    def of_kind(kind: Any, name: str) -> st.SearchStrategy[Any]:
+    def of_kind(kind: Any, name: str, least_many: int = 0) -> st.SearchStrategy[Any]:
         if is_dataclass(kind):
             return values(kind, command_name)  # type: ignore[arg-type]
         if get_origin(kind) is tuple:
-            return st.lists(of_kind(get_args(kind)[0], name), max_size=3).map(tuple)
+            return st.lists(of_kind(get_args(kind)[0], name), min_size=least_many, max_size=3).map(tuple)
         if type(None) in get_args(kind):
             return st.none() | of_kind(get_args(kind)[0], name)
         option = command.differing.get(name) or OPTIONS[name]
@@ -75,7 +75,7 @@ def values(request_type: type[Any], command_name: str) -> st.SearchStrategy[Any]
     required, optional = {}, {}
     for field in fields(request_type):
         needed = field.default is MISSING
-        (required if needed else optional)[field.name] = of_kind(hints[field.name], field.name)
+        (required if needed else optional)[field.name] = of_kind(hints[field.name], field.name, int(needed))
     return st.fixed_dictionaries(required, optional=optional).map(lambda drawn: request_type(**drawn))
 
 
