@@ -89,12 +89,12 @@ def clashes(chosen: Mapping[str, str]) -> Iterator[tuple[KnownBinding, str, Know
     """
     told = set()
     for id, keys in chosen.items():
+        binding = all_bindings()[id]
         for key in keys.split(","):
-            other = taken_by(all_bindings()[id], key, chosen)
-            pair = frozenset((id, other.id if other else id))
-            if other is not None and pair not in told:
-                told.add(pair)
-                yield all_bindings()[id], key, other
+            other = taken_by(binding, key, chosen)
+            if other is not None and frozenset((id, other.id)) not in told:
+                told.add(frozenset((id, other.id)))
+                yield binding, key, other
 
 
 def shown_keys(keys: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.keys import format_key
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -43,9 +42,10 @@ class NavigationItem(Static):
     @property
     def key(self) -> str:
         """The first of its keys, as the settings have it."""
+        from dnd_tui.bindings import shown_keys  # which knows the places of this module
+
         chosen = cast("DndApp", self.app).settings.keys.get(f"go.{self.mode}", self._default)
-        *modifiers, key = chosen.split(",")[0].split("+")
-        return "+".join([*modifiers, format_key(key)])
+        return shown_keys(chosen.split(",")[0])
 
     @property
     def full_width(self) -> int:

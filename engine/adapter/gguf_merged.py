@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.adapter.gguf_adapter import gguf_rows, peft_rows
 from engine.adapter.gguf_names import tensor_name
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.merged import update
 from engine.base.gguf import close_gguf, gguf_field, open_gguf
 from engine.errors import EngineError
 from engine.events import Stage
@@ -76,7 +77,7 @@ def write_gguf_merged(
         values = _values(base_file, tensor)
         if tensor.name in modules:
             module = modules[tensor.name]
-            values = values + gguf_rows(_update(adapter, module), module.path, config).numpy()
+            values = values + gguf_rows(update(adapter, module.path), module.path, config).numpy()
         values = np.ascontiguousarray(values, np.float32)
         writer.write_tensor_data(gguf.quants.quantize(values, _kind(tensor, float_type)))
         if stage is not None:
@@ -105,7 +106,7 @@ def largest_difference(
         if tensor.name in modules:
             module = modules[tensor.name]
             # The other way round than it was written: the base's rows undone, not the update's done.
-            expected = (peft_rows(_tensor(expected), module.path, config) + _update(adapter, module)).numpy()
+            expected = (peft_rows(_tensor(expected), module.path, config) + update(adapter, module.path)).numpy()
             read = peft_rows(_tensor(read), module.path, config).numpy()
         difference = float(abs(read - expected).max())
         limit = (_ROUNDING[float_type] + _SUM_ORDER) * max(float(abs(expected).max()), 1e-3)
@@ -142,11 +143,6 @@ def _tensor(values: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(values)
-
-
-def _update(adapter: LoraAdapter, module: LayoutModule) -> Any:
-    """alpha / rank · B·A, (out, in), float32."""
-    return adapter.layout.lora.scaling * (adapter.b[module.path] @ adapter.a[module.path])
 
 
 def _modules_by_tensor(reader: Any, adapter: LoraAdapter, base_file: Path) -> dict[str, LayoutModule]:

@@ -106,8 +106,13 @@ def write_files(folder: Path, files: Mapping[str, bytes], extra_files: Mapping[s
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def peft_files(adapter: LoraAdapter, base_id: str, *, float_type: str = "float32") -> dict[str, bytes]:
+def peft_files(
+    adapter: LoraAdapter, base_id: str, *, float_type: str = "float32", more: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
     """The content of the folder's three own files, by name; the same for the same arguments.
+
+    Args:
+        more: further settings of the config.
 
     Raises:
         EngineError: a value is not finite or too large for `float_type`.
@@ -115,7 +120,8 @@ def peft_files(adapter: LoraAdapter, base_id: str, *, float_type: str = "float32
     import safetensors.torch
 
     state = {key: matrix.contiguous() for key, matrix in stored_state(adapter, float_type).items()}
-    config = json.dumps(_config(adapter.layout.lora, base_id), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    settings = {**_config(adapter.layout.lora, base_id), **(more or {})}
+    config = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     files = {
         CONFIG_FILE: config.encode(),
         WEIGHTS_FILE: safetensors.torch.save(state, metadata={"format": "pt"}),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from engine.adapter.attach import AttachedModel
 from engine.adapter.check import TOLERANCE
 from engine.adapter.lora import LoraAdapter
-from engine.adapter.peft_folder import CONFIG_FILE, DIGESTS_FILE, WEIGHTS_FILE, peft_files
+from engine.adapter.peft_folder import peft_files
 from engine.base.load import load_base, resolve_base
 from engine.base.quiet import quiet_libraries
 from engine.base.source import source_of
@@ -33,7 +33,7 @@ from engine.depth.record import CHAIN_FILE, ChainRecord
 from engine.depth.view import chain_view
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_bytes, replacing_folder, write_json
+from engine.files import replacing_folder, write_json
 from engine.weights.layout import LayoutModule, LoraSpec, derive_layout
 
 if TYPE_CHECKING:
@@ -168,13 +168,8 @@ class _Peft(_Form):
             problem = "peft's layer_replication leaves the base's own list of layer types, too short for this chain"
             raise EngineError(problem, where="peft", hint="Choose --format dense")
         adapter = _replicated(self.adapter or _no_update(self.base), self.chain)
-        files = peft_files(adapter, self.base.ref.id)
-        config = json.loads(files[CONFIG_FILE]) | {
-            "layer_replication": [[first, last + 1] for first, last in runs(self.chain)]
-        }
-        files[CONFIG_FILE] = (json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-        digests = (f"{digest_bytes(files[name])}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE))
-        files[DIGESTS_FILE] = "".join(digests).encode()
+        replication = [[first, last + 1] for first, last in runs(self.chain)]
+        files = peft_files(adapter, self.base.ref.id, more={"layer_replication": replication})
         for name, data in files.items():
             (folder / name).write_bytes(data)
         with _with_adapter(self.base, self.adapter) as model:
