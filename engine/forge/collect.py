@@ -32,7 +32,7 @@ from engine.forge.tasks import Task
 from engine.forge.workers import Workers, join_workers
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
-from engine.weights.storage import read_frame, write_frame
+from engine.weights.storage import frame_digest, read_frame, write_frame
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -60,12 +60,22 @@ class _Run:
 
 
 def collect(
-    base: LoadedBase, tasks: Sequence[Task], recipe: Recipe, out: Path, seed: int, reporter: Reporter
+    base: LoadedBase,
+    tasks: Sequence[Task],
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    reporter: Reporter,
+    start: Frame | None = None,
 ) -> Library:
     """Train the frame and the checkpoints into `out`; what is there already is kept and not trained again.
 
+    Args:
+        start: what the multi-task adapter is trained on from; None is a fresh frame.
+
     Raises:
-        EngineError: `out` holds another library, no task has enough short rows.
+        EngineError: `out` holds another library, no task has enough short rows, `start` has another layout or kind
+            than the recipe says.
         Cancelled: the person asked for it; the same call goes on from there.
     """
     workers = join_workers()
@@ -79,13 +89,20 @@ def collect(
         "tasks": {tokens.task.name: tokens.task.digest for tokens in data},
         "held_out": {tokens.task.name: tokens.task.digest for tokens in held_out},
     }
+    if start is not None:
+        if (start.layout.digest, start.kind) != (layout.digest, recipe.frame.kind):
+            raise EngineError(
+                "the generator to start from has other matrices than the recipe says",
+                hint="Give the recipe the same frame, or start without --start",
+            )
+        facts["start"] = frame_digest(start)
     if (out / LIBRARY_FILE).is_file():
         _check_same(read_json(out / LIBRARY_FILE), facts, out)
     log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / FRAME_FILE
     if not frame_path.is_file():
-        frame = _train_multi_task(run, reporter)
+        frame = _train_multi_task(run, start or fresh_frame(layout, recipe.frame.kind, seed), reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()
@@ -114,9 +131,8 @@ def as_matrices(frame: Frame, parameters: Mapping[str, Tensor]) -> tuple[dict[st
     return a, b
 
 
-def _train_multi_task(run: _Run, reporter: Reporter) -> Frame:
+def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
     settings = run.recipe.multi_task
-    frame = fresh_frame(run.layout, run.recipe.frame.kind, run.seed)
     parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))

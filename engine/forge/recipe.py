@@ -114,6 +114,10 @@ class LanguageLossRecipe:
     judge_every: so many steps apart, the loss on the held-out tasks is measured and logged.
     swap_every: every so many steps the same packs are also answered with another task's adapter, and the loss asks
         for a difference of at least `margin` (nats a token); 0 leaves it out.
+    frame_learning_rate: peak for the frame's own B, which is then trained along with the decoder and stays what an
+        empty condition gives; 0 leaves the frame as collected.
+    drop_condition: part of the adapters made from an empty condition; teaches the decoder nothing, so it needs a
+        frame that is trained.
     """
 
     steps: int = 200
@@ -127,6 +131,8 @@ class LanguageLossRecipe:
     few_prompts: float = 0.25
     judge_every: int = 25
     weight_decay: float = 0.01
+    frame_learning_rate: float = 0.0
+    drop_condition: float = 0.0
 
 
 @dataclass(frozen=True)
