@@ -51,18 +51,15 @@ def adapters_in_batch(
             hook.remove()
 
 
-def answer_losses(model: nn.Module, batch: PackedBatch, *, own_mask: bool = False) -> Tensor:
+def answer_losses(model: nn.Module, batch: PackedBatch) -> Tensor:
     """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
-    The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
-    see one another, as long as the model reaches other tokens by full attention alone.
-
-    Args:
-        own_mask: every line is one row, and the model masks it as it masks any text; right for every causal model,
-            since padding comes after the row.
+    The output head runs at answer positions only. Packed rows never see one another, as long as the model reaches
+    other tokens by full attention alone (`engine.base.attention`): their mask is given to it as it is. Lines of one
+    row the model masks as it masks any text; that is right for every causal model, since padding comes after the row.
     """
     given: dict[str, Tensor] = {}
-    if not own_mask:
+    if not batch.one_row_a_line:
         mask = batch.additive_mask(next(model.parameters()).dtype)
         given = {"position_ids": batch.positions, "attention_mask": mask}
     body = model.base_model
