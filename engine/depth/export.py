@@ -122,7 +122,7 @@ class _Mergekit(_Form):
         _refuse_mixed(self.base, "mergekit", "mergekit leaves the base's own order of layer types in the config")
         types = getattr(self.base.ref.config, "layer_types", None) or ()
         if types and len(types) != len(self.chain):
-            problem = "mergekit leaves the base's own list of layer types in the config, of another length than this chain"
+            problem = "mergekit leaves the base's list of layer types in the config, of another length than this chain"
             raise EngineError(problem, where="mergekit", hint="Choose --format dense")
         # JSON strings are YAML strings.
         model = json.dumps(source_of(self.base.ref).name, ensure_ascii=False)
