@@ -22,7 +22,7 @@ from engine.base.device import device_memory
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
-from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.library import Library, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
@@ -138,14 +138,18 @@ def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
     state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))
     first = state.restore()
     a, b = as_matrices(frame, parameters)
-    with reporter.stage("multi-task", settings.steps) as stage, adapters_in_batch(run.base.model, run.layout, a, b):
+    with (
+        reporter.stage("multi-task", settings.steps) as stage,
+        adapters_in_batch(run.base.model, run.layout, a, b),
+        compiled_body(run.base.model, run.recipe.compile) as body,
+    ):
         stage.advance(first)
         for step in range(first, settings.steps):
             place = f"{run.seed}/multi-task/{step}"
             chosen = run.workers.share(random.Random(place).sample(run.data, min(settings.packs, len(run.data))))
             batch = draw_batch(run.base, chosen, 1, run.recipe.data, place)
             began = time.perf_counter()
-            loss = token_losses(run.base.model, batch, len(chosen)).mean()
+            loss = token_losses(run.base.model, batch, len(chosen), body).mean()
             loss.backward()
             run.workers.average_gradients(parameters.values())
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
@@ -169,17 +173,33 @@ def _train_library(run: _Run, frame: Frame, reporter: Reporter) -> None:
     # Tasks of like length side by side: less padding.
     chosen.sort(key=lambda tokens: (tokens.mean_length, tokens.task.name))
     groups = [chosen[start : start + settings.adapters] for start in range(0, len(chosen), settings.adapters)]
-    with reporter.stage("library", len(groups) * settings.steps) as stage:
+    adapters: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    with (
+        reporter.stage("library", len(groups) * settings.steps) as stage,
+        adapters_in_batch(run.base.model, frame.layout, *adapters),
+        compiled_body(run.base.model, run.recipe.compile) as body,
+    ):
         for number, group in enumerate(groups):
             done = all(checkpoint_file(run.out, tokens.task.name).is_file() for tokens in group)
             if done or number % run.workers.count != run.workers.index:
                 stage.advance(settings.steps, tasks_done=number * settings.adapters + len(group))
             else:
-                _train_group(run, frame, group, number, stage)
+                _train_group(run, frame, group, number, stage, adapters, body)
 
 
-def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], number: int, stage: Stage) -> None:
-    """Train group `number`; its steps are logged as the stage counts them, after those of the groups before it."""
+def _train_group(
+    run: _Run,
+    frame: Frame,
+    group: Sequence[TaskTokens],
+    number: int,
+    stage: Stage,
+    adapters: tuple[dict[str, Tensor], dict[str, Tensor]],
+    body: Body,
+) -> None:
+    """Train group `number`; its steps are logged as the stage counts them, after those of the groups before it.
+
+    `adapters` are the A and B that the base's linear modules look up.
+    """
     settings = run.recipe.library
     parameters = trainable(frame, len(group), run.base.device)
     start = {name: parameter.detach()[:1].clone() for name, parameter in parameters.items()}
@@ -191,25 +211,25 @@ def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], number: i
     state = TrainingState(path, parameters, optimizer, run.mark("library", names), extra=kept)
     first = state.restore()
     stage.advance(first)
-    a, b = as_matrices(frame, parameters)
-    with adapters_in_batch(run.base.model, frame.layout, a, b):
-        for step in range(first, settings.steps):
-            batch = draw_batch(run.base, group, settings.packs, run.recipe.data, f"{run.seed}/library/{step}")
-            began = time.perf_counter()
-            losses = token_losses(run.base.model, batch, len(group))
-            distance = sum((parameter - start[name]).pow(2).sum() for name, parameter in parameters.items())
-            (losses.sum() + settings.pull * distance).backward()
-            _update(optimizer, parameters, cosine(step, settings.steps, settings.learning_rate, 2))
-            slot = step - (settings.steps - settings.keep)
-            if slot >= 0:
-                for name, parameter in parameters.items():
-                    kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
-            state.save(step + 1)
-            seconds, counted = time.perf_counter() - began, number * settings.steps + step + 1
-            tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
-            loss = losses.mean().item()
-            stage.memory = device_memory(run.base.device)
-            _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
+    for taken, made in zip(adapters, as_matrices(frame, parameters), strict=True):
+        taken.update(made)
+    for step in range(first, settings.steps):
+        batch = draw_batch(run.base, group, settings.packs, run.recipe.data, f"{run.seed}/library/{step}")
+        began = time.perf_counter()
+        losses = token_losses(run.base.model, batch, len(group), body)
+        distance = sum((parameter - start[name]).pow(2).sum() for name, parameter in parameters.items())
+        (losses.sum() + settings.pull * distance).backward()
+        _update(optimizer, parameters, cosine(step, settings.steps, settings.learning_rate, 2))
+        slot = step - (settings.steps - settings.keep)
+        if slot >= 0:
+            for name, parameter in parameters.items():
+                kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
+        state.save(step + 1)
+        seconds, counted = time.perf_counter() - began, number * settings.steps + step + 1
+        tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
+        loss = losses.mean().item()
+        stage.memory = device_memory(run.base.device)
+        _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
     for index, name in enumerate(names):
         write_checkpoints(run.out, name, {key: kept[f"kept.{key}"][:, index] for key in parameters})
     state.path.unlink(missing_ok=True)

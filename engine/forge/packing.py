@@ -91,10 +91,10 @@ def take_that_fit(rows: Sequence[TokenRow], max_tokens: int) -> list[TokenRow]:
     return taken
 
 
-def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int) -> PackedBatch:
-    """Rows, grouped into packs -> one padded batch of P = len(packs) sequences."""
+def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int, multiple: int = 1) -> PackedBatch:
+    """Rows, grouped into packs -> one batch of P = len(packs) sequences, padded to a `multiple` of tokens."""
     lines = [_line(rows) for rows in packs]
-    length = max(len(ids) for ids, _, _, _ in lines)
+    length = -(-max(len(ids) for ids, _, _, _ in lines) // multiple) * multiple
     ids = torch.full((len(lines), length), pad_id)
     positions = torch.zeros(len(lines), length, dtype=torch.long)
     targets = torch.full((len(lines), length), IGNORED)

@@ -91,7 +91,7 @@ def draw_batch(
     if not has_full_attention(base.model):
         fewest = min(map(len, drawn))
         drawn = [[row] for rows in drawn for row in rows[:fewest]]
-    return pack(drawn, base.tokenizer.pad_token_id or 0).to(base.device)
+    return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
 
 
 def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe) -> TaskTokens:

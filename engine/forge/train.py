@@ -23,7 +23,7 @@ from torch import Tensor
 
 from engine.base.device import device_memory
 from engine.events import Reporter, Stage
-from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
 from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
@@ -60,6 +60,9 @@ class _Run:
     log: RunLog
     workers: Workers
     frame: Frame  # on the base's device
+    # What the base's linear modules look up at every pass.
+    a: dict[str, Tensor]
+    b: dict[str, Tensor]
 
 
 def library_spread(library: Library, reporter: Reporter) -> dict[str, Tensor]:
@@ -98,13 +101,16 @@ def train_generator(
     workers = join_workers()
     identity = training_identity(library.about, recipe, seed)
     log = RunLog(out / LOG_FILE, workers.is_main)
-    run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, generator.frame.to(base.device))
+    frame = generator.frame.to(base.device)
+    run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, frame, {}, {})
     generator.to(base.device)
     if recipe.warm_start.steps:
         _warm_start(run, library, spread, reporter)
-    if recipe.language_loss.steps:
-        _language_loss(run, reporter)
-    return held_out_losses(run, reporter)
+    with adapters_in_batch(base.model, frame.layout, run.a, run.b):
+        if recipe.language_loss.steps:
+            with compiled_body(base.model, recipe.compile) as body:
+                _language_loss(run, body, reporter)
+        return held_out_losses(run, reporter)
 
 
 def weighted_squared_error(tokens: Tensor, target: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -156,7 +162,7 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
             stage.advance(loss=loss.item())
 
 
-def _language_loss(run: _Run, reporter: Reporter) -> None:
+def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
     settings, generator, base = run.recipe.language_loss, run.generator, run.base
     parameters = dict(generator.decoder.named_parameters())
     groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
@@ -182,11 +188,11 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
                 generator.differences(condition.to(base.device)), settings.drop_condition, f"{place}/drop"
             )
             batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, settings.hide_instruction)
-            losses = _losses(run, differences, batch, len(chosen))
+            losses = _losses(run, differences, batch, len(chosen), body)
             loss, figures = losses.mean(), {"loss": losses.mean().item()}
             if settings.swap_every and step % settings.swap_every == 0 and len(chosen) > 1:
                 swapped = _losses(
-                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen)
+                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen), body
                 )
                 loss = loss + torch.relu(settings.margin - (swapped - losses)).mean()
                 figures["swapped_loss"] = swapped.mean().item()
@@ -253,10 +259,12 @@ def _watch(run: _Run, step: int, stage: Stage) -> None:
     stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
 
 
-def _losses(run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int) -> Tensor:
-    a, b = run.frame.shifted(differences)
-    with adapters_in_batch(run.base.model, run.frame.layout, a, b):
-        return token_losses(run.base.model, batch, adapters)
+def _losses(
+    run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int, body: Body | None = None
+) -> Tensor:
+    for taken, made in zip((run.a, run.b), run.frame.shifted(differences), strict=True):
+        taken.update(made)
+    return token_losses(run.base.model, batch, adapters, body)
 
 
 def _update(run: _Run, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:

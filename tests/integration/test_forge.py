@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -281,3 +284,40 @@ def test_collecting_goes_on_from_a_generator(
     recipe.write_text(json.dumps(RECIPE | {"frame": {"lora": {"rank": 3, "alpha": 4}}}))
     with pytest.raises(EngineError, match="other matrices than the recipe"):
         run(replace(collecting, out=tmp_path / "rank", start=training.out), Reporter())
+
+
+def test_compiled_training_is_that_of_eager_training_and_compiles_each_shape_once(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced and differentiated as ever; the compiler behind it, which takes minutes on a CPU, runs what was traced."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    settings = RECIPE | {"data": RECIPE["data"] | {"pad_to": 160}}  # type: ignore[operator]
+    # Adam divides by the gradient's size at first: steps small enough for rounding to stay rounding.
+    settings |= {"multi_task": {"steps": 3, "packs": 2, "learning_rate": 1e-4, "warmup_steps": 1}}
+    settings |= {"library": {"adapters": 2, "steps": 2, "keep": 2, "learning_rate": 1e-4}}
+    settings |= {"language_loss": {"steps": 3, "tasks": 2, "warmup_steps": 1, "swap_every": 2}}
+    libraries, generators = [], []
+    for compiled in (False, True):
+        recipe.write_text(json.dumps(settings | {"compile": compiled}))
+        collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path / str(compiled))
+        with counted_compilations() as shapes:
+            run(collecting, Reporter())
+            run(training, Reporter())
+        assert len(shapes) == (3 if compiled else 0)  # multi-task, library, language loss
+        libraries.append(open_library(collecting.out).frame)
+        generators.append(load_generator(training.out).spec.history["losses"])
+    eager, compiled_frame = libraries
+    for path, matrix in eager.b.items():
+        assert torch.allclose(matrix, compiled_frame.b[path], atol=1e-4)
+    assert generators[0] == pytest.approx(generators[1], abs=1e-3)
+
+
+@contextmanager
+def counted_compilations() -> Iterator[list[object]]:
+    """One entry for every forward graph that dynamo hands to a compiler."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    seen: list[object] = []
+    yield seen
+    seen += range(counters["stats"]["unique_graphs"])

@@ -49,6 +49,17 @@ def test_no_row_sees_another(rows: list[TokenRow]) -> None:
     assert bool(batch.mask.any(-1).all())  # padding sees something, or its softmax would be undefined
 
 
+def test_padding_to_a_multiple_changes_no_loss() -> None:
+    model = tiny_model("llama")
+    layout = derive_layout(model.config, LoraSpec(rank=2))
+    a, b = _adapters(layout, 1, seed=1)
+    rows = _rows(0, 3)
+    padded = pack([rows], 0, multiple=32)
+    assert padded.ids.shape[1] % 32 == 0 and padded.tokens > packed_length(rows)
+    with torch.no_grad(), adapters_in_batch(model, layout, a, b):
+        assert torch.allclose(token_losses(model, padded, 1), token_losses(model, pack([rows], 0), 1), atol=1e-6)
+
+
 def test_take_that_fit_keeps_to_the_budget() -> None:
     rows = [TokenRow((1, 2, number), (4, 5)) for number in range(10)]
     taken = take_that_fit(rows, 11)
