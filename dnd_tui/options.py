@@ -93,6 +93,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "rank": Option("Rank of the result, by a truncated SVD.", "R", "exact: the ranks add up", minimum=1),
     "zip": Option("Write one zip file instead of a folder."),
+    "start": Option("Folder of a generator whose multi-task adapter is trained on.", "DIR", "a fresh adapter"),
     "recipe": Option("Training settings, a JSON file.", "FILE", "built-in settings; for train those of the library"),
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
     "held_out": Option("Labelled prompts to judge on.", "PROMPTS", "rows of PROMPTS that the search does not see"),

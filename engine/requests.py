@@ -225,12 +225,14 @@ class CollectRequest:
     """LoRA checkpoints of tasks: a multi-task start, then a few steps a task. Resumable.
 
     tasks: folder of tasks; out: folder of the library; recipe: a JSON file, None is the default recipe.
+    start: folder of a generator whose frame the multi-task stage goes on from; None starts anew.
     """
 
     models: ModelChoice
     tasks: Path
     out: Path
     recipe: Path | None = None
+    start: Path | None = None
     seed: int = 0
 
 

@@ -68,7 +68,7 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
         model.generation_config.save_pretrained(folder)
         _split_digits(tokenizer)
         tokenizer.save_pretrained(folder)
-        _set_name(folder / "config.json")
+        _complete(folder / "config.json", type(model).__name__)
         state = model.state_dict()
         if model.config.tie_word_embeddings:
             state.pop("lm_head.weight", None)
@@ -76,9 +76,13 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _set_name(config: Path) -> None:
-    """Name the model as the field does, not by the training run that the GGUF file remembers."""
-    data = json.loads(config.read_text(encoding="utf-8")) | {"_name_or_path": DEFAULT_BASE.hub_id}
+def _complete(config: Path, architecture: str) -> None:
+    """Name the model as the field does, not by the training run that the GGUF file remembers; and its architecture.
+
+    Programs other than transformers look there for what to build.
+    """
+    named = {"_name_or_path": DEFAULT_BASE.hub_id, "architectures": [architecture]}
+    data = json.loads(config.read_text(encoding="utf-8")) | named
     data.pop("_model_name_or_path", None)
     config.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

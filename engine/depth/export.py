@@ -120,6 +120,10 @@ class _Mergekit(_Form):
             problem = "a passthrough merge takes layers of a base, not an adapter"
             raise EngineError(problem, where="mergekit", hint="Choose --format dense, which merges the adapter")
         _refuse_mixed(self.base, "mergekit", "mergekit leaves the base's own order of layer types in the config")
+        types = getattr(self.base.ref.config, "layer_types", None) or ()
+        if types and len(types) != len(self.chain):
+            problem = "mergekit leaves the base's list of layer types in the config, of another length than this chain"
+            raise EngineError(problem, where="mergekit", hint="Choose --format dense")
         # JSON strings are YAML strings.
         model = json.dumps(source_of(self.base.ref).name, ensure_ascii=False)
         lines = ["merge_method: passthrough", f"dtype: {_dtype(self.base)}", "slices:"]

@@ -26,13 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.base.attention import has_full_attention
 from engine.base.head import output_logits
 from engine.depth.chain import Chain, identity
 from engine.depth.scores import RowScores
 from engine.depth.view import decoder_layers
 from engine.errors import EngineError
 from engine.forge.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
-from engine.judge.answers import has_full_attention
 
 # Of hidden states that are kept besides the base's own.
 _KEPT_BYTES = 2**28

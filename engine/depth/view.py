@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.base.attention import has_plain_cache
 from engine.depth.chain import Chain, check_chain
 from engine.errors import EngineError
-from engine.judge.answers import has_plain_cache
 
 # What says that a layer uses the keys and values of another one, or is given something of its own from outside.
 _SHARING = ("num_kv_shared_layers", "kv_source_layers")

@@ -9,8 +9,9 @@ so training E adapters in one batch equals training them one by one (tested).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from engine.base.head import output_logits
 from engine.forge.packing import IGNORED, PackedBatch
 from engine.weights.layout import Layout
+
+Body = Callable[..., Any]
 
 
 @contextmanager
@@ -27,7 +30,8 @@ def adapters_in_batch(
     """While open, the linear modules of `layout` add their adapters' updates.
 
     a[path]: (rank, in) shared by all adapters, or (E, rank, in). b[path]: (E, out, rank). The model's weights
-    are not touched; gradients flow to `a` and `b` wherever they ask for it.
+    are not touched; gradients flow to `a` and `b` wherever they ask for it. Both are looked up at every pass: other
+    matrices may be put into them meanwhile.
     """
     hooks = []
 
@@ -51,29 +55,49 @@ def adapters_in_batch(
             hook.remove()
 
 
-def answer_losses(model: nn.Module, batch: PackedBatch, *, own_mask: bool = False) -> Tensor:
+@contextmanager
+def compiled_body(model: nn.Module, wanted: bool) -> Iterator[Body]:
+    """The model without its output head, compiled by torch if `wanted`.
+
+    Every shape of batch and every number of adapters is compiled anew; other adapters of the same shapes are not, as
+    long as the same `adapters_in_batch` is open.
+    """
+    if not wanted:
+        yield model.base_model  # type: ignore[misc]
+        return
+    try:
+        yield torch.compile(model.base_model, dynamic=False)  # type: ignore[call-overload]
+    finally:
+        # What was compiled holds these hooks' matrices, and dynamo does not look at hooks again.
+        torch.compiler.reset()
+
+
+def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None) -> Tensor:
     """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
-    The output head runs at answer positions only. Masks are given to the model as they are, so packed rows never
-    see one another, as long as the model reaches other tokens by full attention alone.
+    The output head runs at answer positions only. Packed rows never see one another, as long as the model reaches
+    other tokens by full attention alone (`engine.base.attention`): their mask is given to it as it is. Lines of one
+    row the model masks as it masks any text; that is right for every causal model, since padding comes after the row.
 
     Args:
-        own_mask: every line is one row, and the model masks it as it masks any text; right for every causal model,
-            since padding comes after the row.
+        body: the model without its head, see `compiled_body`; None is the model's own.
     """
     given: dict[str, Tensor] = {}
-    if not own_mask:
+    if not batch.one_row_a_line:
         mask = batch.additive_mask(next(model.parameters()).dtype)
         given = {"position_ids": batch.positions, "attention_mask": mask}
-    body = model.base_model
-    hidden = body(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
+    run = model.base_model if body is None else body
+    hidden = run(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
     asked = batch.targets != IGNORED
     return nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
 
 
-def token_losses(model: nn.Module, batch: PackedBatch, adapters: int) -> Tensor:
-    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32."""
-    losses, asked = answer_losses(model, batch), batch.targets != IGNORED
+def token_losses(model: nn.Module, batch: PackedBatch, adapters: int, body: Body | None = None) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32.
+
+    `body` as in `answer_losses`.
+    """
+    losses, asked = answer_losses(model, batch, body), batch.targets != IGNORED
     packs = batch.ids.shape[0] // adapters
     owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
     total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)

@@ -9,6 +9,11 @@ from engine.generator.generator import Generator
 from engine.judge.arms import arm_title
 
 
+def _of_no_prompts(history: Mapping[str, Any]) -> str:
+    trained_along = history.get("recipe", {}).get("language_loss", {}).get("frame_learning_rate")
+    return "the frame's own adapter, trained along with the decoder," if trained_along else "the multi-task adapter"
+
+
 def generator_card(generator: Generator) -> str:
     """README.md of the artifact, with the front matter that model hubs read."""
     spec, frame = generator.spec, generator.frame
@@ -40,7 +45,7 @@ def generator_card(generator: Generator) -> str:
         "",
         f"- Adapter: rank {lora.rank}, alpha {lora.alpha}, on {', '.join(frame.layout.kinds)}; "
         f"{frame.layout.parameters:,} parameters",
-        f"- Frame: {frame.kind}; an empty condition gives the multi-task adapter exactly",
+        f"- Frame: {frame.kind}; an empty condition gives {_of_no_prompts(history)} exactly",
         f"- Condition: {spec.condition.prompts} prompts of {spec.condition.tokens} tokens, "
         f"{spec.condition.channels} channels",
         f"- Decoder: hyper-convolutional, kernel {spec.kernel}, {decoder:,} parameters: {shapes}",

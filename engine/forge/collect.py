@@ -22,7 +22,7 @@ from engine.base.device import device_memory
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
-from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.library import Library, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
@@ -32,7 +32,7 @@ from engine.forge.tasks import Task
 from engine.forge.workers import Workers, join_workers
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
-from engine.weights.storage import read_frame, write_frame
+from engine.weights.storage import frame_digest, read_frame, write_frame
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -60,12 +60,22 @@ class _Run:
 
 
 def collect(
-    base: LoadedBase, tasks: Sequence[Task], recipe: Recipe, out: Path, seed: int, reporter: Reporter
+    base: LoadedBase,
+    tasks: Sequence[Task],
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    reporter: Reporter,
+    start: Frame | None = None,
 ) -> Library:
     """Train the frame and the checkpoints into `out`; what is there already is kept and not trained again.
 
+    Args:
+        start: what the multi-task adapter is trained on from; None is a fresh frame.
+
     Raises:
-        EngineError: `out` holds another library, no task has enough short rows.
+        EngineError: `out` holds another library, no task has enough short rows, `start` has another layout or kind
+            than the recipe says.
         Cancelled: the person asked for it; the same call goes on from there.
     """
     workers = join_workers()
@@ -79,13 +89,20 @@ def collect(
         "tasks": {tokens.task.name: tokens.task.digest for tokens in data},
         "held_out": {tokens.task.name: tokens.task.digest for tokens in held_out},
     }
+    if start is not None:
+        if (start.layout.digest, start.kind) != (layout.digest, recipe.frame.kind):
+            raise EngineError(
+                "the generator to start from has other matrices than the recipe says",
+                hint="Give the recipe the same frame, or start without --start",
+            )
+        facts["start"] = frame_digest(start)
     if (out / LIBRARY_FILE).is_file():
         _check_same(read_json(out / LIBRARY_FILE), facts, out)
     log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / FRAME_FILE
     if not frame_path.is_file():
-        frame = _train_multi_task(run, reporter)
+        frame = _train_multi_task(run, start or fresh_frame(layout, recipe.frame.kind, seed), reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()
@@ -114,22 +131,25 @@ def as_matrices(frame: Frame, parameters: Mapping[str, Tensor]) -> tuple[dict[st
     return a, b
 
 
-def _train_multi_task(run: _Run, reporter: Reporter) -> Frame:
+def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
     settings = run.recipe.multi_task
-    frame = fresh_frame(run.layout, run.recipe.frame.kind, run.seed)
     parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))
     first = state.restore()
     a, b = as_matrices(frame, parameters)
-    with reporter.stage("multi-task", settings.steps) as stage, adapters_in_batch(run.base.model, run.layout, a, b):
+    with (
+        reporter.stage("multi-task", settings.steps) as stage,
+        adapters_in_batch(run.base.model, run.layout, a, b),
+        compiled_body(run.base.model, run.recipe.compile) as body,
+    ):
         stage.advance(first)
         for step in range(first, settings.steps):
             place = f"{run.seed}/multi-task/{step}"
             chosen = run.workers.share(random.Random(place).sample(run.data, min(settings.packs, len(run.data))))
             batch = draw_batch(run.base, chosen, 1, run.recipe.data, place)
             began = time.perf_counter()
-            loss = token_losses(run.base.model, batch, len(chosen)).mean()
+            loss = token_losses(run.base.model, batch, len(chosen), body).mean()
             loss.backward()
             run.workers.average_gradients(parameters.values())
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
@@ -153,17 +173,33 @@ def _train_library(run: _Run, frame: Frame, reporter: Reporter) -> None:
     # Tasks of like length side by side: less padding.
     chosen.sort(key=lambda tokens: (tokens.mean_length, tokens.task.name))
     groups = [chosen[start : start + settings.adapters] for start in range(0, len(chosen), settings.adapters)]
-    with reporter.stage("library", len(groups) * settings.steps) as stage:
+    adapters: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    with (
+        reporter.stage("library", len(groups) * settings.steps) as stage,
+        adapters_in_batch(run.base.model, frame.layout, *adapters),
+        compiled_body(run.base.model, run.recipe.compile) as body,
+    ):
         for number, group in enumerate(groups):
             done = all(checkpoint_file(run.out, tokens.task.name).is_file() for tokens in group)
             if done or number % run.workers.count != run.workers.index:
                 stage.advance(settings.steps, tasks_done=number * settings.adapters + len(group))
             else:
-                _train_group(run, frame, group, number, stage)
+                _train_group(run, frame, group, number, stage, adapters, body)
 
 
-def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], number: int, stage: Stage) -> None:
-    """Train group `number`; its steps are logged as the stage counts them, after those of the groups before it."""
+def _train_group(
+    run: _Run,
+    frame: Frame,
+    group: Sequence[TaskTokens],
+    number: int,
+    stage: Stage,
+    adapters: tuple[dict[str, Tensor], dict[str, Tensor]],
+    body: Body,
+) -> None:
+    """Train group `number`; its steps are logged as the stage counts them, after those of the groups before it.
+
+    `adapters` are the A and B that the base's linear modules look up.
+    """
     settings = run.recipe.library
     parameters = trainable(frame, len(group), run.base.device)
     start = {name: parameter.detach()[:1].clone() for name, parameter in parameters.items()}
@@ -175,32 +211,32 @@ def _train_group(run: _Run, frame: Frame, group: Sequence[TaskTokens], number: i
     state = TrainingState(path, parameters, optimizer, run.mark("library", names), extra=kept)
     first = state.restore()
     stage.advance(first)
-    a, b = as_matrices(frame, parameters)
-    with adapters_in_batch(run.base.model, frame.layout, a, b):
-        for step in range(first, settings.steps):
-            batch = draw_batch(run.base, group, settings.packs, run.recipe.data, f"{run.seed}/library/{step}")
-            began = time.perf_counter()
-            losses = token_losses(run.base.model, batch, len(group))
-            distance = sum((parameter - start[name]).pow(2).sum() for name, parameter in parameters.items())
-            (losses.sum() + settings.pull * distance).backward()
-            _update(optimizer, parameters, cosine(step, settings.steps, settings.learning_rate, 2))
-            slot = step - (settings.steps - settings.keep)
-            if slot >= 0:
-                for name, parameter in parameters.items():
-                    kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
-            state.save(step + 1)
-            seconds, counted = time.perf_counter() - began, number * settings.steps + step + 1
-            tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
-            loss = losses.mean().item()
-            stage.memory = device_memory(run.base.device)
-            _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
+    for taken, made in zip(adapters, as_matrices(frame, parameters), strict=True):
+        taken.update(made)
+    for step in range(first, settings.steps):
+        batch = draw_batch(run.base, group, settings.packs, run.recipe.data, f"{run.seed}/library/{step}")
+        began = time.perf_counter()
+        losses = token_losses(run.base.model, batch, len(group), body)
+        distance = sum((parameter - start[name]).pow(2).sum() for name, parameter in parameters.items())
+        (losses.sum() + settings.pull * distance).backward()
+        _update(optimizer, parameters, cosine(step, settings.steps, settings.learning_rate, 2))
+        slot = step - (settings.steps - settings.keep)
+        if slot >= 0:
+            for name, parameter in parameters.items():
+                kept[f"kept.{name}"][slot] = (parameter.detach() - start[name]).cpu()
+        state.save(step + 1)
+        seconds, counted = time.perf_counter() - began, number * settings.steps + step + 1
+        tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
+        loss = losses.mean().item()
+        stage.memory = device_memory(run.base.device)
+        _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
     for index, name in enumerate(names):
         write_checkpoints(run.out, name, {key: kept[f"kept.{key}"][:, index] for key in parameters})
     state.path.unlink(missing_ok=True)
 
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
-    for name, value in wanted.items():
+    for name, value in ({"start": None} | dict(wanted)).items():
         # By digest: what was read from JSON has lists where this run has tuples.
         if digest_json(there.get(name)) != digest_json(value):
             raise EngineError(

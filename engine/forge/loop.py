@@ -40,9 +40,9 @@ def clip_each(gradients: list[Tensor], limit: float = 1.0) -> Tensor:
 
 
 def apply_update(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """One optimizer step at this learning rate; the gradients are gone afterwards."""
+    """One optimizer step at this learning rate, times a group's `rate_factor`; the gradients are gone afterwards."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -38,12 +38,14 @@ class PackedBatch:
 
     ids, positions, targets: (P, S) int64; targets[i, j] is the token that position j must predict, or IGNORED.
     mask: (P, 1, S, S) bool, True where attention is allowed.
+    one_row_a_line: no line holds two rows, so the mask is the causal one but for padding.
     """
 
     ids: Tensor
     positions: Tensor
     targets: Tensor
     mask: Tensor
+    one_row_a_line: bool = False
 
     @property
     def tokens(self) -> int:
@@ -57,7 +59,10 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> PackedBatch:
         """On another device."""
-        return PackedBatch(*(part.to(device) for part in (self.ids, self.positions, self.targets, self.mask)))
+        ids, positions, targets, mask = (
+            part.to(device) for part in (self.ids, self.positions, self.targets, self.mask)
+        )
+        return PackedBatch(ids, positions, targets, mask, self.one_row_a_line)
 
 
 def common_prefix(rows: Sequence[TokenRow]) -> int:
@@ -86,10 +91,10 @@ def take_that_fit(rows: Sequence[TokenRow], max_tokens: int) -> list[TokenRow]:
     return taken
 
 
-def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int) -> PackedBatch:
-    """Rows, grouped into packs -> one padded batch of P = len(packs) sequences."""
+def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int, multiple: int = 1) -> PackedBatch:
+    """Rows, grouped into packs -> one batch of P = len(packs) sequences, padded to a `multiple` of tokens."""
     lines = [_line(rows) for rows in packs]
-    length = max(len(ids) for ids, _, _, _ in lines)
+    length = -(-max(len(ids) for ids, _, _, _ in lines) // multiple) * multiple
     ids = torch.full((len(lines), length), pad_id)
     positions = torch.zeros(len(lines), length, dtype=torch.long)
     targets = torch.full((len(lines), length), IGNORED)
@@ -104,7 +109,8 @@ def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int) -> PackedBatch:
     same = owner[:, :, None] == owner[:, None, :]
     prefix = (owner == 0)[:, None, :] & (owner >= 0)[:, :, None]
     # Padding has owner -1 and sees padding only: no row of the mask is empty, so no softmax is undefined.
-    return PackedBatch(ids, positions, targets, (causal & (same | prefix))[:, None])
+    mask = (causal & (same | prefix))[:, None]
+    return PackedBatch(ids, positions, targets, mask, one_row_a_line=all(len(rows) == 1 for rows in packs))
 
 
 def _line(rows: Sequence[TokenRow]) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -35,12 +35,14 @@ class DataRecipe:
     task_rows: tasks with fewer rows left are left out.
     pack_tokens: rows of one task are packed into one sequence of at most that many tokens (their prefix once).
     pack_rows: at most that many rows in one packed sequence.
+    pad_to: sequences are padded to a multiple of that many tokens; with few lengths, little is compiled.
     """
 
     row_tokens: int = 256
     task_rows: int = 40
     pack_tokens: int = 384
     pack_rows: int = 8
+    pad_to: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ class LanguageLossRecipe:
     judge_every: so many steps apart, the loss on the held-out tasks is measured and logged.
     swap_every: every so many steps the same packs are also answered with another task's adapter, and the loss asks
         for a difference of at least `margin` (nats a token); 0 leaves it out.
+    frame_learning_rate: peak for the frame's own B, which is then trained along with the decoder and stays what an
+        empty condition gives; 0 leaves the frame as collected.
+    drop_condition: part of the adapters made from an empty condition; teaches the decoder nothing, so it needs a
+        frame that is trained.
     """
 
     steps: int = 200
@@ -127,6 +133,8 @@ class LanguageLossRecipe:
     few_prompts: float = 0.25
     judge_every: int = 25
     weight_decay: float = 0.01
+    frame_learning_rate: float = 0.0
+    drop_condition: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,8 @@ class Recipe:
 
     exclude: names (or patterns) of tasks never used, whatever their split.
     held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them tells when to stop.
+    compile: let torch compile the base for the training steps. Worth it on a GPU, where a step is mostly launches, with
+        `data.pad_to` at `data.pack_tokens` or half of it; every new shape takes a while.
     """
 
     frame: FrameRecipe = field(default_factory=FrameRecipe)
@@ -146,6 +156,7 @@ class Recipe:
     language_loss: LanguageLossRecipe = field(default_factory=LanguageLossRecipe)
     exclude: tuple[str, ...] = ()
     held_out: int = 8
+    compile: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -187,6 +198,10 @@ def _build(kind: type, data: Any, where: str) -> Any:
 def _value(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, where)  # type: ignore[arg-type]
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise EngineError(f"should be true or false, not {value!r}", where=where)
+        return value
     if kind in (int, float, str):
         number = kind is float and isinstance(value, int)
         if isinstance(value, bool) or not (number or isinstance(value, kind)):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.base.attention import has_full_attention
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -81,9 +82,16 @@ def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hide: float = 
 def draw_batch(
     base: LoadedBase, groups: Sequence[TaskTokens], packs: int, recipe: DataRecipe, place: str, hide: float = 0.0
 ) -> PackedBatch:
-    """`packs` packed sequences for each task of `groups`, task by task."""
+    """`packs` packed sequences for each task of `groups`, task by task.
+
+    Where the base's layers would let packed rows see one another, each row is a line of its own; then every pack has
+    as many rows as the smallest, since each task needs the same number of lines.
+    """
     drawn = [draw_pack(tokens, recipe, f"{place}/{index}", hide) for tokens in groups for index in range(packs)]
-    return pack(drawn, base.tokenizer.pad_token_id or 0).to(base.device)
+    if not has_full_attention(base.model):
+        fewest = min(map(len, drawn))
+        drawn = [[row] for rows in drawn for row in rows[:fewest]]
+    return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
 
 
 def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe) -> TaskTokens:

@@ -5,7 +5,8 @@
     2. language loss  prompt batch -> adapter -> answers to other rows of the task
                       (arXiv 2506.06105, section 3: what generalises is trained through the model)
 
-The frame is fixed; an empty condition stays the multi-task adapter exactly, whatever the decoder learns.
+An empty condition gives the frame's own adapter exactly, whatever the decoder learns. That is the multi-task adapter,
+or, with `language_loss.frame_learning_rate`, what the second stage makes of it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from engine.base.device import device_memory
 from engine.events import Reporter, Stage
-from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
 from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
@@ -32,7 +33,7 @@ from engine.forge.recipe import Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch
 from engine.forge.workers import Workers, join_workers
 from engine.generator.generator import Generator
-from engine.weights.frame import Frame
+from engine.weights.frame import Frame, in_half_precision
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -59,6 +60,9 @@ class _Run:
     log: RunLog
     workers: Workers
     frame: Frame  # on the base's device
+    # What the base's linear modules look up at every pass.
+    a: dict[str, Tensor]
+    b: dict[str, Tensor]
 
 
 def library_spread(library: Library, reporter: Reporter) -> dict[str, Tensor]:
@@ -97,13 +101,16 @@ def train_generator(
     workers = join_workers()
     identity = training_identity(library.about, recipe, seed)
     log = RunLog(out / LOG_FILE, workers.is_main)
-    run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, generator.frame.to(base.device))
+    frame = generator.frame.to(base.device)
+    run = _Run(base, generator, data, recipe, out, identity, seed, log, workers, frame, {}, {})
     generator.to(base.device)
     if recipe.warm_start.steps:
         _warm_start(run, library, spread, reporter)
-    if recipe.language_loss.steps:
-        _language_loss(run, reporter)
-    return held_out_losses(run, reporter)
+    with adapters_in_batch(base.model, frame.layout, run.a, run.b):
+        if recipe.language_loss.steps:
+            with compiled_body(base.model, recipe.compile) as body:
+                _language_loss(run, body, reporter)
+        return held_out_losses(run, reporter)
 
 
 def weighted_squared_error(tokens: Tensor, target: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -155,10 +162,17 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
             stage.advance(loss=loss.item())
 
 
-def _language_loss(run: _Run, reporter: Reporter) -> None:
+def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
     settings, generator, base = run.recipe.language_loss, run.generator, run.base
     parameters = dict(generator.decoder.named_parameters())
-    optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    if settings.frame_learning_rate:
+        moving = {f"frame.{path}": matrix.clone().requires_grad_() for path, matrix in run.frame.b.items()}
+        run.frame = replace(run.frame, b={name.removeprefix("frame."): value for name, value in moving.items()})
+        factor = settings.frame_learning_rate / settings.learning_rate
+        groups.append({"params": list(moving.values()), "rate_factor": factor, "weight_decay": 0.0})
+        parameters |= moving
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state = TrainingState(state_file(run.out, "language-loss"), parameters, optimizer, f"language-loss/{run.identity}")
     first = state.restore()
     with reporter.stage("language loss", settings.steps) as stage:
@@ -170,13 +184,15 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
                 random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
             )
             condition = torch.stack([run.data.pool.draw(t.task.name, place, settings.few_prompts) for t in chosen])
-            differences = generator.differences(condition.to(base.device))
+            differences = _dropped(
+                generator.differences(condition.to(base.device)), settings.drop_condition, f"{place}/drop"
+            )
             batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, settings.hide_instruction)
-            losses = _losses(run, differences, batch, len(chosen))
+            losses = _losses(run, differences, batch, len(chosen), body)
             loss, figures = losses.mean(), {"loss": losses.mean().item()}
             if settings.swap_every and step % settings.swap_every == 0 and len(chosen) > 1:
                 swapped = _losses(
-                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen)
+                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen), body
                 )
                 loss = loss + torch.relu(settings.margin - (swapped - losses)).mean()
                 figures["swapped_loss"] = swapped.mean().item()
@@ -192,6 +208,20 @@ def _language_loss(run: _Run, reporter: Reporter) -> None:
             stage.advance(**figures)
             if settings.judge_every and (step + 1) % settings.judge_every == 0:
                 _watch(run, step + 1, stage)
+    if settings.frame_learning_rate:
+        b = {path: in_half_precision(matrix.detach()) for path, matrix in run.frame.b.items()}
+        run.frame = replace(run.frame, b=b)
+        generator.frame = run.frame.to(torch.device("cpu"))
+
+
+def _dropped(differences: Mapping[str, Tensor], part: float, place: str) -> Mapping[str, Tensor]:
+    """Differences (E, rows, columns) with about a `part` of the adapters, drawn by `place`, set to zero."""
+    if not part:
+        return differences
+    first = next(iter(differences.values()))
+    chance = random.Random(place)
+    kept = torch.tensor([float(chance.random() >= part) for _ in range(first.shape[0])], device=first.device)
+    return {name: value * kept[:, None, None] for name, value in differences.items()}
 
 
 def held_out_losses(run: _Run, reporter: Reporter) -> dict[str, float]:
@@ -229,10 +259,12 @@ def _watch(run: _Run, step: int, stage: Stage) -> None:
     stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
 
 
-def _losses(run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int) -> Tensor:
-    a, b = run.frame.shifted(differences)
-    with adapters_in_batch(run.base.model, run.frame.layout, a, b):
-        return token_losses(run.base.model, batch, adapters)
+def _losses(
+    run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int, body: Body | None = None
+) -> Tensor:
+    for taken, made in zip((run.a, run.b), run.frame.shifted(differences), strict=True):
+        taken.update(made)
+    return token_losses(run.base.model, batch, adapters, body)
 
 
 def _update(run: _Run, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:

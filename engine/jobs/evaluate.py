@@ -30,6 +30,8 @@ from engine.judge.table import BITS, QualityTable
 from engine.pipeline import Pipeline, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import EvaluateRequest
+from engine.weights.frame import Frame
+from engine.weights.storage import frame_digest
 
 
 def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
@@ -143,8 +145,9 @@ class _Bench:
 
     def _plain(self) -> dict[str, Arm]:
         """Without a generator: base, examples, multi-task, oracle."""
-        base, frame, seed = self.pipeline.base, self.pipeline.generator.frame, self.request.seed
+        base, frame, seed = self.pipeline.base, self._multi_task_frame(), self.request.seed
         multi_task = frame.base_adapter
+        digest = frame_digest(frame)
         history: Mapping[str, Any] = self.pipeline.about["history"]
         oracle = Oracle(
             base,
@@ -152,7 +155,7 @@ class _Bench:
             recipe_from_json(dict(history.get("recipe", {}))).data,
             Budget(self.request.oracle_steps),
             self.request.out / ORACLE,
-            digest_json([base.ref.fingerprint, self.pipeline.about["sha256"]]),
+            digest_json([base.ref.fingerprint, digest]),
             seed,
         )
 
@@ -163,13 +166,23 @@ class _Bench:
         return {
             "base": Arm(lambda task, seed: None),
             "examples": Arm(lambda task, seed: None, examples=examples),
-            MULTI_TASK: Arm(lambda task, seed: multi_task),
+            MULTI_TASK: Arm(lambda task, seed: multi_task, settings={"frame": digest[:12]}),
             ORACLE: Arm(
                 lambda task, seed: oracle.adapter(self._task(task.name)),
                 prepare=lambda left: oracle.train([self._task(task.name) for task in left], self.reporter),
-                settings=oracle.budget.to_json(),
+                settings=oracle.budget.to_json() | {"frame": digest[:12]},
             ),
         }
+
+    def _multi_task_frame(self) -> Frame:
+        """The library's: a generator that was trained along with its frame has moved its own."""
+        frame = self.pipeline.generator.frame
+        if self.request.library is None:
+            return frame
+        library = open_library(self.request.library)
+        if library.frame.layout.digest != frame.layout.digest:
+            raise EngineError("was collected for another layout than the generator's", where=str(library.folder))
+        return library.frame
 
     def _generated(self) -> dict[str, Arm]:
         # Which task stands in for another depends on all of them.
@@ -183,8 +196,6 @@ class _Bench:
 
     def _from_library(self, folder: Path, prompts: PromptArms) -> tuple[dict[str, Arm], dict[str, str]]:
         library = open_library(folder)
-        if library.frame.layout.digest != self.pipeline.generator.frame.layout.digest:
-            raise EngineError("was collected for another layout than the generator's", where=str(folder))
         seen = self._seen(library.about["tasks"])
         arms = LibraryArms(library, seen, frozenset(task.name for task in self.tasks))
         settings = {"library": digest_json([library.about, arms.names])[:12]}

@@ -26,7 +26,8 @@ from engine.forge.rows import tokenize_tasks
 from engine.forge.tasks import SEEN, read_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.forge.workers import join_workers
-from engine.generator.artifact import TENSORS, save_generator
+from engine.generator.about import TENSORS, read_about
+from engine.generator.artifact import check_base, load_generator, save_generator
 from engine.generator.generator import Generator, GeneratorSpec, token_scales
 from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
@@ -42,8 +43,12 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     recipe = read_recipe(request.recipe)
     tasks = read_tasks(request.tasks, SEEN, recipe.exclude)
     base = load_chosen_base(request.models, reporter)
+    start = None
+    if request.start:
+        check_base(read_about(request.start), base.ref)
+        start = load_generator(request.start).frame
     with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
-        library = collect(base, tasks, recipe, request.out, request.seed, reporter)
+        library = collect(base, tasks, recipe, request.out, request.seed, reporter, start)
     done = library.task_names
     lines = (("tasks", str(len(done))), ("library", str(request.out)), ("log", str(request.out / LOG_FILE)))
     return Result({"library": str(request.out), "tasks": done, "seconds": dict(reporter.timings)}, lines)

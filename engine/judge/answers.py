@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from engine.base.attention import empty_cache, has_full_attention, has_plain_cache
 from engine.judge.sampling import Choose, greedy
 from engine.judge.text_stream import TextStream
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import DynamicCache, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from engine.adapter.attach import AttachedModel
 
@@ -176,7 +177,7 @@ class _Batch:
         self._adapter_names = adapter_names
         network = _network(model)
         self._device = next(network.parameters()).device
-        self._cache = _empty_cache(network)
+        self._cache = empty_cache(network)
         self._mask = torch.empty(0)
         self._accepted = inspect.signature(network.forward).parameters.keys()
 
@@ -240,31 +241,3 @@ class _Batch:
 def _network(model: torch.nn.Module | AttachedModel) -> Any:
     """The model of transformers itself, whose linear modules may be wrapped."""
     return model if isinstance(model, torch.nn.Module) else model.model
-
-
-def _empty_cache(network: Any) -> DynamicCache:
-    from transformers import DynamicCache
-
-    return DynamicCache(config=network.config)
-
-
-def has_full_attention(network: torch.nn.Module) -> bool:
-    """Whether every token attends to all before it, in all layers.
-
-    A sliding window or a recurrent or convolutional layer reaches by distance in the sequence, whatever a mask says:
-    rows that share one can then see each other, or miss their own beginning.
-    """
-    from transformers.cache_utils import DynamicLayer
-
-    layers = _empty_cache(network).layers
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-
-
-def has_plain_cache(network: torch.nn.Module) -> bool:
-    """Whether all the model caches are keys and values of its layers: no state of recurrent layers.
-
-    Only then can rows be taken out of a batch, and layers out of the model.
-    """
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in _empty_cache(network).layers)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from engine.errors import EngineError
 
 GENERATED, MULTI_TASK, OTHER_PROMPTS, ORACLE = "generated", "multi_task", "other_prompts", "oracle"
+NO_PROMPTS = "no_prompts"
 
 EXAMPLES = 4
 """Worked examples in the prompt of the arm "examples"."""
@@ -48,7 +49,10 @@ _TABLE = {
         f"Base, {EXAMPLES} examples", f"the base model with {EXAMPLES} of the task's labelled training rows as turns"
     ),
     "mean": ArmRule("Mean adapter", "the mean of all library adapters", library=True),
-    MULTI_TASK: ArmRule("Multi-task LoRA", "the generator's frame: one adapter trained on all seen tasks"),
+    MULTI_TASK: ArmRule(
+        "Multi-task LoRA",
+        "one adapter trained on all seen tasks: the library's frame, without a library the generator's",
+    ),
     "best_single": ArmRule(
         "Best library LoRA",
         "the library adapter that lowers the loss on training rows of other seen tasks the most, against the "
@@ -62,13 +66,16 @@ _TABLE = {
         "Mix of nearest LoRAs", f"the {NEIGHBOURS} nearest adapters, weighted by a softmax of the similarity", True
     ),
     "random": ArmRule(
-        "Random difference", "the multi-task LoRA moved in a random direction, as far as the generated one", drawn=True
+        "Random difference",
+        "the generator's frame moved in a random direction, as far as the generated one",
+        drawn=True,
     ),
     OTHER_PROMPTS: ArmRule("Generated, other tasks' prompts", "generated from the prompts of another task", drawn=True),
     GENERATED: ArmRule("Generated", "generated from unlabelled training prompts of the task", drawn=True),
     ORACLE: ArmRule("Oracle LoRA", "the multi-task LoRA trained further on the task's own labelled training rows"),
 }
 _PROMPTS = {
+    NO_PROMPTS: ArmRule("Generated, no prompts", "what an empty condition gives: the generator's frame"),
     **{
         f"prompts_{count}": ArmRule(
             f"Generated, {count} prompt{'s' if count > 1 else ''}", "from so many prompts of the task", drawn=True

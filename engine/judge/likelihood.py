@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engine.base.attention import has_full_attention
 from engine.forge.batched import answer_losses
 from engine.forge.packing import TokenRow, pack, packed_length
-from engine.judge.answers import has_full_attention
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -49,7 +49,7 @@ def answer_nats(
     for lines in _batches(_lines(rows) if packed else ([row] for row in rows), batch):
         on_step()
         together = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
-        losses = answer_losses(base.model, together, own_mask=not packed)
+        losses = answer_losses(base.model, together)
         lengths = [len(row.answer) for line in lines for row in line]
         found += [part.double().sum().item() for part in losses.cpu().split(lengths)]
     return found

@@ -17,7 +17,7 @@ from engine.adapter.lora import LoraAdapter
 from engine.condition.encoder import TextEncoder
 from engine.forge.tasks import Task, without_instruction
 from engine.generator.generator import Generator
-from engine.judge.arms import GENERATED, NOISE, OTHER_PROMPTS, PROMPT_COUNTS
+from engine.judge.arms import GENERATED, NO_PROMPTS, NOISE, OTHER_PROMPTS, PROMPT_COUNTS
 from engine.prompts import read_prompts, sample_prompts
 from engine.weights.frame import Frame
 
@@ -38,6 +38,7 @@ class PromptArms:
         """By arm, what makes its adapters."""
         return {
             "random": self.random,
+            NO_PROMPTS: lambda name, seed: self.generator.generate(None),
             OTHER_PROMPTS: lambda name, seed: self.generate(self.texts(self.other(name, seed), seed)),
             GENERATED: lambda name, seed: self.generate(self.texts(name, seed)),
             **{f"prompts_{count}": partial(self._of_count, count) for count in PROMPT_COUNTS},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from engine.errors import EngineError
@@ -27,6 +28,11 @@ def frame_tensors(frame: Frame) -> dict[str, Tensor]:
     named = {f"{path}.lora_A": tensor for path, tensor in frame.a.items()}
     named |= {f"{path}.lora_B": tensor for path, tensor in frame.b.items()}
     return {name: tensor.to(torch.float16).contiguous() for name, tensor in named.items()}
+
+
+def frame_digest(frame: Frame) -> str:
+    """SHA-256 of the frame's matrices as they are stored, in hexadecimal."""
+    return sha256(save(frame_tensors(frame))).hexdigest()
 
 
 def frame_from_tensors(tensors: Mapping[str, Tensor], layout: Layout, kind: str, where: str) -> Frame:

@@ -84,7 +84,8 @@ def test_every_arm_is_measured_in_both_figures(whole: EvaluateRequest) -> None:
     chosen = json.loads((whole.out / "best_single.json").read_text())["name"]
     assert bits["best_single"] == bits[f"lora:{chosen}"]
     assert bits["prompts_16"] == bits["generated"], "as many as this generator reads"
-    others = [value for arm, value in bits.items() if arm not in ("best_single", "nearest", "prompts_16")]
+    assert bits["no_prompts"] == bits["multi_task"], "the frame was not trained along"
+    others = [value for arm, value in bits.items() if arm not in ("best_single", "nearest", "prompts_16", "no_prompts")]
     assert len(set(others)) == len(others), "no two arms answer with the same adapter and prompt"
     assert bits["oracle"] < bits["multi_task"]
     assert table["arms"]["oracle"]["making_seconds"] > table["arms"]["base"]["making_seconds"]

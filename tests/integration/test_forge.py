@@ -8,6 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -203,3 +207,117 @@ def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, reci
     for path, matrix in expected.frame.b.items():
         # Half of the rows in each process: the same mean but for rounding, which Adam's first steps magnify.
         assert torch.allclose(shared.frame.b[path], matrix, atol=2e-3)
+
+
+def train_on_top(library_of: CollectRequest, trained: TrainRequest, settings: dict[str, object], folder: Path) -> Path:
+    """Another generator on the same library, with these settings of the language loss."""
+    recipe = folder / "other.json"
+    recipe.write_text(json.dumps(RECIPE | {"language_loss": RECIPE["language_loss"] | settings}))  # type: ignore[operator]
+    request = replace(trained, out=folder / "other", recipe=recipe, library=library_of.out)
+    run(request, Reporter())
+    return request.out
+
+
+def test_the_frame_stays_unless_it_is_trained_along_with_the_decoder(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    library, kept = open_library(collecting.out).frame, load_generator(training.out).frame
+    assert all(torch.equal(library.b[path], kept.b[path]) for path in library.b)
+    folder = train_on_top(collecting, training, {"frame_learning_rate": 1e-2, "drop_condition": 0.5}, tmp_path)
+    moved = load_generator(folder)
+    assert all(torch.equal(library.a[path], moved.frame.a[path]) for path in library.a)
+    assert any(not torch.equal(library.b[path], moved.frame.b[path]) for path in library.b)
+    assert "trained along with the decoder" in (folder / "README.md").read_text()
+    empty = moved.generate(None)
+    assert all(torch.equal(empty.b[path], moved.frame.b[path]) for path in empty.b)
+
+
+def test_a_joint_training_that_is_stopped_goes_on_and_ends_the_same(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    settings = RECIPE | {"language_loss": {"steps": 4, "tasks": 2, "frame_learning_rate": 1e-2, "drop_condition": 0.3}}
+    recipe.write_text(json.dumps(settings))
+    collecting, whole = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(whole, Reporter())
+    parts = replace(whole, out=tmp_path / "parts")
+    with pytest.raises(Cancelled):
+        run(parts, stop_after("language loss", 2))
+    run(parts, Reporter())
+    one, other = load_generator(whole.out), load_generator(parts.out)
+    assert all(torch.equal(matrix, other.frame.b[path]) for path, matrix in one.frame.b.items())
+    again = other.decoder.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in one.decoder.state_dict().items())
+
+
+def test_only_empty_conditions_teach_the_decoder_nothing(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    settings = RECIPE | {"warm_start": {"steps": 0}}
+    recipe.write_text(json.dumps(settings))
+    run(collecting, Reporter())
+    settings |= {"language_loss": {"steps": 3, "tasks": 2, "drop_condition": 1.0, "frame_learning_rate": 1e-2}}
+    recipe.write_text(json.dumps(settings))
+    run(replace(training, recipe=recipe), Reporter())
+    generator = load_generator(training.out)
+    assert not generator.decoder.blocks[-1].over_n.weight.any()  # as it was at the start
+
+
+def test_collecting_goes_on_from_a_generator(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    start = load_generator(training.out).frame
+    recipe.write_text(json.dumps(RECIPE | {"multi_task": {"steps": 0}}))
+    again = replace(collecting, out=tmp_path / "again", start=training.out)
+    run(again, Reporter())
+    frame = open_library(again.out).frame
+    assert all(torch.equal(matrix, frame.b[path]) for path, matrix in start.b.items())
+    with pytest.raises(EngineError, match="another start"):
+        run(replace(again, start=None), Reporter())
+    recipe.write_text(json.dumps(RECIPE | {"frame": {"lora": {"rank": 3, "alpha": 4}}}))
+    with pytest.raises(EngineError, match="other matrices than the recipe"):
+        run(replace(collecting, out=tmp_path / "rank", start=training.out), Reporter())
+
+
+def test_compiled_training_is_that_of_eager_training_and_compiles_each_shape_once(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced and differentiated as ever; the compiler behind it, which takes minutes on a CPU, runs what was traced."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    settings = RECIPE | {"data": RECIPE["data"] | {"pad_to": 160}}  # type: ignore[operator]
+    # Adam divides by the gradient's size at first: steps small enough for rounding to stay rounding.
+    settings |= {"multi_task": {"steps": 3, "packs": 2, "learning_rate": 1e-4, "warmup_steps": 1}}
+    settings |= {"library": {"adapters": 2, "steps": 2, "keep": 2, "learning_rate": 1e-4}}
+    settings |= {"language_loss": {"steps": 3, "tasks": 2, "warmup_steps": 1, "swap_every": 2}}
+    libraries, generators = [], []
+    for compiled in (False, True):
+        recipe.write_text(json.dumps(settings | {"compile": compiled}))
+        collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path / str(compiled))
+        with counted_compilations() as shapes:
+            run(collecting, Reporter())
+            run(training, Reporter())
+        assert len(shapes) == (3 if compiled else 0)  # multi-task, library, language loss
+        libraries.append(open_library(collecting.out).frame)
+        generators.append(load_generator(training.out).spec.history["losses"])
+    eager, compiled_frame = libraries
+    for path, matrix in eager.b.items():
+        assert torch.allclose(matrix, compiled_frame.b[path], atol=1e-4)
+    assert generators[0] == pytest.approx(generators[1], abs=1e-3)
+
+
+@contextmanager
+def counted_compilations() -> Iterator[list[object]]:
+    """One entry for every forward graph that dynamo hands to a compiler."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    seen: list[object] = []
+    yield seen
+    seen += range(counters["stats"]["unique_graphs"])

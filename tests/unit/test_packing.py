@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_parts import tiny
 
 from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.loop import clip_each, cosine
 from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack, packed_length, take_that_fit
+from engine.forge.recipe import DataRecipe
+from engine.forge.rows import TaskTokens, draw_batch, draw_pack
+from engine.forge.tasks import Task
 from engine.weights.layout import LoraSpec, derive_layout
-from tests.tiny import tiny_model
+from tests.tiny import in_memory_base, tiny_model
+from tests.tiny_tokenizer import tiny_tokenizer
 
 ids = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(tuple)
 rows_of_tokens = st.lists(st.builds(TokenRow, ids, ids), min_size=1, max_size=5)
@@ -41,6 +49,17 @@ def test_no_row_sees_another(rows: list[TokenRow]) -> None:
     assert bool(batch.mask.any(-1).all())  # padding sees something, or its softmax would be undefined
 
 
+def test_padding_to_a_multiple_changes_no_loss() -> None:
+    model = tiny_model("llama")
+    layout = derive_layout(model.config, LoraSpec(rank=2))
+    a, b = _adapters(layout, 1, seed=1)
+    rows = _rows(0, 3)
+    padded = pack([rows], 0, multiple=32)
+    assert padded.ids.shape[1] % 32 == 0 and padded.tokens > packed_length(rows)
+    with torch.no_grad(), adapters_in_batch(model, layout, a, b):
+        assert torch.allclose(token_losses(model, padded, 1), token_losses(model, pack([rows], 0), 1), atol=1e-6)
+
+
 def test_take_that_fit_keeps_to_the_budget() -> None:
     rows = [TokenRow((1, 2, number), (4, 5)) for number in range(10)]
     taken = take_that_fit(rows, 11)
@@ -48,11 +67,11 @@ def test_take_that_fit_keeps_to_the_budget() -> None:
     assert take_that_fit(rows, 1) == rows[:1]
 
 
-def _rows(seed: int, count: int) -> list[TokenRow]:
+def _rows(seed: int, count: int, most: int = 300) -> list[TokenRow]:
     random = torch.Generator().manual_seed(seed)
 
     def draw(length: int) -> tuple[int, ...]:
-        return tuple(torch.randint(3, 300, (length,), generator=random).tolist())
+        return tuple(torch.randint(3, most, (length,), generator=random).tolist())
 
     start = draw(6)
     return [TokenRow(start + draw(3 + number), draw(2 + number)) for number in range(count)]
@@ -163,3 +182,30 @@ def test_the_schedule_warms_up_peaks_and_ends_near_zero() -> None:
     rates = [cosine(step, 100, 1.0, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0) and rates[-1] < 0.001
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize("family", ["lfm2", "gemma2"])
+def test_rows_of_a_batch_stay_apart_where_layers_reach_by_distance(family: str) -> None:
+    """A convolution reaches into the row before, a window of 16 tokens misses the row's own beginning."""
+    base: Any = in_memory_base(tiny(family), tiny_tokenizer())
+    layout = derive_layout(base.model.config, LoraSpec(rank=2))
+    a, b = _adapters(layout, 2, seed=1)
+    rows = [tuple(_rows(seed, 4, most=250)) for seed in range(2)]
+    tasks: list[Any] = [TaskTokens(Task(f"task{seed}", "", "", "", Path()), (), rows[seed], ()) for seed in range(2)]
+    batch = draw_batch(base, tasks, 1, DataRecipe(pack_rows=3), "place")
+    with torch.no_grad():
+        with adapters_in_batch(base.model, layout, a, b):
+            together = token_losses(base.model, batch, 2)
+        for index, tokens in enumerate(tasks):
+            own = {path: value[index : index + 1] for path, value in b.items()}
+            drawn = draw_pack(tokens, DataRecipe(pack_rows=3), "place/0")
+            with adapters_in_batch(base.model, layout, a, own):
+                sums = [_plain_loss(base.model, row) for row in drawn]
+            apart = sum(sums) / sum(len(row.answer) for row in drawn)
+            assert together[index].item() == pytest.approx(apart, rel=1e-4)
+
+
+def _plain_loss(model: Any, row: TokenRow) -> float:
+    """Summed over the answer, in a forward pass of its own."""
+    labels = torch.tensor([[IGNORED] * len(row.prompt) + list(row.answer)])
+    return model(torch.tensor([row.prompt + row.answer]), labels=labels).loss.item() * len(row.answer)

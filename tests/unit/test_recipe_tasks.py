@@ -29,6 +29,7 @@ def test_a_recipe_names_only_what_differs() -> None:
         ({"library": {"steps": -1}}, "library, steps: should not be negative"),
         ({"library": 3}, "library: should be a table"),
         ({"exclude": "x"}, "exclude: should be a list"),
+        ({"compile": 1}, "compile: should be true or false"),
     ],
 )
 def test_a_wrong_recipe_says_where(data: dict, message: str) -> None:

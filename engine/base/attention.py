@@ -1,0 +1,39 @@
+"""What the layers of a base reach: whether rows may share a sequence, whether its cache is keys and values alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+
+def empty_cache(network: Any) -> DynamicCache:
+    """The cache that `network` fills while it generates, with nothing in it."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=network.config)
+
+
+def has_full_attention(network: torch.nn.Module) -> bool:
+    """Whether every token attends to all before it, in all layers.
+
+    A sliding window or a recurrent or convolutional layer reaches by distance in the sequence, whatever a mask says:
+    rows that share one can then see each other, or miss their own beginning.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    layers = empty_cache(network).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def has_plain_cache(network: torch.nn.Module) -> bool:
+    """Whether all the model caches are keys and values of its layers: no state of recurrent layers.
+
+    Only then can rows be taken out of a batch, and layers out of the model.
+    """
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in empty_cache(network).layers)
