@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.formats import NUMBER_SIZES
+from engine.adapter.kind import CONFIG_FILE
 from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.files import digest_bytes, digest_file, read_json, replacing_folder
@@ -27,7 +28,6 @@ from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
 LARGEST_RANK = 4096
