@@ -293,6 +293,14 @@ def test_sizes_that_lie_are_told(tmp_path: Path, lie: Callable[[dict[str, Any]],
         open_foreign_peft(tmp_path / "a")
 
 
+def test_more_tensors_than_any_adapter_has_are_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a") / "adapter_model.safetensors"
+    text = json.dumps({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(70_000)}).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(EngineError, match="holds 70,000 tensors"):
+        open_foreign_peft(tmp_path / "a")
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_damaged_files_are_refused_or_read_but_never_crash(
