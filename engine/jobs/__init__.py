@@ -9,6 +9,7 @@ from engine.events import Reporter
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.chained import check_chain_export, check_depth
 from engine.jobs.compared import compared_set
+from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.judge.arms import chosen_arms
@@ -22,6 +23,7 @@ from engine.requests import (
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
+    ImportRequest,
     InfoRequest,
     LeaveOneOutRequest,
     LoadRequest,
@@ -68,6 +70,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.combine import combine_job
             return combine_job(request, reporter)
+        case ImportRequest():
+            with reporter.stage("import"):
+                from engine.jobs.import_adapter import import_job
+            return import_job(request, reporter)
         case CompareRequest():
             with reporter.stage("import"):
                 from engine.jobs.answer import compare_job
@@ -140,6 +146,13 @@ def _refuse_early(request: Request) -> None:
             refuse_file(request.out)
             for adapter in request.adapters:
                 refuse_nested(adapter, request.out)
+            refuse_occupied(request.out, request.replace)
+        case ImportRequest():
+            refuse_file(request.out)
+            opened_adapter(request)
+            if request.source.resolve() == request.out.resolve():
+                raise EngineError("is what is imported", where=str(request.out), hint="Choose another --out")
+            refuse_nested(request.source, request.out)
             refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")
