@@ -27,6 +27,8 @@ PARTS = 4
 MENU = 5
 """Most chains of a menu, the base's own not counted."""
 
+# Part, and which share of the chains is scored on it.
+_HALVING = ((2, 4), (3, 16))
 # A loss this much above the base's, in nats a token, with nothing right on the probe.
 _HOPELESS = 2.0
 
@@ -61,6 +63,11 @@ def part_sizes(rows: int) -> tuple[int, int, int, int]:
     return probe, first - probe, second, rows - first - second
 
 
+def looks(settings: SearchSettings) -> int:
+    """How often `search_chains` looks at a chain, at most: in the tree and in both rounds of halving."""
+    return settings.chains + sum(1 + max(1, settings.chains // share) for _, share in _HALVING)
+
+
 def search_chains(
     score: Score,
     influence: Sequence[float],
@@ -92,7 +99,7 @@ def search_chains(
             scores = scored[node.chain] = joined([scores, score(node.chain, 1)])
         tree.take(node, scores.value, rejected=hopeless)
         on_chain()
-    for part, share in ((2, 4), (3, 16)):
+    for part, share in _HALVING:
         # The base goes on in any case: everything is compared with it.
         kept = {base: scored[base]} | _promising(scored, layers, settings, max(1, settings.chains // share))
         scored = {}
