@@ -1,7 +1,10 @@
-"""What chains exist for single rows, found with each row's own label (arXiv 2507.07996, section 4). Pure.
+"""What chains exist for single rows, found with each row's own label, as in arXiv 2507.07996. Pure.
 
 This is an oracle. A row's label decides which chain answers it "right", so the shares here say that such chains exist
 and not that anybody could have taken them without knowing the answer. No accuracy that can be had follows from them.
+
+The tree is that of the search over rows (`engine.depth.tree`), with the published weight of the length; a chain's value
+on one row is `RowScores.value`, which tells wrong chains apart, where the published one is 0 or 1.
 """
 
 from __future__ import annotations

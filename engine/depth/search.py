@@ -27,8 +27,6 @@ PARTS = 4
 MENU = 5
 """Most chains of a menu, the base's own not counted."""
 
-# Part, and which share of the chains is scored on it.
-_HALVING = ((2, 4), (3, 16))
 # A loss this much above the base's, in nats a token, with nothing right on the probe.
 _HOPELESS = 2.0
 
@@ -63,11 +61,6 @@ def part_sizes(rows: int) -> tuple[int, int, int, int]:
     return probe, first - probe, second, rows - first - second
 
 
-def looks(settings: SearchSettings) -> int:
-    """How often `search_chains` looks at a chain, at most: in the tree and in both rounds of halving."""
-    return settings.chains + sum(1 + max(1, settings.chains // share) for _, share in _HALVING)
-
-
 def search_chains(
     score: Score,
     influence: Sequence[float],
@@ -99,7 +92,7 @@ def search_chains(
             scores = scored[node.chain] = joined([scores, score(node.chain, 1)])
         tree.take(node, scores.value, rejected=hopeless)
         on_chain()
-    for part, share in _HALVING:
+    for part, share in ((2, 4), (3, 16)):
         # The base goes on in any case: everything is compared with it.
         kept = {base: scored[base]} | _promising(scored, layers, settings, max(1, settings.chains // share))
         scored = {}
@@ -121,6 +114,11 @@ def best_known(known: Mapping[Chain, Sequence[RowScores]]) -> ScoredChain | None
     scored = {chain: joined(parts) for chain, parts in known.items() if len(parts) == most}
     best = _by_value(scored)[0]
     return ScoredChain(best, most, scored[best])
+
+
+def most_looks(chains: int) -> int:
+    """How often a search over `chains` chains looks at one, at most: the base, the tree, two rounds of halving."""
+    return 1 + chains + sum(1 + max(1, chains // share) for share in (4, 16))
 
 
 def menu(found: Iterable[ScoredChain], layers: int) -> list[ScoredChain]:

@@ -17,7 +17,7 @@ from engine.depth.memory import ScoreMemory
 from engine.depth.record import CHAIN_FILE, chain_of, read_chain
 from engine.depth.scores import RowScores
 from engine.depth.scoring import ChainScorer
-from engine.depth.search import ScoredChain, SearchSettings, best_known, looks, menu, search_chains
+from engine.depth.search import ScoredChain, SearchSettings, best_known, menu, search_chains
 from engine.depth.speed import Speed, measure_speed
 from engine.depth.tree import TreeSettings
 from engine.depth.truth import Judgement, judge
@@ -57,14 +57,15 @@ def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
         speed = _speed(base, attached.model, best, rows.searched, reporter)
     report = DepthReport(layers, search.figures(), found, choices, judged, speed)
     figures, lines = report.figures(), report.lines()
+    record = chain_of(base.ref, best, request.adapter, figures)
+    write_json(request.out / CHAIN_FILE, record.to_json())
     if request.predictor:
         own = next(each for each in found if each.chain == identity(layers))
         held_out = {chain: scores for chain, (scores, _) in judged.items()}
         tried = make_predictor(request, base, rows, [found[0], *choices, own], held_out, reporter)
         figures["predictor"] = tried.figures()
         lines += tried.lines()
-    record = chain_of(base.ref, best, request.adapter, figures)
-    write_json(request.out / CHAIN_FILE, record.to_json())
+        write_json(request.out / CHAIN_FILE, record.to_json())
     data = record.to_json() | {"file": str(request.out / CHAIN_FILE), "seconds": dict(reporter.timings)}
     return Result(data, (*lines, ("file", str(request.out / CHAIN_FILE))))
 
@@ -124,7 +125,9 @@ class _Search:
 
     def run(self, reporter: Reporter) -> list[ScoredChain]:
         """All chains that were scored on all rows, best first. However it is left, the best so far is on disk."""
-        with reporter.stage("search", looks(self._settings), "chains") as stage, out_of_memory_told("--rows"):
+        chains = self._settings.chains
+        total = chains + sum(1 + max(1, chains // share) for share in (4, 16))
+        with reporter.stage("search", total, "chains") as stage, out_of_memory_told("--rows"):
             self._on_step = lambda: stage.advance(0)
 
             def on_chain() -> None:

@@ -22,7 +22,7 @@ from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.memory import ScoreMemory
 from engine.depth.scores import RowScores
 from engine.depth.scoring import ChainScorer
-from engine.depth.search import ScoredChain, SearchSettings, looks, search_chains
+from engine.depth.search import ScoredChain, SearchSettings, most_looks, search_chains
 from engine.depth.speed import Speed, measure_speed
 from engine.depth.table import ADAPTER, ADAPTER_CHAIN, ARMS, BASE, CHAIN_ARMS, Cell, DepthTable, TaskCells
 from engine.depth.table_report import as_markdown
@@ -189,10 +189,10 @@ class _TaskRun:
         kinds = MOVES["both" if arm == ADAPTER_CHAIN else arm]
         settings = SearchSettings(self._request.chains, self._request.seed, TreeSettings(kinds=kinds))
         name = f"search {self._task.name}, {ARMS[arm].lower()}"
-        with self._reporter.stage(name, looks(settings), "chains") as stage, out_of_memory_told("--rows"):
+        with self._reporter.stage(name, most_looks(settings.chains), "chains") as stage, out_of_memory_told("--rows"):
             self._on_step = lambda: stage.advance(0)
             try:
-                return search_chains(memory.score, scorer.influence(0), settings, lambda: stage.advance(1))[0]
+                return search_chains(memory.score, scorer.influence(0), settings, lambda *_: stage.advance(1))[0]
             finally:
                 memory.save()
 
