@@ -23,15 +23,27 @@ class Speed:
 
 
 def measure_speed(
-    models: Mapping[str, Any], tokenizer: Any, prompt: Sequence[int], on_step: Callable[[], None] = lambda: None
+    models: Mapping[str, Any],
+    tokenizer: Any,
+    prompt: Sequence[int],
+    on_step: Callable[[], None] = lambda: None,
+    *,
+    seconds: float = 10.0,
 ) -> dict[str, Speed]:
     """The speed of each model on the same prompt, each of its steps in the round in which that was fastest.
 
     The models take turns, and other work on the machine only ever slows a step down: the fastest one says most about
     the model itself. A whole round without other work may never come where single steps without it do.
+
+    Args:
+        seconds: no round after the second begins when that much time has gone. Who searched for minutes wants the
+            result; a table is in no hurry.
     """
+    began = time.perf_counter()
     rounds: dict[str, list[list[float]]] = {name: [] for name in models}
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        if number >= 2 and time.perf_counter() - began > seconds:
+            break
         for name, model in models.items():
             rounds[name].append(_step_seconds(model, tokenizer, prompt, on_step))
     fastest = {name: [min(step) for step in zip(*several, strict=True)] for name, several in rounds.items()}

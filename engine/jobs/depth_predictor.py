@@ -66,11 +66,11 @@ class PredictorReport:
         lines = [("predictor", told)]
         if self.trial is not None:
             base, best = self.trial.against_base, self.trial.against_best
-            chains = f"{len(self.trial.taken)} chains of {self.trial.lengths:.1f} layers on average"
+            chains = f"different chains: {len(self.trial.taken)}, {self.trial.lengths:.1f} layers on average"
             lines += [
                 ("predictor, held out", f"{accuracy_words(self.trial.scores, base.chain_interval)}; {chains}"),
                 ("against the base", f"{base.verdict} ({change_words(base)})"),
-                ("against best chain", f"{best.verdict} ({change_words(best)}), which has {best.base_right} right"),
+                ("against best chain", f"{best.verdict} ({change_words(best)})"),
             ]
         return lines
 
@@ -96,6 +96,8 @@ def make_predictor(
     """
     different = list({each.chain: each for each in chains}.values())
     if len(different) == 1:
+        # Of an earlier search in this folder, which knew fewer chains.
+        (request.out / PREDICTOR_FILE).unlink(missing_ok=True)
         return PredictorReport()
     encoder = _encoder(request.models, reporter)
     texts = [*rows.prompts, *rows.held_out_prompts]

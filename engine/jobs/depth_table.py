@@ -40,6 +40,9 @@ from engine.jobs.results import Result
 from engine.pipeline import Pipeline, load_pipeline
 from engine.requests import DepthRequest, DepthTableRequest, GenerateRequest, PromptChoice
 
+# Of the speed of all arms of a task: enough for all rounds, unless the machine has much else to do.
+_MEASURED_SECONDS = 90.0
+
 
 def depth_table_job(request: DepthTableRequest, reporter: Reporter) -> Result:
     """The table over the tasks of a request; what is finished in `request.out` is not done again."""
@@ -231,7 +234,8 @@ class _TaskRun:
                 if adapted
             }
             with self._reporter.stage(f"speed {self._task.name}") as stage:
-                found = measure_speed(views, self._base.tokenizer, longest.prompt, lambda: stage.advance(0))
+                tokenizer, step = self._base.tokenizer, lambda: stage.advance(0)
+                found = measure_speed(views, tokenizer, longest.prompt, step, seconds=_MEASURED_SECONDS)
         return {
             key: found[f"adapter {format_chain(key[1])}" if key[0] else format_chain(key[1])] for key in chains.values()
         }

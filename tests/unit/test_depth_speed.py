@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -12,10 +12,11 @@ from engine.depth import speed
 from engine.depth.speed import Speed, measure_speed
 
 
-def test_work_beside_it_makes_no_difference_while_every_step_has_a_round_without(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """In each round another third of the steps takes longer, so that no whole round is without other work."""
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Reading takes 1 s, a token 0.1 s and of "chain" 0.05 s, nine times as long in a third of all steps.
+
+    Returns the models in the order of their turns.
+    """
     clock, turns = [0.0], []
     chance = random.Random(0)
 
@@ -33,10 +34,28 @@ def test_work_beside_it_makes_no_difference_while_every_step_has_a_round_without
 
     monkeypatch.setattr(speed, "stream_answers", stream)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
-    heard: list[Any] = []
-    found = measure_speed({"base": "base", "chain": "chain"}, None, [1] * 20, lambda: heard.append(1))
+    return turns
+
+
+MODELS = {"base": "base", "chain": "chain"}
+
+
+def test_work_beside_it_makes_no_difference_while_every_step_has_a_round_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No whole round is without other work here."""
+    turns = made_up(monkeypatch)
+    heard: list[int] = []
+    found = measure_speed(MODELS, None, [1] * 20, lambda: heard.append(1), seconds=math.inf)
     assert found == {
         "base": Speed(pytest.approx(20.0), pytest.approx(10.0)),
         "chain": Speed(pytest.approx(20.0), pytest.approx(20.0)),
     }
-    assert turns[:4] == ["base", "chain", "base", "chain"] and len(heard) == 13 * len(turns)
+    assert turns == ["base", "chain"] * 8 and len(heard) == 13 * len(turns)
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 2), (1e9, 8)])
+def test_after_some_time_no_more_rounds_begin(monkeypatch: pytest.MonkeyPatch, seconds: float, rounds: int) -> None:
+    turns = made_up(monkeypatch)
+    measure_speed(MODELS, None, [1] * 20, seconds=seconds)
+    assert turns == ["base", "chain"] * rounds
