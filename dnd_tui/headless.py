@@ -23,11 +23,14 @@ from engine.errors import Cancelled, EngineError, is_out_of_memory
 from engine.events import AnswerText, Event, Reporter
 from engine.libraries import quiet_libraries_at_start
 from engine.requests import (
+    ChainChoiceRequest,
     ChainExportRequest,
     CollectRequest,
     CombineRequest,
     CompareRequest,
+    DepthOracleRequest,
     DepthRequest,
+    DepthTableRequest,
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
@@ -60,6 +63,9 @@ _KEPT: dict[type[Request], str] = {
     PlanRequest: "nothing was written to disk",
     TrainingTimeRequest: "nothing was written to disk",
     DepthRequest: "{out} keeps the scores so far and the best chain of them; the same command goes on from there",
+    DepthOracleRequest: _GOES_ON,
+    DepthTableRequest: _GOES_ON,
+    ChainChoiceRequest: "nothing was written to disk",
     ChainExportRequest: _WHOLE_OR_BEFORE,
 }
 

@@ -98,6 +98,9 @@ OPTIONS: Mapping[str, Option] = {
     "fetch": Option("Fetch this model now; may be given several times.", "NAME"),
     "held_out": Option("Labelled prompts to judge on.", "PROMPTS", "rows of PROMPTS that the search does not see"),
     "chains": Option("How many chains of layers the search looks at.", "N", minimum=1),
+    "predictor": Option("Also learn which chain to take for which prompt, and try that on the rows to judge on."),
+    "search": Option("Folder that depth --predictor wrote.", "DIR", positional=True),
+    "length_weight": Option("Weight of the chain's length in the search.", "W", minimum=0),
     "moves": Option("What the search may do with layers.", choices=("both", "skip", "loop")),
     "chain": Option(
         "What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN", positional=True
@@ -125,6 +128,8 @@ CHAIN_FORMAT = Option(
     choices=("mergekit", "dense", "peft"),
 )
 ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
+PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS", positional=True)
+ROWS_BY_ROW = Option("How many rows are searched, each by its own label.", "N", minimum=1)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
 PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")

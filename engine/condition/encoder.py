@@ -116,6 +116,15 @@ class TextEncoder:
         return hidden
 
 
+def prompt_directions(hidden: Tensor) -> Tensor:
+    """Encoded prompts (n, L, C) -> (n, C): each prompt's mean over its tokens, of length 1.
+
+    Positions without a token are zero and do not count.
+    """
+    tokens = (hidden != 0).any(-1).sum(1).clamp_min(1)
+    return torch.nn.functional.normalize(hidden.sum(1) / tokens[:, None], dim=1)
+
+
 def fill_condition(hidden: Tensor, prompts: int) -> Tensor:
     """(n, L, C) of any n ≥ 1 -> (N, L, C): fewer prompts are repeated in turn, more are cut.
 

@@ -38,6 +38,8 @@ from engine.forge.packing import IGNORED, TokenRow, pack, packed_length, take_th
 _KEPT_BYTES = 2**28
 # Of one packed sequence: attention costs the square of it.
 _PACK_TOKENS = 512
+# Answer tokens whose logits are there at the same time: 4 bytes for each token of the vocabulary.
+_HEAD_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ChainScorer:
         model: a causal language model in eval(), with or without an adapter attached and selected.
         parts: rows, part by part; each part is one batch.
         pad_id: token for padding; nothing ever looks at it.
-        on_step: called before every layer; the place to hear that the person wants to stop.
+        on_step: called before every layer, and before logits; the place to hear that the person wants to stop.
 
     Raises:
         EngineError: the model's layers cannot be run in another order.
@@ -170,13 +172,21 @@ class ChainScorer:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def _scores(self, hidden: Tensor, batch: _Batch) -> RowScores:
-        logits = output_logits(self._model, self._model.base_model.norm(hidden[batch.places]))
-        losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        wrong = (logits.argmax(dim=-1) != batch.targets).float()
+        states = self._model.base_model.norm(hidden[batch.places])
+        pieces = zip(states.split(_HEAD_TOKENS), batch.targets.split(_HEAD_TOKENS), strict=True)
+        found = [self._compared(piece, targets) for piece, targets in pieces]
+        wrong, losses = torch.cat([one for one, _ in found]), torch.cat([one for _, one in found])
         none = torch.zeros(batch.rows, device=losses.device)
         wrong_tokens = none.index_add(0, batch.owners, wrong)
         loss = none.index_add(0, batch.owners, losses) / torch.bincount(batch.owners, minlength=batch.rows)
         return RowScores(tuple((wrong_tokens == 0).tolist()), tuple(loss.tolist()))
+
+    def _compared(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Final states (n, hidden) and what should be written there (n,) -> 1 where it would not be, and its loss."""
+        self._on_step()
+        logits = output_logits(self._model, states)
+        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+        return (logits.argmax(dim=-1) != targets).float(), losses
 
 
 def _packs(rows: Sequence[TokenRow]) -> list[list[TokenRow]]:

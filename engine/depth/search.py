@@ -116,6 +116,11 @@ def best_known(known: Mapping[Chain, Sequence[RowScores]]) -> ScoredChain | None
     return ScoredChain(best, most, scored[best])
 
 
+def most_looks(chains: int) -> int:
+    """How often a search over `chains` chains looks at one, at most: the base, the tree, two rounds of halving."""
+    return 1 + chains + sum(1 + max(1, chains // share) for share in (4, 16))
+
+
 def menu(found: Iterable[ScoredChain], layers: int) -> list[ScoredChain]:
     """The Pareto front of value against length, shortest first: a longer chain is there only if it is better.
 

@@ -55,8 +55,8 @@ class Task:
         return digest_file(self.train_path)
 
 
-def read_tasks(folder: Path, split: str, exclude: Sequence[str] = ()) -> list[Task]:
-    """The tasks of one split, sorted by name, without those whose name fits a pattern of `exclude`.
+def read_tasks(folder: Path, split: str | None, exclude: Sequence[str] = ()) -> list[Task]:
+    """The tasks of one split, or of all, sorted by name, without those whose name fits a pattern of `exclude`.
 
     Raises:
         EngineError: no tasks.json, no task of that split, a task without its files.
@@ -67,15 +67,27 @@ def read_tasks(folder: Path, split: str, exclude: Sequence[str] = ()) -> list[Ta
     tasks = [
         Task(name, about.get("metric", "rouge_l"), about.get("split", ""), about.get("source", ""), folder)
         for name, about in sorted(index.items())
-        if about.get("split", "") == split and not any(fnmatch(name, pattern) for pattern in exclude)
+        if split in (None, about.get("split", "")) and not any(fnmatch(name, pattern) for pattern in exclude)
     ]
     if not tasks:
         splits = ", ".join(sorted({str(about.get("split", "")) for about in index.values()}))
-        raise EngineError(f"no task of split {split!r}", where=str(folder), hint=f"Splits there: {splits or 'none'}")
+        problem = "there is no task" if split is None else f"no task of split {split!r}"
+        raise EngineError(problem, where=str(folder), hint=f"Splits there: {splits or 'none'}")
     for task in tasks:
         if not task.train_path.is_file():
             raise EngineError("a task of tasks.json has no training rows", where=str(task.train_path))
     return tasks
+
+
+def named_tasks(tasks: Sequence[Task], patterns: Sequence[str], folder: Path) -> list[Task]:
+    """The tasks whose name fits a pattern; all of them without patterns. Raises EngineError when one fits none."""
+    for pattern in patterns:
+        if not any(fnmatch(task.name, pattern) for task in tasks):
+            splits = {task.split for task in tasks}
+            of = f" of split {splits.pop()!r}" if len(splits) == 1 else ""
+            hint = f"Tasks there: {', '.join(task.name for task in tasks)}"
+            raise EngineError(f"no task{of} is named {pattern}", where=str(folder), hint=hint)
+    return [task for task in tasks if not patterns or any(fnmatch(task.name, one) for one in patterns)]
 
 
 def read_rows(path: Path) -> list[TaskRow]:

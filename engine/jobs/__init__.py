@@ -7,7 +7,13 @@ from engine.adapter.formats import chosen_format
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
-from engine.jobs.chained import check_chain_export, check_depth
+from engine.jobs.chained import (
+    check_chain_choice,
+    check_chain_export,
+    check_depth,
+    check_depth_oracle,
+    check_depth_table,
+)
 from engine.jobs.compared import compared_set
 from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result
@@ -15,11 +21,14 @@ from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.judge.arms import chosen_arms
 from engine.prompts import read_prompts
 from engine.requests import (
+    ChainChoiceRequest,
     ChainExportRequest,
     CollectRequest,
     CombineRequest,
     CompareRequest,
+    DepthOracleRequest,
     DepthRequest,
+    DepthTableRequest,
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
@@ -98,6 +107,18 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.depth import depth_job
             return depth_job(request, reporter)
+        case DepthOracleRequest():
+            with reporter.stage("import"):
+                from engine.jobs.depth_oracle import depth_oracle_job
+            return depth_oracle_job(request, reporter)
+        case DepthTableRequest():
+            with reporter.stage("import"):
+                from engine.jobs.depth_table import depth_table_job
+            return depth_table_job(request, reporter)
+        case ChainChoiceRequest():
+            with reporter.stage("import"):
+                from engine.jobs.depth_predictor import choose_chain_job
+            return choose_chain_job(request, reporter)
         case ChainExportRequest():
             with reporter.stage("import"):
                 from engine.jobs.depth import export_chain_job
@@ -132,6 +153,14 @@ def _refuse_early(request: Request) -> None:
         case DepthRequest():
             refuse_file(request.out)
             check_depth(request)
+        case DepthOracleRequest():
+            refuse_file(request.out)
+            check_depth_oracle(request)
+        case DepthTableRequest():
+            refuse_file(request.out)
+            check_depth_table(request)
+        case ChainChoiceRequest():
+            check_chain_choice(request)
         case ChainExportRequest():
             refuse_file(request.out)
             refuse_occupied(request.out, request.replace)

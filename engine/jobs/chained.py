@@ -1,4 +1,4 @@
-"""What a search or an export of a chain is asked for: looked at before the heavy imports too. Light."""
+"""What the jobs on chains are asked for: looked at before the heavy imports too. Light."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from pathlib import Path
 from engine.depth.chain import LOOP, SKIP, parse_chain
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import EngineError
+from engine.forge.tasks import Task, named_tasks, read_tasks
 from engine.jobs.sampling import TO_SCORE, labelled_prompts
-from engine.requests import ChainExportRequest, DepthRequest
+from engine.prompts import read_prompts
+from engine.requests import (
+    ChainChoiceRequest,
+    ChainExportRequest,
+    DepthOracleRequest,
+    DepthRequest,
+    DepthTableRequest,
+)
 
 MOVES = {"both": (SKIP, LOOP), "skip": (SKIP,), "loop": (LOOP,)}
 """What the search may do to a chain, by the request's word for it."""
@@ -20,16 +28,43 @@ _MOST_LAYERS = 10_000  # more than any base; the base itself is asked once it is
 
 def check_depth(request: DepthRequest) -> None:
     """Raises EngineError when the settings are impossible or the prompts cannot be read or have no labels."""
-    if request.chains < 1:
-        raise EngineError(f"a search of {request.chains} chains finds nothing", hint="Take at least 1 with --chains")
-    if request.rows < FEWEST_SEARCH_ROWS:
-        hint = f"Take at least {FEWEST_SEARCH_ROWS} with --rows"
-        raise EngineError(f"{request.rows} rows are too few to search on", hint=hint)
+    _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
     if request.moves not in MOVES:
         raise EngineError(f"there is no move {request.moves!r}", hint=f"There are: {', '.join(MOVES)}")
     labelled_prompts(request.source, request.column, TO_SCORE)
     if request.held_out:
         labelled_prompts(request.held_out, request.column, TO_SCORE)
+
+
+def check_depth_oracle(request: DepthOracleRequest) -> None:
+    """Raises EngineError when the settings are impossible or the prompts cannot be read or have no labels."""
+    _check_size(request.chains, request.rows, 1)
+    if request.length_weight < 0:
+        raise EngineError("a negative weight of the length would look for ever longer chains", where="length_weight")
+    labelled_prompts(request.source, request.column, TO_SCORE)
+
+
+def check_depth_table(request: DepthTableRequest) -> list[Task]:
+    """The tasks of a table. Raises EngineError when the settings are impossible or a task cannot be read."""
+    _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
+    tasks = named_tasks(read_tasks(request.tasks, None), request.only, request.tasks)
+    for task in tasks:
+        labelled_prompts(task.train_path, None, TO_SCORE)
+        labelled_prompts(task.test_path, None, TO_SCORE)
+    return tasks
+
+
+def check_chain_choice(request: ChainChoiceRequest) -> None:
+    """Raises EngineError when the prompts cannot be read."""
+    read_prompts(request.source, column=request.column)
+
+
+def _check_size(chains: int, rows: int, fewest_rows: int) -> None:
+    if chains < 1:
+        raise EngineError(f"a search of {chains} chains finds nothing", hint="Take at least 1 with --chains")
+    if rows < fewest_rows:
+        hint = f"Take at least {fewest_rows} with --rows"
+        raise EngineError(f"{rows} rows are too few to search on", hint=hint)
 
 
 def check_chain_export(request: ChainExportRequest) -> None:

@@ -14,8 +14,8 @@ from engine.base.load import LoadedBase
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.export import export_chain
 from engine.depth.memory import ScoreMemory
-from engine.depth.record import CHAIN_FILE, adapter_digest, chain_of, read_chain
-from engine.depth.scores import RowScores, joined
+from engine.depth.record import CHAIN_FILE, chain_of, read_chain
+from engine.depth.scores import RowScores
 from engine.depth.scoring import ChainScorer
 from engine.depth.search import ScoredChain, SearchSettings, best_known, menu, search_chains
 from engine.depth.speed import Speed, measure_speed
@@ -26,8 +26,10 @@ from engine.events import Reporter
 from engine.files import write_json
 from engine.forge.packing import TokenRow
 from engine.jobs.chained import MOVES, chain_place
+from engine.jobs.depth_predictor import make_predictor
 from engine.jobs.depth_report import DepthReport, length_words, scores_data
 from engine.jobs.depth_rows import DepthRows, depth_rows
+from engine.jobs.depth_scores import held_out_scores, scored_with
 from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import ChainExportRequest, DepthRequest
@@ -36,8 +38,6 @@ from engine.text import readable_size
 STATE_FILE = "search.json"
 
 _ADAPTER = "searched"
-# Rows of a padded batch when chains are judged.
-_JUDGED_AT_ONCE = 16
 
 
 def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
@@ -56,10 +56,18 @@ def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
         judged = _judged(base, attached.model, chains, rows.held_out, reporter)
         speed = _speed(base, attached.model, best, rows.searched, reporter)
     report = DepthReport(layers, search.figures(), found, choices, judged, speed)
-    record = chain_of(base.ref, best, request.adapter, report.figures())
+    figures, lines = report.figures(), report.lines()
+    record = chain_of(base.ref, best, request.adapter, figures)
     write_json(request.out / CHAIN_FILE, record.to_json())
+    if request.predictor:
+        own = next(each for each in found if each.chain == identity(layers))
+        held_out = {chain: scores for chain, (scores, _) in judged.items()}
+        tried = make_predictor(request, base, rows, [found[0], *choices, own], held_out, reporter)
+        figures["predictor"] = tried.figures()
+        lines += tried.lines()
+        write_json(request.out / CHAIN_FILE, record.to_json())
     data = record.to_json() | {"file": str(request.out / CHAIN_FILE), "seconds": dict(reporter.timings)}
-    return Result(data, (*report.lines(), ("file", str(request.out / CHAIN_FILE))))
+    return Result(data, (*lines, ("file", str(request.out / CHAIN_FILE))))
 
 
 def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
@@ -111,12 +119,7 @@ class _Search:
         self._rows = len(rows.searched)
         self._on_step: Callable[[], None] = lambda: None
         self._scorer = ChainScorer(model, rows.parts, base.tokenizer.pad_token_id or 0, lambda: self._on_step())
-        belongs_to = {
-            "base": base.ref.fingerprint,
-            "number_format": str(base.dtype).removeprefix("torch."),
-            "adapter": adapter_digest(request.adapter),
-            "set_of_rows": rows.digest,
-        }
+        belongs_to = scored_with(base, request.adapter, rows)
         self._memory = ScoreMemory(request.out / STATE_FILE, belongs_to, layers, self._scorer.score)
         self._resumed = bool(self._memory.known)
 
@@ -177,18 +180,8 @@ def _judged(
     The first of `chains` was chosen before these rows were looked at: it stands for itself. Of the others somebody
     may take the one that looks best here.
     """
-    by_length = sorted(rows, key=lambda row: -len(row))
-    batches = [by_length[start : start + _JUDGED_AT_ONCE] for start in range(0, len(by_length), _JUDGED_AT_ONCE)]
     own = identity(len(decoder_layers(model)))
-    parts: dict[Chain, list[RowScores]] = {chain: [] for chain in dict.fromkeys([own, *chains])}
-    with reporter.stage("judge", len(parts) * len(batches), "batches") as stage, out_of_memory_told("--rows"):
-        for batch in batches:
-            # A scorer a batch: what it keeps of one is of no use for the next.
-            scorer = ChainScorer(model, [batch], base.tokenizer.pad_token_id or 0, lambda: stage.advance(0))
-            for chain, known in parts.items():
-                known.append(scorer.score(chain, 0))
-                stage.advance(1)
-    whole = {chain: joined(known) for chain, known in parts.items()}
+    whole = held_out_scores(base, model, [own, *chains], rows, reporter)
     others = max(1, len(chains) - 1)
     return {
         chain: (scores, judge(whole[own], scores, tests=1 if chain == chains[0] else others))

@@ -61,15 +61,15 @@ class DepthReport:
             ("best chain", length_words(best.chain, self.layers)),
             ("searched", f"{self.search['chains']} chains on up to {self.search['rows']} rows{spared}"),
             ("on these rows", f"{best.scores.right} of {self.search['rows']} right, the base {base_right}"),
-            ("base, held out", _accuracy(base, judgement.base_interval)),
-            ("chain, held out", _accuracy(scores, judgement.chain_interval)),
-            ("verdict", f"{judgement.verdict} ({_changes(judgement)})"),
+            ("base, held out", accuracy_words(base, judgement.base_interval)),
+            ("chain, held out", accuracy_words(scores, judgement.chain_interval)),
+            ("verdict", f"{judgement.verdict} ({change_words(judgement)})"),
         ]
         for name, one in self.speed.items():
             lines.append((f"{name}, tokens/s", f"reads {one.prefill:.0f}, writes {one.decode:.1f}"))
         for each in self.menu:
             other = self.judged[each.chain][1]
-            right = f"{other.chain_right} of {other.rows} held-out rows right, {other.verdict} ({_changes(other)})"
+            right = f"{other.chain_right} of {other.rows} held-out rows right, {other.verdict} ({change_words(other)})"
             lines.append(("menu", f"{length_words(each.chain, self.layers)}: {right}"))
         return lines
 
@@ -91,11 +91,13 @@ def length_words(chain: Chain, layers: int) -> str:
     return f"{format_chain(chain)} ({len(chain)} layers, the base has {layers})"
 
 
-def _accuracy(scores: RowScores, interval: tuple[float, float]) -> str:
+def accuracy_words(scores: RowScores, interval: tuple[float, float]) -> str:
+    """Rows right, share with its 95 % interval, loss."""
     low, high = interval
     right = f"{scores.right} of {len(scores.exact)} right, {scores.accuracy:.1%}"
     return f"{right} (95 % interval {low:.1%} to {high:.1%}), loss {scores.mean_loss:.3f} nats a token"
 
 
-def _changes(judgement: Judgement) -> str:
+def change_words(judgement: Judgement) -> str:
+    """`5 gained, 8 lost, p = 0.58`."""
     return f"{judgement.gained} gained, {judgement.lost} lost, p = {judgement.p_value:.3g}"

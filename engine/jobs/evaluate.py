@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from engine.files import digest_json, replacing_file, write_json
 from engine.forge.card import generator_card
 from engine.forge.library import open_library
 from engine.forge.recipe import recipe_from_json
-from engine.forge.tasks import SEEN, Task, read_rows, read_tasks
+from engine.forge.tasks import SEEN, Task, named_tasks, read_rows, read_tasks
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
 from engine.judge.arms import ARMS, LIBRARY_GROUP, LORA, MULTI_TASK, ORACLE, arm_title, chosen_arms, is_drawn
@@ -89,13 +88,7 @@ def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -
 
 
 def _tasks(request: EvaluateRequest) -> list[Task]:
-    tasks = read_tasks(request.tasks, request.split)
-    for pattern in request.only:
-        if not any(fnmatch(task.name, pattern) for task in tasks):
-            problem = f"no task of split {request.split!r} is named {pattern}"
-            hint = f"Tasks there: {', '.join(task.name for task in tasks)}"
-            raise EngineError(problem, where=str(request.tasks), hint=hint)
-    return [task for task in tasks if not request.only or any(fnmatch(task.name, one) for one in request.only)]
+    return named_tasks(read_tasks(request.tasks, request.split), request.only, request.tasks)
 
 
 def _judged(task: Task) -> JudgedTask:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.adapter.lora import LoraAdapter
-from engine.condition.encoder import TextEncoder
+from engine.condition.encoder import TextEncoder, prompt_directions
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
@@ -157,10 +157,5 @@ def choose_best_single(
 
 
 def prompt_embedding(hidden: Tensor) -> Tensor:
-    """Encoded prompts (n, L, C) -> one direction (C,): the mean over tokens of each prompt, then over prompts.
-
-    Positions without a token are zero and do not count.
-    """
-    tokens = (hidden != 0).any(-1).sum(1).clamp_min(1)
-    prompts = torch.nn.functional.normalize(hidden.sum(1) / tokens[:, None], dim=1)
-    return torch.nn.functional.normalize(prompts.mean(0), dim=0)
+    """Encoded prompts (n, L, C) -> one direction (C,): the mean over tokens of each prompt, then over prompts."""
+    return torch.nn.functional.normalize(prompt_directions(hidden).mean(0), dim=0)

@@ -20,7 +20,7 @@ from engine.depth.scoring import ChainScorer
 from engine.depth.truth import NO_GAIN
 from engine.depth.view import chain_view
 from engine.errors import Cancelled, EngineError
-from engine.events import Event, Reporter, StageAdvanced, StageFinished
+from engine.events import Event, Reporter, StageAdvanced, StageFinished, StageStarted
 from engine.forge.packing import TokenRow
 from engine.jobs import run
 from engine.requests import ChainExportRequest, DepthRequest, ModelChoice
@@ -113,6 +113,29 @@ def test_the_same_request_gives_the_same_chain_and_a_stopped_one_goes_on(
     assert len(json.loads((again.out / "search.json").read_text())["chains"]) == best["search"]["chains"]
     data = run(again, Reporter()).to_json()
     assert without_speed(data) == without_speed(whole) and data["search"]["share"] is None
+
+
+@pytest.mark.parametrize(("stage", "chains_done"), [("search", 0), ("search", 5), ("judge", 0), ("speed", 0)])
+def test_a_wish_to_stop_is_heard_inside_the_scoring_of_one_chain(
+    request_: DepthRequest, stage: str, chains_done: int
+) -> None:
+    """Between two layers, not only between chains: a chain on long rows may take long."""
+    events: list[Event] = []
+    asked_after: list[int] = []
+
+    def stopped() -> bool:
+        steps = [event.step for event in events if isinstance(event, StageAdvanced) and event.stage == stage]
+        # The second layer of a chain has been begun, which no step has been counted for yet.
+        if not asked_after and steps.count(chains_done) >= 2 and steps[-1] == chains_done:
+            asked_after.append(len(events))
+        return bool(asked_after)
+
+    with pytest.raises(Cancelled):
+        run(request_, Reporter(events.append, stopped))
+    # Nothing at all was told after that: no layer, no chain, no other stage.
+    assert asked_after == [len(events)]
+    begun = [event.stage for event in events if isinstance(event, StageStarted)]
+    assert begun[-1] == stage
 
 
 def test_more_chains_go_on_from_fewer(request_: DepthRequest) -> None:

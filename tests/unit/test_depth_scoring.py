@@ -108,6 +108,18 @@ def test_little_memory_costs_time_and_changes_nothing(monkeypatch: pytest.Monkey
     assert tight.layers_run > roomy.layers_run
 
 
+def test_long_answers_get_their_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a wish to stop is heard between them."""
+    model, steps = model_of("llama"), []
+    rows = with_right_answers(chain_view(model, CHAINS[1]), [row(seed) for seed in range(5)])
+    whole = ChainScorer(model, [rows], 0).score(CHAINS[1], 0)
+    monkeypatch.setattr("engine.depth.scoring._HEAD_TOKENS", 4)
+    scorer = ChainScorer(model, [rows], 0, lambda: steps.append(1))
+    parted = scorer.score(CHAINS[1], 0)
+    assert parted.exact == whole.exact and parted.loss == pytest.approx(whole.loss, abs=1e-5)
+    assert len(steps) == LAYERS + 2 + 4  # the base once, two layers more, 15 answer tokens in fours
+
+
 def test_with_an_adapter_attached() -> None:
     model, rows = model_of("qwen3"), [row(seed) for seed in range(4)]
     bare = ChainScorer(model, [rows], 0).score(CHAINS[2], 0)
