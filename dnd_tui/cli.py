@@ -21,6 +21,7 @@ from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import (
     ADAPTER_BESIDE,
+    ADAPTER_TO_IMPORT,
     ADAPTERS_TO_COMBINE,
     CHAIN_FORMAT,
     FIRST_SEED,
@@ -46,6 +47,7 @@ from engine.requests import (
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
+    ImportRequest,
     InfoRequest,
     LeaveOneOutRequest,
     ModelsRequest,
@@ -89,6 +91,12 @@ COMMANDS = (
         CombineRequest,
         "Add adapters of one base up, with weights; or reduce the rank of one.",
         {"adapters": ADAPTERS_TO_COMBINE},
+    ),
+    Command(
+        "import",
+        ImportRequest,
+        "Check an adapter that another tool made and write it as one of ours.",
+        {"source": ADAPTER_TO_IMPORT},
     ),
     Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
     Command("train", TrainRequest, "Train a generator on a library."),

@@ -202,6 +202,20 @@ class CombineRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """A PEFT folder or a GGUF adapter of any tool -> a PEFT folder of ours, checked, written to `out`.
+
+    models: `models.base` is the base it is checked on and belongs to.
+    source: the folder, or the .gguf file.
+    """
+
+    models: ModelChoice
+    source: Path
+    out: Path
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRequest:
     """What base models, encoders and generators are here, and what can be fetched.
 
@@ -350,6 +364,7 @@ Request = (
     | LeaveOneOutRequest
     | ExportRequest
     | CombineRequest
+    | ImportRequest
     | ModelsRequest
     | InfoRequest
     | CollectRequest

@@ -12,6 +12,8 @@ from engine.adapter.combination import Combination, combination_from
 from engine.adapter.commands import BASE_GGUF
 from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
+from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
+from engine.adapter.imported import Imported, imported_from
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
@@ -84,6 +86,10 @@ class Provenance:
         return plain | {"timings": dict(self.timings), "scores": scores}
 
 
+Origin = Provenance | Combination | Imported
+"""Of a generated adapter, of a sum of adapters, of an adapter of another tool."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """What a card is about.
@@ -91,7 +97,7 @@ class Subject:
     base_id: hub id or name of the base. architecture: its `model_type`.
     layout: of the adapter.
     form: name of the format, of `FORMATS`. float_type: of the numbers in it.
-    provenance: of a generated adapter, or of a sum of adapters; None for one that this program did not make.
+    provenance: None for an adapter that this program neither made nor imported.
     export_command: the command line that wrote this form, after the one of the provenance; None where that was enough.
     """
 
@@ -100,7 +106,7 @@ class Subject:
     layout: Layout
     form: str = "peft"
     float_type: str = "float32"
-    provenance: Provenance | Combination | None = None
+    provenance: Origin | None = None
     export_command: str | None = None
 
 
@@ -137,7 +143,7 @@ def card_files(subject: Subject) -> dict[str, str]:
     return files
 
 
-def read_provenance(folder: Path) -> Provenance | Combination | None:
+def read_provenance(folder: Path) -> Origin | None:
     """What `card_files` stored in an adapter folder; None if there is no such file.
 
     Raises:
@@ -147,9 +153,9 @@ def read_provenance(folder: Path) -> Provenance | Combination | None:
     if not file.is_file():
         return None
     data = read_json(file)
-    combination = combination_from(data) if isinstance(data, dict) else None
-    if combination is not None:
-        return combination
+    made = (combination_from(data) or imported_from(data)) if isinstance(data, dict) else None
+    if made is not None:
+        return made
     if not isinstance(data, dict) or set(data) != {field.name for field in fields(Provenance)}:
         hint = f"Remove {PROVENANCE_FILE} to go on without it"
         raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
@@ -184,17 +190,24 @@ def _front_matter(subject: Subject) -> str:
     )
 
 
-def _origin(provenance: Provenance | Combination, export_command: str | None) -> list[str]:
+def _origin(provenance: Origin, export_command: str | None) -> list[str]:
     seconds = {stage: f"{value:.3f}" for stage, value in provenance.timings.items()}
     seconds["total"] = f"{sum(provenance.timings.values()):.3f}"
+    match provenance:
+        case Combination():
+            told = _combination(provenance)
+        case Imported():
+            told = _import(provenance)
+        case Provenance():
+            told = _generation(provenance)
     return [
         "## Where it comes from",
-        *(_combination(provenance) if isinstance(provenance, Combination) else _generation(provenance)),
+        *told,
         "The commands that make it again:" if export_command else "The command that makes it again:",
         _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
         "## Time",
         _table(("Stage", "Seconds"), seconds),
-        *([] if isinstance(provenance, Combination) else _scores(provenance.scores)),
+        *(_scores(provenance.scores) if isinstance(provenance, Provenance) else []),
     ]
 
 
@@ -223,6 +236,20 @@ def _combination(combination: Combination) -> list[str]:
         *parts,
         "Compressed by a truncated SVD; of the sum's squared norm it keeps:",
         _table(("Modules", "Kept"), shares),
+    ]
+
+
+def _import(imported: Imported) -> list[str]:
+    facts = {
+        "Source": _code(imported.source),
+        "Source SHA-256": _code(imported.digest),
+        "Format": IMPORTED_FORMATS[imported.format],
+    }
+    changes = "\n".join(f"- {_cell(each)}" for each in imported.changes)
+    return [
+        "Imported, not generated here: another tool made the matrices.",
+        _table(("Part", "Value"), facts),
+        changes or "Every number is as it was there.",
     ]
 
 

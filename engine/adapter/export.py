@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter import check
 from engine.adapter.attach import check_fits
-from engine.adapter.card import Provenance, Subject, card_files, read_provenance
+from engine.adapter.card import Origin, Subject, card_files, read_provenance
 from engine.adapter.check import Differences, as_stored
-from engine.adapter.combination import Combination
 from engine.adapter.commands import ADAPTER_GGUF, MODEL_GGUF
 from engine.adapter.formats import chosen_format, estimated_bytes, refusal
 from engine.adapter.gguf_adapter import read_gguf_adapter, write_gguf_adapter
@@ -124,7 +123,7 @@ def write_checked_export(
     choice: Choice | None = None,
     *,
     base_id: str,
-    provenance: Provenance | Combination | None,
+    provenance: Origin | None,
     base_source: BaseSource | None = None,
     reporter: Reporter | None = None,
 ) -> ExportResult:

@@ -19,57 +19,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.formats import NUMBER_SIZES
+from engine.adapter.kind import CONFIG_FILE
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.peft_config import check_small, read_plain_config
 from engine.errors import EngineError
-from engine.files import digest_bytes, digest_file, read_json, replacing_folder
+from engine.files import digest_bytes, digest_file, replacing_folder
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
-LARGEST_RANK = 4096
-"""A folder of a larger rank is not read: far above any real one."""
+LARGEST_WEIGHTS = 2**34
+"""Bytes: above any LoRA of uniform rank. A larger file is not what it says it is."""
 
-# Far above any real config file and any LoRA of uniform rank; a file beyond them is not what it says it is.
-_LARGEST_TEXT = 2**20
-_LARGEST_WEIGHTS = 2**34
-_LARGEST_ALPHA = 2**20
 _NO_FILES: Mapping[str, str] = MappingProxyType({})
 _KEY = re.compile(r"base_model\.model\.(?P<path>.{1,400})\.lora_(?P<half>[AB])\.weight")
 _DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
-# Settings that may have any value: they do not change what the matrices mean (or are looked at one by one below).
-_FREE_SETTINGS = frozenset(
-    {
-        "auto_mapping",
-        "base_model_name_or_path",
-        "bias",
-        "corda_config",
-        "eva_config",
-        "exclude_modules",
-        "fan_in_fan_out",
-        "inference_mode",
-        "init_lora_weights",
-        "layers_pattern",
-        "layers_to_transform",
-        "loftq_config",
-        "lora_alpha",
-        "lora_dropout",
-        "megatron_core",
-        "peft_type",
-        "peft_version",
-        "qalora_group_size",
-        "r",
-        "revision",
-        "runtime_config",
-        "target_modules",
-        "task_type",
-    }
-)
-# The other ways to start (PiSSA, OLoRA, CorDA, LoftQ and so on) put a part of the update into the base's own weights.
-_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def write_peft_folder(
@@ -166,7 +133,7 @@ def read_peft_layout(folder: Path) -> tuple[Layout, dict[str, Any]]:
     """
     with _told_if_unreadable(folder):
         config = _read_checked_config(folder)
-        with _open_weights(folder / WEIGHTS_FILE, "numpy") as tensors:
+        with open_weights(folder / WEIGHTS_FILE, "numpy") as tensors:
             return _read_layout(_shapes(tensors), config, folder / WEIGHTS_FILE), config
 
 
@@ -183,8 +150,8 @@ def _read_checked_config(folder: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise EngineError(f"has no {name}", where=str(folder), hint=_missing_hint(folder))
-    _check_digests(folder)
-    return _read_config(folder / CONFIG_FILE)
+    check_sums(folder)
+    return read_plain_config(folder / CONFIG_FILE)
 
 
 def _config(lora: LoraSpec, base_id: str) -> dict[str, Any]:
@@ -223,12 +190,16 @@ def _missing_hint(folder: Path) -> str:
     return f"An adapter folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
 
 
-def _check_digests(folder: Path) -> None:
-    """What SHA256SUMS says must be so. A folder that peft wrote has none."""
+def check_sums(folder: Path) -> None:
+    """What SHA256SUMS says must be so. A folder that peft wrote has none.
+
+    Raises:
+        EngineError: a file is another one than was written.
+    """
     file = folder / DIGESTS_FILE
     if not file.is_file():
         return
-    _check_small(file)
+    check_small(file)
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         entry = _DIGEST_LINE.fullmatch(line)
         if entry is None or entry["name"] not in (CONFIG_FILE, WEIGHTS_FILE):
@@ -238,51 +209,9 @@ def _check_digests(folder: Path) -> None:
             raise EngineError("was changed after it was written", where=str(folder / entry["name"]), hint=hint)
 
 
-def _check_small(file: Path) -> None:
-    if file.stat().st_size > _LARGEST_TEXT:
-        raise EngineError(f"is larger than {_LARGEST_TEXT:,} bytes", where=str(file))
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    _check_small(file)
-    try:
-        config = read_json(file)
-    except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
-        raise EngineError("is not the config of an adapter", where=str(file)) from None
-    if not isinstance(config, dict):
-        raise EngineError("is not the config of an adapter", where=str(file))
-    reason = _unsupported(config)
-    if reason:
-        raise EngineError(reason, where=str(file), hint="Only plain LoRA of one rank and alpha is read")
-    return config
-
-
-def _unsupported(config: dict[str, Any]) -> str | None:
-    """Why this config is not plain LoRA of one rank and alpha for a causal language model; None if it is."""
-    if config.get("peft_type") != "LORA":
-        return f"peft_type is {config.get('peft_type')!r}, not 'LORA'"
-    if config.get("task_type") not in (None, "CAUSAL_LM"):
-        return f"task_type is {config['task_type']!r}, not 'CAUSAL_LM'"
-    if config.get("bias", "none") != "none":
-        return f"bias is {config['bias']!r}, not 'none'"
-    if config.get("init_lora_weights") not in _PLAIN_STARTS:
-        return f"init_lora_weights is {config['init_lora_weights']!r}, which changes the weights of the base"
-    for name, value in sorted(config.items()):
-        if name not in _FREE_SETTINGS and value:
-            return f"{name} is set"
-    for name in ("r", "lora_alpha"):
-        value = config.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
-            return f"{name} is {value!r}, not a whole number of at least 1"
-    for name, largest in (("r", LARGEST_RANK), ("lora_alpha", _LARGEST_ALPHA)):
-        if config[name] > largest:
-            return f"{name} is more than {largest}"
-    return None
-
-
 def _read_weights(file: Path, config: dict[str, Any]) -> LoraAdapter:
     """Shapes are compared from the header alone, before any matrix is loaded."""
-    with _open_weights(file, "pt") as tensors:
+    with open_weights(file, "pt") as tensors:
         layout = _read_layout(_shapes(tensors), config, file)
         halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
         for module in layout.modules:
@@ -293,11 +222,16 @@ def _read_weights(file: Path, config: dict[str, Any]) -> LoraAdapter:
 
 
 @contextmanager
-def _open_weights(file: Path, framework: str) -> Iterator[Any]:
+def open_weights(file: Path, framework: str) -> Iterator[Any]:
+    """A safetensors file, its header parsed and checked against its size; "pt" or "numpy" is what tensors come as.
+
+    Raises:
+        EngineError: the file is too large, or no whole safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
-    if file.stat().st_size > _LARGEST_WEIGHTS:
-        raise EngineError(f"is larger than {_LARGEST_WEIGHTS:,} bytes", where=str(file))
+    if file.stat().st_size > LARGEST_WEIGHTS:
+        raise EngineError(f"is larger than {LARGEST_WEIGHTS:,} bytes", where=str(file))
     try:
         with safe_open(file, framework=framework) as tensors:
             yield tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.adapter.combination import check_weights
 from engine.adapter.formats import chosen_format
+from engine.adapter.kind import known_kind
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
@@ -22,6 +23,7 @@ from engine.requests import (
     EvaluateRequest,
     ExportRequest,
     GenerateRequest,
+    ImportRequest,
     InfoRequest,
     LeaveOneOutRequest,
     LoadRequest,
@@ -68,6 +70,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.combine import combine_job
             return combine_job(request, reporter)
+        case ImportRequest():
+            with reporter.stage("import"):
+                from engine.jobs.import_adapter import import_job
+            return import_job(request, reporter)
         case CompareRequest():
             with reporter.stage("import"):
                 from engine.jobs.answer import compare_job
@@ -140,6 +146,11 @@ def _refuse_early(request: Request) -> None:
             refuse_file(request.out)
             for adapter in request.adapters:
                 refuse_nested(adapter, request.out)
+            refuse_occupied(request.out, request.replace)
+        case ImportRequest():
+            refuse_file(request.out)
+            known_kind(request.source)
+            refuse_nested(request.source, request.out)
             refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():
             raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")

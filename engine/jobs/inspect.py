@@ -90,6 +90,8 @@ def _generator_info(folder: Path) -> Result:
 
 def _adapter_info(folder: Path, chosen_base: str) -> Result:
     from engine.adapter.card import Provenance, read_provenance
+    from engine.adapter.combination import Combination
+    from engine.adapter.imported import Imported
     from engine.adapter.peft_folder import read_peft_layout
 
     layout, config = read_peft_layout(folder)
@@ -103,7 +105,9 @@ def _adapter_info(folder: Path, chosen_base: str) -> Result:
     ]
     if isinstance(provenance, Provenance):
         lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
-    elif provenance:
+    elif isinstance(provenance, Imported):
+        lines += [("imported from", provenance.source)]
+    elif isinstance(provenance, Combination):
         lines += [("sum of", ", ".join(f"{part.weight:g} x {part.name}" for part in provenance.parts))]
     if provenance:
         lines += [("made by", provenance.command)]

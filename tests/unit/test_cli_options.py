@@ -88,6 +88,7 @@ def test_every_option_reaches_the_request(asked: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("import a.gguf --out b --replace", {"source": Path("a.gguf"), "out": Path("b"), "replace": True}),
         ("export a --out b --float-type float16 --replace", {"adapter": Path("a"), "float_type": "float16"}),
         ("combine a b --weight 1 --weight -1 --out o", {"adapters": (Path("a"), Path("b")), "weights": (1.0, -1.0)}),
         ("combine a --rank 4 --out o", {"adapters": (Path("a"),), "weights": (), "rank": 4}),

@@ -1,0 +1,48 @@
+"""Whether a path is an adapter. Light, and safe on anything: asked of every path that is dropped on the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from engine.adapter.gguf_header import read_field
+from engine.errors import EngineError
+
+CONFIG_FILE = "adapter_config.json"
+_FIRST_BYTES = 2**16
+
+
+def adapter_kind(path: Path) -> Literal["peft", "gguf"] | None:
+    """What kind of adapter lies at `path`: a folder with adapter_config.json, or a GGUF file that says it is one.
+
+    Only looks at the beginning of a GGUF file; None for anything else, and for what cannot be read.
+    """
+    try:
+        if path.is_dir():
+            return "peft" if (path / CONFIG_FILE).is_file() else None
+        if path.suffix.lower() != ".gguf" or not path.is_file():
+            return None
+        with open(path, "rb") as file:
+            said = read_field(file.read(_FIRST_BYTES), "general.type")
+    except (OSError, ValueError):  # ValueError: no path at all, such as one with a zero byte
+        return None
+    return "gguf" if said == "adapter" else None
+
+
+def known_kind(source: Path) -> Literal["peft", "gguf"]:
+    """The kind of adapter at `source`.
+
+    Raises:
+        EngineError: there is none; says what is there instead.
+    """
+    kind = adapter_kind(source)
+    if kind is not None:
+        return kind
+    where, hint = str(source), f"Name a PEFT folder, which has {CONFIG_FILE}, or a GGUF adapter"
+    if not source.exists():
+        raise EngineError("no such file or folder", where=where, hint=hint)
+    if source.is_dir():
+        raise EngineError(f"has no {CONFIG_FILE}", where=where, hint=hint)
+    if source.suffix.lower() == ".gguf":
+        raise EngineError("is a GGUF file, but says nowhere that it is an adapter", where=where, hint=hint)
+    raise EngineError("is neither a PEFT folder nor a GGUF adapter", where=where, hint=hint)
