@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -20,6 +21,7 @@ from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
 from dnd_tui.screens.library_combine import ask_how_to_combine
 from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, finished_words, matches
+from dnd_tui.screens.library_import import ask_what_to_import
 from dnd_tui.screens.library_job import AGAIN, LibraryJob
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
@@ -30,7 +32,7 @@ from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.requests import GenerateRequest
 
-_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1)"
+_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 
 
 class LibraryScreen(AppScreen):
@@ -45,12 +47,17 @@ Every adapter you have generated is kept here, with its data set, its base, its 
 Choose one and compare it with its base, export it, rename it or generate it again. Mark several with Space to compare
 them side by side, or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights
 1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
+
+An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of llama.cpp. Drop it on the app, or choose
+it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is told.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
         Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter, to compare or combine"),
         Binding("m", "combine", "Combine", id="library.combine",
                 tooltip="Add the marked adapters up, with weights; or reduce the rank of this one"),
+        Binding("i", "import", "Import", id="library.import",
+                tooltip="Take in an adapter of another tool: a PEFT folder or a GGUF adapter"),
         Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
         Binding("g", "again", "Again", id="library.again", tooltip="The same prompts and choices once more"),
         Binding("r", "rename", "Rename", id="library.rename", tooltip="Give this adapter another name"),
@@ -108,6 +115,7 @@ them side by side, or to **combine** them: their weighted sum becomes a new adap
         with Horizontal(id="buttons"):
             yield Button("Compare", id="compare", variant="primary")
             yield Button("Combine", id="combine")
+            yield Button("Import", id="import")
             yield Button("Export", id="export")
             yield Button("Again", id="again")
             yield Button("Rename", id="rename")
@@ -182,7 +190,9 @@ them side by side, or to **combine** them: their weighted sum becomes a new adap
         for name in ("compare", "export", "rename"):
             self.query_one(f"#{name}", Button).disabled = self.chosen is None
         self.query_one("#again", Button).disabled = self.chosen is None or self.chosen.prompts is None
-        self.query_one("#combine", Button).disabled = not self._picked or self.query_one(LibraryJob).running
+        running = self.query_one(LibraryJob).running
+        self.query_one("#combine", Button).disabled = running or not self._picked
+        self.query_one("#import", Button).disabled = running
         self.query_one("#delete", Button).disabled = entry is None
         self.query_one("#undo", Button).disabled = not self._deleted
 
@@ -300,13 +310,29 @@ them side by side, or to **combine** them: their weighted sum becomes a new adap
             if plan is not None:
                 self.query_one(LibraryJob).begin(plan)
 
+    def action_import(self) -> None:
+        """Take in an adapter of another tool."""
+        self.begin_import(None)
+
+    @work(exclusive=True, group="import")
+    async def begin_import(self, source: Path | None) -> None:
+        """Ask how, then import the adapter at `source`, or one that the person names."""
+        job = self.query_one(LibraryJob)
+        if job.running:
+            self.notify("An adapter is being made; stop it first", severity="warning")
+            return
+        known = [entry for entry in self._entries.values() if isinstance(entry, AdapterRecord)]
+        plan = await ask_what_to_import(self.dnd, source, known)
+        if plan is not None:
+            job.begin(plan)
+
     def action_stop(self) -> None:
         """Stop what makes an adapter."""
         self.query_one(LibraryJob).stop()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """One adapter is made at a time."""
-        if action in ("combine", "stop") and self.is_mounted:
+        if action in ("combine", "import", "stop") and self.is_mounted:
             running = self.query_one(LibraryJob).running
             return running if action == "stop" else None if running else True
         return True
