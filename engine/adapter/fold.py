@@ -172,24 +172,25 @@ def _told(layout: Layout, pairs: Mapping[str, Pair], factors: Mapping[str, Fract
         ours = f"alpha / rank = {lora.alpha} / {lora.rank}"
         if len(folded) == 1:
             factor, count = next(iter(folded.items()))
-            told.append(f"The scale of {_modules(count)} went into lora_B, times {float(factor):g}; {ours}.")
+            told.append(f"The scale of {_counted(count, 'module')} went into lora_B, times {float(factor):g}; {ours}.")
         else:
-            told.append(f"The scales of {_modules(folded.total())} went into lora_B; {ours}.")
+            told.append(f"The scales of {_counted(folded.total(), 'module')} went into lora_B; {ours}.")
     smaller = Counter(pair.rank for pair in pairs.values() if pair.rank < lora.rank)
     if smaller:
         ranks = ", ".join(str(rank) for rank in sorted(smaller))
-        told.append(f"{_modules(smaller.total())} of rank {ranks} got zeros up to rank {lora.rank}.")
+        told.append(f"{_counted(smaller.total(), 'module')} of rank {ranks} got zeros up to rank {lora.rank}.")
     if lora.target_modules != layout.kinds:
         layers = {module.layer for module in layout.modules}
+        kinds = ", ".join(layout.kinds)
         told.append(
-            f"Only {_modules(len(layout.modules))} in {len(layers)} layers are adapted "
-            f"({', '.join(layout.kinds)}); the others stay as the base has them."
+            f"Adapted are {_counted(len(layout.modules), 'module')} in {_counted(len(layers), 'layer')} ({kinds}); "
+            "all others stay as the base has them."
         )
     return told
 
 
-def _modules(count: int) -> str:
-    return f"{count} module{'' if count == 1 else 's'}"
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _kind(path: str) -> str:

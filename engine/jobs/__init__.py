@@ -150,6 +150,8 @@ def _refuse_early(request: Request) -> None:
         case ImportRequest():
             refuse_file(request.out)
             known_kind(request.source)
+            if request.source.resolve() == request.out.resolve():
+                raise EngineError("is what is imported", where=str(request.out), hint="Choose another --out")
             refuse_nested(request.source, request.out)
             refuse_occupied(request.out, request.replace)
         case TrainRequest() if (request.out / "generator.json").exists():

@@ -112,7 +112,7 @@ def test_a_part_of_the_modules_stays_a_part() -> None:
     assert adapter.layout.lora.target_modules == ("q_proj",) and changes == ()
     adapter, _, changes = folded([pair(Q1, 2)], {Q1: Fraction(1)})
     assert adapter.layout.lora.target_modules == (Q1,)
-    assert changes == ("Only 1 module in 1 layers are adapted (q_proj); the others stay as the base has them.",)
+    assert changes == ("Adapted are 1 module in 1 layer (q_proj); all others stay as the base has them.",)
 
 
 @pytest.mark.parametrize(("written", "told"), [("layers.1.self_attn.q_proj", "got"), (f"model.{Q1}", "lost")])
@@ -123,7 +123,7 @@ def test_a_model_in_front_may_be_missing_or_too_many(written: str, told: str) ->
 
 
 def test_another_base_is_told() -> None:
-    with pytest.raises(EngineError, match=r"layers\.7\.self_attn\.q_proj: the base has no such linear module") as caught:
+    with pytest.raises(EngineError, match=r"layers\.7\.self_attn\.q_proj: the base has no such") as caught:
         fit([pair(Q0, 2), Pair("model.layers.7.self_attn.q_proj", 2, 16, 16, "a", "b")], TINY)
     assert "--base" in str(caught.value)
     with pytest.raises(EngineError, match="maps 16 to 24 values, the base 16 to 40"):

@@ -187,7 +187,8 @@ def test_tensors_of_more_than_lora_are_refused(tmp_path: Path, more: dict[str, T
 
 
 def test_several_adapters_in_one_file_are_told(tmp_path: Path) -> None:
-    named = {name.replace("A.weight", "A.one.weight").replace("B.weight", "B.two.weight"): t for name, t in STATE.items()}
+    names = {name: name.replace("A.weight", "A.one.weight").replace("B.weight", "B.two.weight") for name in STATE}
+    named = {names[name]: tensor for name, tensor in STATE.items()}
     with pytest.raises(EngineError, match="holds several adapters: one, two"):
         imported(write(tmp_path / "a", named))
 
