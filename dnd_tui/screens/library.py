@@ -64,7 +64,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
         Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
         Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
-        Binding("y", "copy_command", "Command", id="library.command", tooltip="Copy the headless command for the same"),
+        Binding("y", "copy_command", "Command", id="library.command", show=False,
+                tooltip="Copy the headless command for the same"),
         Binding("slash", "search", "Search", id="library.search", tooltip="Search names, data sets, bases, notes"),
         Binding("s,escape", "stop", "Stop", id="library.stop", tooltip="Stop the job; nothing is left of it"),
     ]  # fmt: skip
@@ -282,12 +283,14 @@ it here. It is checked on its base, brought into our form, and kept beside the o
                 self._deleted.append(id)
                 self.notify("Deleted. Press u to bring it back", timeout=6)
             self._show_details()
+            self.refresh_bindings()
 
     async def action_undo(self) -> None:
         """Bring back what was deleted last."""
         if self._deleted:
             id = self._deleted.pop()
             await self._change(lambda: self.dnd.library.undo_delete(id))
+            self.refresh_bindings()
 
     def action_copy_command(self) -> None:
         """Copy the headless command that makes the same adapter."""
@@ -331,7 +334,9 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         self.query_one(LibraryJob).stop()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """One adapter is made at a time."""
+        """One adapter is made at a time; there is not always something to stop or to bring back."""
+        if action == "undo":
+            return bool(self._deleted)
         if action in ("combine", "import", "stop") and self.is_mounted:
             running = self.query_one(LibraryJob).running
             return running if action == "stop" else None if running else True
