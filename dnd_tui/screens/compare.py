@@ -173,31 +173,20 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         """Whether the person says which prompts are answered."""
         return bool(self._records) and not any(record.prompts for record in self._records)
 
-    def _take_prompts(self, source: Path) -> None:
-        self._begin(self._records, PromptChoice(source=source.absolute()))
-        self.query_one(Panes).show("prompts")
-        self.query_one(PromptList).focus_table()
-
-    @work(exclusive=True, group="prompts")
-    async def action_prompts(self) -> None:
-        """Choose a prompt file."""
-        source = await ask_for_prompts(self.dnd)
-        if source is not None:
-            self._take_prompts(source)
-
     @on(Dropped)
     def _dropped(self, message: Dropped) -> None:
         if self._choosing:
             message.stop()
-            self._look_at_drop(message.paths)
+            self.action_prompts(message.paths)
 
     @work(exclusive=True, group="prompts")
-    async def _look_at_drop(self, paths: tuple[Path, ...]) -> None:
-        source = await dropped_prompts(paths)
-        if source is None:
-            self.app.post_message(Dropped(paths))  # something else, or something is wrong with it
-        else:
-            self._take_prompts(source)
+    async def action_prompts(self, dropped: tuple[Path, ...] = ()) -> None:
+        """Take the prompts that were dropped, or ask for a prompt file."""
+        source = await (dropped_prompts(self.dnd, dropped) if dropped else ask_for_prompts(self.dnd))
+        if source is not None:
+            self._begin(self._records, PromptChoice(source=source.absolute()))
+            self.query_one(Panes).show("prompts")
+            self.query_one(PromptList).focus_table()
 
     # -- running
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -17,6 +18,7 @@ from dnd_tui.screens.dialogs import FRAME
 from dnd_tui.screens.drop_sources import source_of
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
+from dnd_tui.widgets.path_inputs import Dropped
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -34,13 +36,14 @@ async def ask_for_prompts(app: DndApp) -> Path | None:
     return await app.push_screen_wait(PromptsDialog(last))
 
 
-async def dropped_prompts(paths: tuple[Path, ...]) -> Path | None:
-    """The prompts among what was dropped; None if it is something else."""
-    try:
+async def dropped_prompts(app: DndApp, paths: tuple[Path, ...]) -> Path | None:
+    """The prompts that were dropped; None if it is something else, which goes on to the app."""
+    with suppress(TimeoutError):
         source = await ask_disk(partial(source_of, paths))
-    except TimeoutError:
-        return None
-    return source.path if source.kind == "prompts" else None
+        if source.kind == "prompts":
+            return source.path
+    app.post_message(Dropped(paths))
+    return None
 
 
 class PromptsDialog(ModalScreen[Path | None]):
@@ -71,8 +74,7 @@ class PromptsDialog(ModalScreen[Path | None]):
 
     @on(PathField.Submitted)
     @on(Button.Pressed, "#use")
-    @work(exclusive=True)
-    async def _use(self) -> None:
+    def _use(self) -> None:
         path = self.query_one(PathField).path
         if path is not None:
             self.dismiss(path)

@@ -66,6 +66,7 @@ class CombinePlan:
             out=folder,
             weights=() if set(self.weights) == {1} else self.weights,
             rank=self.rank,
+            names=tuple(record.name for record in self.records),
         )
 
     def origin(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
