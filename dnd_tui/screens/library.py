@@ -85,6 +85,9 @@ it here. It is checked on its base, brought into our form, and kept beside the o
     }
     """
 
+    # Over the app's own style sheet, which the default styles of a widget are not.
+    CSS = "LibraryJob Button { height: 1; border: none; }"
+
     def __init__(self) -> None:
         super().__init__()
         self._entries: dict[str, Entry] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from rich.cells import cell_len, set_cell_size
+
 from dnd_tui.state.adapter_record import AdapterRecord, DamagedAdapter
 from dnd_tui.text import duration, one_line, short_path, when_words
 from engine.text import readable_size
@@ -12,6 +14,7 @@ from engine.text import readable_size
 Entry = AdapterRecord | DamagedAdapter
 
 
+_WIDEST_FROM = 24
 COLUMNS = ("Name", "Base → adapted", "Made", "From", "Time", "Base")
 
 
@@ -23,10 +26,15 @@ def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
         one_line(entry.name),
         scores(entry),
         when_words(entry.made, today),
-        one_line(entry.made_from),
+        _short(one_line(entry.made_from)),
         duration(sum(entry.seconds.values())),
         one_line(entry.base_id.rpartition("/")[2]),
     )
+
+
+def _short(text: str) -> str:
+    """Sums can be long; the details have all of it."""
+    return text if cell_len(text) <= _WIDEST_FROM else f"{set_cell_size(text, _WIDEST_FROM - 1).rstrip()}…"
 
 
 def scores(record: AdapterRecord) -> str:
@@ -88,7 +96,7 @@ def finished_words(record: AdapterRecord) -> str:
     """What is said of an adapter that has just been made."""
     if record.origin == "imported":
         return ". ".join([f"Imported as {record.name}", *record.changes])
-    return f"{record.name}: {kept_words(record.kept)}"
+    return f"Added {record.name}, rank {record.rank}; kept {kept_words(record.kept)}"
 
 
 def matches(entry: Entry, wanted: str) -> bool:

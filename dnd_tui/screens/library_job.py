@@ -72,7 +72,6 @@ class LibraryJob(Vertical):
         &.-running { display: block; }
         Horizontal { height: auto; }
         #doing { width: 1fr; height: 1; text-style: bold; text-wrap: nowrap; text-overflow: ellipsis; }
-        Button { height: 1; border: none; min-width: 10; }
         StageList { max-height: 6; }
     }
     """
