@@ -59,8 +59,13 @@ def fit(pairs: Sequence[Pair], config: PretrainedConfig) -> Fitted:
     Raises:
         EngineError: the base has no such module, or one of other sizes.
     """
-    kinds = tuple(dict.fromkeys(pair.path.rsplit(".", 1)[-1] for pair in pairs))
-    base = {module.path: module for module in derive_layout(config, LoraSpec(1, 1, kinds)).modules}
+    kinds = tuple(dict.fromkeys(_kind(pair.path) for pair in pairs))
+    try:
+        base = {module.path: module for module in derive_layout(config, LoraSpec(1, 1, kinds)).modules}
+    except EngineError as error:
+        # It would list all the names that somebody's file has.
+        problem = f"the base has no linear module of any of its {len(kinds)} kinds"
+        raise EngineError(problem, where=shown(pairs[0].path), hint=error.hint) from None
     renamed = {each.path: each.path for each in pairs}
     changes: tuple[str, ...] = ()
     for rename, told in (

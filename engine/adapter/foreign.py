@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.adapter.peft_config import LARGEST_RANK
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 BROKEN = "This adapter is broken: get it again from where it comes from"
 OTHER_BASE = "The adapter was made for another base: name that with --base"
+MOST_TENSORS = 2**16
+"""In a file: far above seven matrices in a few hundred layers, two halves each."""
 _LONGEST_SHOWN = 160
 
 
@@ -63,13 +66,13 @@ class Read(Protocol):
 class Foreign(ABC):
     """Somebody's adapter, its header looked through and no matrix read.
 
-    pairs: of the header. digest: SHA-256 of its weights file, in hexadecimal.
+    weights: the file that its matrices are in. pairs: of that file's header.
     named_base: the base that it names, if it names one.
     changes: what reading it changes, in sentences.
     """
 
+    weights: Path
     pairs: tuple[Pair, ...]
-    digest: str
     named_base: str | None = None
     changes: tuple[str, ...] = ()
 

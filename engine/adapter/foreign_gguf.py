@@ -31,7 +31,6 @@ from engine.adapter.gguf_names import GGUF_ARCHITECTURES, module_path
 from engine.adapter.peft_config import LARGEST_ALPHA
 from engine.adapter.peft_folder import LARGEST_WEIGHTS
 from engine.errors import EngineError
-from engine.files import digest_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,9 +44,8 @@ _HALVES = {".lora_a": "A", ".lora_b": "B"}
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignGguf(Foreign):
-    """A GGUF adapter: its file, tensors by name, and the architecture and alpha that it says."""
+    """A GGUF adapter: its tensors by name, and the architecture and alpha that it says."""
 
-    file: Path
     architecture: str
     alpha: Fraction
     tensors: Mapping[str, GgufTensor]
@@ -61,17 +59,17 @@ class ForeignGguf(Foreign):
         architecture = gguf_architecture(config)
         if architecture != self.architecture:
             problem = f"is for bases of type {self.architecture}, this one is of type {architecture}"
-            raise EngineError(problem, where=str(self.file), hint=OTHER_BASE)
+            raise EngineError(problem, where=str(self.weights), hint=OTHER_BASE)
 
     @contextmanager
     def reading(self, config: PretrainedConfig) -> Iterator[Read]:
         """The matrices as peft has them: rows of q and k put back into transformers' order."""
-        with open(self.file, "rb") as file:
+        with open(self.weights, "rb") as file:
 
             def matrix(name: str) -> Tensor:
                 tensor = self.tensors[name]
                 file.seek(tensor.start)
-                return _matrix(file.read(tensor.bytes), tensor, f"{self.file}, {shown(name)}")
+                return _matrix(file.read(tensor.bytes), tensor, f"{self.weights}, {shown(name)}")
 
             yield lambda path, pair: (matrix(pair.a), peft_rows(matrix(pair.b), path, config).contiguous())
 
@@ -89,7 +87,6 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
             raise EngineError(f"is larger than {LARGEST_WEIGHTS:,} bytes", where=where)
         with open(file, "rb") as opened:
             header = parse_header(opened.read(LARGEST_HEADER), size)
-        digest = digest_file(file)
     except BrokenHeader as error:
         hint = "The file is truncated or was changed: copy it again from its source"
         raise EngineError(f"is not a whole GGUF file ({error})", where=where, hint=hint) from None
@@ -102,10 +99,9 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
         halves.setdefault(path, {})[half] = (tensor.name, tensor.shape)
     tensors = {tensor.name: tensor for tensor in header.tensors}
     return ForeignGguf(
+        weights=file,
         pairs=paired(halves, where),
-        digest=digest,
         changes=_changes(alpha, {FLOAT_TYPES[each.type][0] for each in header.tensors}),
-        file=file,
         architecture=architecture,
         alpha=alpha,
         tensors=tensors,

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.adapter.foreign import BROKEN, Fitted, Foreign, Pair, Read, paired, shown
+from engine.adapter.foreign import BROKEN, MOST_TENSORS, Fitted, Foreign, Pair, Read, paired, shown
 from engine.adapter.kind import CONFIG_FILE
 from engine.adapter.peft_config import FOLDED_SETTINGS, more_than_lora, read_config
 from engine.adapter.peft_folder import DIGESTS_FILE, WEIGHTS_FILE, check_sums, open_weights
 from engine.adapter.peft_scales import PeftScales, peft_scales
 from engine.errors import EngineError
-from engine.files import digest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,9 +56,8 @@ _OTHERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignPeft(Foreign):
-    """A PEFT folder: its weights file, and what its config says of ranks and scales."""
+    """A PEFT folder, and what its config says of ranks and scales."""
 
-    weights: Path
     scales: PeftScales
 
     def scales_for(self, fitted: Fitted) -> dict[str, Fraction]:
@@ -99,9 +97,11 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
         if (folder / DIGESTS_FILE).exists():
             _own_file(folder, DIGESTS_FILE)
             check_sums(folder)
-        digest = digest_file(weights)
         with open_weights(weights, "numpy") as tensors:
-            header = {name: _entry(tensors, name) for name in tensors.keys()}  # noqa: SIM118
+            names = tensors.keys()
+            if len(names) > MOST_TENSORS:
+                raise EngineError(f"holds {len(names):,} tensors", where=str(weights), hint=BROKEN)
+            header = {name: _entry(tensors, name) for name in names}
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
     where = str(folder / WEIGHTS_FILE)
@@ -109,11 +109,10 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
     scales = peft_scales(config, str(folder / CONFIG_FILE))
     named = config.get("base_model_name_or_path")
     return ForeignPeft(
+        weights=weights,
         pairs=pairs,
-        digest=digest,
         named_base=named if isinstance(named, str) and named else None,
         changes=_changes(config, {kind for kind, _ in header.values()}),
-        weights=weights,
         scales=scales,
     )
 
@@ -184,7 +183,8 @@ def _changes(config: Mapping[str, Any], kinds: Iterable[str]) -> tuple[str, ...]
     told = []
     if config.get("use_rslora"):
         told.append("Its scale is that of rsLoRA, alpha / sqrt(rank).")
-    told += [f"{name} is set: its modules differ." for name in ("rank_pattern", "alpha_pattern") if config.get(name)]
+    told += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
+             if config.get(f"{name}_pattern")]  # fmt: skip
     short = sorted(_FLOATS[kind] for kind in kinds if kind != "F32")
     if short:
         told.append(f"Numbers of {' and '.join(short)} became float32, all of the same value.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from engine.adapter.combination import check_names, check_weights
 from engine.adapter.formats import chosen_format
-from engine.adapter.kind import known_kind
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.chained import check_chain_export, check_depth
 from engine.jobs.compared import compared_set
+from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.judge.arms import chosen_arms
@@ -150,7 +150,7 @@ def _refuse_early(request: Request) -> None:
             refuse_occupied(request.out, request.replace)
         case ImportRequest():
             refuse_file(request.out)
-            known_kind(request.source)
+            opened_adapter(request)
             if request.source.resolve() == request.out.resolve():
                 raise EngineError("is what is imported", where=str(request.out), hint="Choose another --out")
             refuse_nested(request.source, request.out)

@@ -8,19 +8,15 @@ from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
 from engine.adapter.fold import FoldPlan, fit, fold, plan
-from engine.adapter.foreign import Foreign
-from engine.adapter.foreign_gguf import open_foreign_gguf
-from engine.adapter.foreign_peft import open_foreign_peft
 from engine.adapter.imported import FORMATS, Imported
-from engine.adapter.kind import known_kind
 from engine.adapter.norms import update_norm
-from engine.base.catalog import DEFAULT_BASE
 from engine.base.chat import prompt_ids
 from engine.base.load import BaseRef
 from engine.base.source import source_of
-from engine.errors import EngineError
 from engine.events import Reporter
+from engine.files import digest_file
 from engine.jobs.export import difference_lines
+from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_chosen_base
 from engine.requests import ImportRequest, ModelChoice
@@ -30,9 +26,8 @@ from engine.text import readable_size
 def import_job(request: ImportRequest, reporter: Reporter) -> Result:
     """Check what another tool wrote, bring it into our form and write it, read back and compared as an export is."""
     with reporter.stage("read"):
-        kind = known_kind(request.source)
-        foreign: Foreign = (open_foreign_peft if kind == "peft" else open_foreign_gguf)(request.source)
-    _check_named(foreign.named_base, request.models.base, str(request.source))
+        kind, foreign = opened_adapter(request)
+        digest = digest_file(foreign.weights)
     plans: list[FoldPlan] = []
 
     def check(ref: BaseRef) -> None:
@@ -51,7 +46,7 @@ def import_job(request: ImportRequest, reporter: Reporter) -> Result:
     changes = (*foreign.changes, *made.changes)
     imported = Imported(
         source=request.source.absolute().name,
-        digest=foreign.digest,
+        digest=digest,
         format=kind,
         changes=changes,
         command=command_line(request),
@@ -102,24 +97,3 @@ def command_line(request: ImportRequest) -> str:
     if request.models.base != ModelChoice.base:
         words += ["--base", request.models.base]
     return shlex.join([*words, "--out", request.out.absolute().name])
-
-
-def _check_named(named: str | None, chosen: str, where: str) -> None:
-    """Nothing is fetched because a file names it: the base of an adapter is the default one, or said by the person.
-
-    Raises:
-        EngineError: no base was chosen and the adapter names another than the default.
-    """
-    if chosen != ModelChoice.base or named is None or _is_default(named):
-        return
-    hint = (
-        f"Say --base {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
-        f"--base {DEFAULT_BASE.name} takes the default one all the same"
-    )
-    raise EngineError(f"names {named[:200]} as its base, not {DEFAULT_BASE.hub_id}", where=where, hint=hint)
-
-
-def _is_default(named: str) -> bool:
-    """Whether a base's name is the default one's, in whatever folder or account, and at whatever precision."""
-    last = named.rstrip("/").rsplit("/", 1)[-1].lower()
-    return last.removesuffix("-bnb-4bit").removesuffix("-unsloth") == DEFAULT_BASE.name.lower()

@@ -30,6 +30,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "rank_pattern": {"q_proj": 2, "model.layers.1.self_attn.k_proj": 6},
         "alpha_pattern": {"up_proj": 3, r"^model\.layers\.0\.self_attn\.k_proj": 7, r".*\.0\.self_attn\.q_proj": 1},
     },
+    # Of several that match, the first counts; peft writes them sorted.
+    "patterns that overlap": {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["q_proj", "up_proj"],
+        "alpha_pattern": {".*q_proj": 2, "layers.0.mlp.up_proj": 12, "q_proj": 5, "up_proj": 3},
+    },
     "everything": {
         "r": 4,
         "lora_alpha": 6,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,14 +137,11 @@ def test_a_config_of_more_than_lora_is_refused(tmp_path: Path, changes: dict[str
     assert caught.value.hint and caught.value.where and len(str(caught.value)) < 700
 
 
-def test_patterns_of_thousands_of_paths_are_looked_up_at_once(tmp_path: Path) -> None:
-    evil = {f"{'a?' * 1}{'(a|a|a|a|a|a|a|a)'}{'.' * number}": 3 for number in range(300)}
+def test_patterns_of_thousands_of_keys_come_to_an_end(tmp_path: Path) -> None:
+    evil = {f"a?(a|a|a|a|a|a|a|a){'.' * number}": 3 for number in range(300)}
     paths = {f"model.layers.{number}.self_attn.q_proj": 4 for number in range(10_000)}
-    began = time.process_time()
-    assert same(imported(write(tmp_path / "a", alpha_pattern=paths)), ADAPTER)
-    assert same(imported(write(tmp_path / "a", alpha_pattern=evil | {"x_proj": 3})), ADAPTER)
-    # Not how fast it is: that it ends. An expression that goes back and forth would take years.
-    assert time.process_time() - began < 60
+    for pattern in (paths, evil | {"x_proj": 3}):
+        assert same(imported(write(tmp_path / "a", alpha_pattern=pattern)), ADAPTER)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"r": ' + "9" * 5000 + "}", "[" * 100_000, " " * 2_000_000])
@@ -290,6 +286,14 @@ def test_sizes_that_lie_are_told(tmp_path: Path, lie: Callable[[dict[str, Any]],
         open_foreign_peft(tmp_path / "a")
     file.write_bytes(struct.pack("<Q", 2**60) + text)
     with pytest.raises(EngineError, match="is not a whole safetensors file"):
+        open_foreign_peft(tmp_path / "a")
+
+
+def test_more_tensors_than_any_adapter_has_are_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a") / "adapter_model.safetensors"
+    text = json.dumps({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(70_000)}).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(EngineError, match="holds 70,000 tensors"):
         open_foreign_peft(tmp_path / "a")
 
 
