@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from rich.cells import cell_len, set_cell_size
-
 from dnd_tui.state.adapter_record import AdapterRecord, DamagedAdapter
 from dnd_tui.text import duration, one_line, short_path, when_words
+from dnd_tui.widgets.cells import fitted
 from engine.text import readable_size
 
 Entry = AdapterRecord | DamagedAdapter
 
 
+# Sums can be long; the facts have all of it.
 _WIDEST_FROM = 24
 COLUMNS = ("Name", "Base → adapted", "Made", "From", "Time", "Base")
 
@@ -26,15 +26,10 @@ def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
         one_line(entry.name),
         scores(entry),
         when_words(entry.made, today),
-        _short(one_line(entry.made_from)),
+        fitted(one_line(entry.made_from), _WIDEST_FROM).rstrip(),
         duration(sum(entry.seconds.values())),
         one_line(entry.base_id.rpartition("/")[2]),
     )
-
-
-def _short(text: str) -> str:
-    """Sums can be long; the details have all of it."""
-    return text if cell_len(text) <= _WIDEST_FROM else f"{set_cell_size(text, _WIDEST_FROM - 1).rstrip()}…"
 
 
 def scores(record: AdapterRecord) -> str:
@@ -95,7 +90,7 @@ def kept_words(kept: Mapping[str, float]) -> str:
 def finished_words(record: AdapterRecord) -> str:
     """What is said of an adapter that has just been made."""
     if record.origin == "imported":
-        return ". ".join([f"Imported as {record.name}", *record.changes])
+        return " ".join([f"Imported as {record.name}.", *record.changes])
     return f"Added {record.name}, rank {record.rank}; kept {kept_words(record.kept)}"
 
 

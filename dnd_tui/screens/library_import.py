@@ -27,7 +27,7 @@ from dnd_tui.widgets.form_field import FormField
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.adapter.kind import CONFIG_FILE, known_kind
-from engine.base.catalog import DEFAULT_BASE
+from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.requests import ImportRequest, ModelChoice
@@ -203,8 +203,7 @@ class ImportDialog(ModalScreen[ImportPlan | None]):
         """How the person would choose the base that an adapter names; without a name, the one in use."""
         if named is None:
             return self._models.base
-        known = {DEFAULT_BASE.hub_id: ModelChoice.base, DEFAULT_BASE.name: ModelChoice.base} | self._bases
-        return known.get(named, named)
+        return ModelChoice.base if means_default_base(named) else self._bases.get(named, named)
 
     def _tell(self, text: str) -> None:
         self.query_one("#told", Static).update(text)
