@@ -327,8 +327,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         if job.running:
             self.notify("An adapter is being made; stop it first", severity="warning")
             return
-        known = [entry for entry in self._entries.values() if isinstance(entry, AdapterRecord)]
-        plan = await ask_what_to_import(self.dnd, source, known)
+        plan = await ask_what_to_import(self.dnd, source)
         if plan is not None:
             job.begin(plan)
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -100,18 +101,25 @@ def found_adapter(source: Path) -> FoundAdapter:
     return FoundAdapter(kind, rank if type(rank) is int else None, base if isinstance(base, str) and base else None)
 
 
-async def ask_what_to_import(app: DndApp, source: Path | None, known: Sequence[AdapterRecord]) -> ImportPlan | None:
+async def ask_what_to_import(app: DndApp, source: Path | None) -> ImportPlan | None:
     """Ask for adapter, name and base; None when the person thinks better of it. From a worker.
 
     Args:
         source: what was dropped or named already.
-        known: adapters of the library; they tell how a base was chosen before.
     """
-    return await app.push_screen_wait(ImportDialog(source, app.models, known))
+    bases: dict[str, str] = {}
+    with suppress(EngineError, TimeoutError):  # a help in typing only
+        entries = await ask_disk(app.library.entries)
+        bases = {entry.base_id: entry.base for entry in entries if isinstance(entry, AdapterRecord)}
+    return await app.push_screen_wait(ImportDialog(source, app.models, bases))
 
 
 class ImportDialog(ModalScreen[ImportPlan | None]):
-    """The form; None when the person thinks better of it."""
+    """The form; None when the person thinks better of it.
+
+    Args:
+        bases: how the bases of the library's adapters were chosen, by their ids.
+    """
 
     DEFAULT_CSS = f"""
     ImportDialog {FRAME}
@@ -129,10 +137,10 @@ class ImportDialog(ModalScreen[ImportPlan | None]):
         Binding("escape", "leave", "Cancel", id="import.cancel", tooltip="Import nothing")
     ]
 
-    def __init__(self, source: Path | None, models: ModelChoice, known: Sequence[AdapterRecord]) -> None:
+    def __init__(self, source: Path | None, models: ModelChoice, bases: Mapping[str, str]) -> None:
         super().__init__()
         self._models = models
-        self._bases = {record.base_id: record.base for record in known}
+        self._bases = bases
         # What was proposed; another text is the person's own.
         self._proposed = ("", models.base)
         self._source = PathField(
