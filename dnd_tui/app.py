@@ -2,7 +2,7 @@
 
     drop -> preview -> generate -> compare -> export
                           |
-                       library (everything generated so far)
+                       library (everything made or imported so far)
 
 Nothing heavy is imported here: the engine has processes of its own (`engine_link`), and a screen is imported when it
 is first shown.
@@ -90,7 +90,7 @@ class DndApp(DropApp[None]):
         debug: an unexpected failure of the app itself ends it with a traceback.
 
     Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `tell`, `ask`,
-    `copy_text`, and the steps `generate`, `compare`, `export`.
+    `copy_text`, and the steps `generate`, `compare`, `export`, `import_adapter`.
     """
 
     TITLE = "dnd-tui"
@@ -327,6 +327,11 @@ class DndApp(DropApp[None]):
         """Choose how an adapter of the library leaves it."""
         screen = await self.go("export")
         screen.open(record)  # type: ignore[attr-defined]
+
+    async def import_adapter(self, source: Path) -> None:
+        """Take an adapter of another tool into the library."""
+        screen = await self.go("library")
+        screen.begin_import(source)  # type: ignore[attr-defined]
 
     @on(Dropped)
     async def _dropped(self, message: Dropped) -> None:

@@ -28,7 +28,7 @@ app = typer.Typer(
 
 @app.command("open")
 def open_app(
-    path: Annotated[Path | None, typer.Argument(help="Prompt file or dataset folder to begin with.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Prompt file, dataset folder or adapter to begin with.")] = None,
     base: Annotated[str | None, typer.Option(help="Base model.", metavar="MODEL")] = None,
     generator: Annotated[Path | None, typer.Option(help="Folder of a generator.", metavar="DIR")] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs.", metavar="DEVICE")] = None,
@@ -52,7 +52,7 @@ def open_app(
 
 @app.command("serve")
 def serve(
-    path: Annotated[Path | None, typer.Argument(help="Prompt file or dataset folder to begin with.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Prompt file, dataset folder or adapter to begin with.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
 ) -> None:

@@ -91,6 +91,12 @@ OPTIONS: Mapping[str, Option] = {
     "weights": Option(
         "Factor of an adapter in the sum; one for each, in their order.", "W", "1 each", flag="weight"
     ),
+    "names": Option(
+        "What an adapter is called in the card of the sum; one for each, in their order.",
+        "NAME",
+        "the names of their folders",
+        flag="name",
+    ),
     "rank": Option("Rank of the result, by a truncated SVD.", "R", "exact: the ranks add up", minimum=1),
     "zip": Option("Write one zip file instead of a folder."),
     "start": Option("Folder of a generator whose multi-task adapter is trained on.", "DIR", "a fresh adapter"),

@@ -186,6 +186,8 @@ class CombineRequest:
     adapters: PEFT folders.
     weights: one an adapter, in their order; empty is 1 each.
     rank: of the result, by a truncated SVD; None keeps the sum exact, with the ranks added up.
+    names: what the adapters are called in the record of the sum; empty is the names of their folders, which in the
+        app's library are all the same.
     """
 
     models: ModelChoice
@@ -193,7 +195,13 @@ class CombineRequest:
     out: Path
     weights: tuple[float, ...] = ()
     rank: int | None = None
+    names: tuple[str, ...] = ()
     replace: bool = False
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The names, those not given too."""
+        return self.names or tuple(basename(abspath(folder)) for folder in self.adapters)
 
     @property
     def factors(self) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -18,17 +18,17 @@ from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.compare_options import CompareOptions, OptionsDialog
 from dnd_tui.screens.compare_prompts import PromptList
 from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
-from dnd_tui.screens.compare_save import SaveDialog
+from dnd_tui.screens.compare_save import SaveDialog, transcript_of
+from dnd_tui.screens.compare_source import ask_for_prompts, dropped_prompts
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.state.transcript import Transcript
 from dnd_tui.widgets.answers import AnswerPanes
 from dnd_tui.widgets.panes import Pane, Panes
-from dnd_tui.widgets.path_inputs import DropInput
+from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from dnd_tui.widgets.score_bars import ScoreBars
 from engine.errors import EngineError
 from engine.events import AnswerText, Note
 from engine.host import Failed
-from engine.requests import CompareRequest
+from engine.requests import CompareRequest, PromptChoice
 
 _BASE = "base"
 
@@ -46,12 +46,15 @@ and press Enter, type one of your own, or run all of them. Words that differ are
 With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
 right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Say which answer you like best
 with the pick keys: the tally is kept with the adapter.
+
+An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "run", "Run", id="compare.run", tooltip="Answer the prompt under the cursor"),
         Binding("a", "run_all", "Run all", id="compare.all", tooltip="Answer all prompts that are not answered yet"),
         Binding("s,escape", "stop", "Stop", id="compare.stop", show=False, tooltip="Stop answering"),
         Binding("i", "type", "Type", id="compare.type", tooltip="Type a prompt of your own"),
+        Binding("p", "prompts", "Prompts", id="compare.prompts", tooltip="Choose the file of the prompts to answer"),
         Binding("b", "pick('base')", "Pick base", id="compare.base", tooltip="The base's answer is better"),
         Binding("n", "pick('next')", "Pick adapted", id="compare.adapted",
                 tooltip="The adapted answer is better; again for the next adapter"),
@@ -80,6 +83,8 @@ with the pick keys: the tally is kept with the adapter.
     def __init__(self) -> None:
         super().__init__()
         self._records: tuple[AdapterRecord, ...] = ()
+        # What is listed: the adapters' own prompts, else those that the person chose.
+        self._prompts: PromptChoice | None = None
         self._earlier: dict[str, int] = {}
         self._job: jobs.Job | None = None
         self._differences = True
@@ -130,19 +135,22 @@ with the pick keys: the tally is kept with the adapter.
         if [record.id for record in records] == [record.id for record in self._records]:
             self._records = records
         else:
-            self._begin(records)
+            self._begin(records, next((record.prompts for record in records if record.prompts), None))
         self.query_one(Panes).show("prompts")
         self.query_one(PromptList).focus_table()
 
-    def _begin(self, records: tuple[AdapterRecord, ...]) -> None:
+    def _begin(self, records: tuple[AdapterRecord, ...], prompts: PromptChoice | None) -> None:
         self.action_stop()
-        self._job = None  # what it still says is about other adapters
-        self._records = records
+        self._job = None  # what it still says is about other adapters, or other prompts
+        self._records, self._prompts = records, prompts
         self.comparison = Comparison(self._labels)
         self._earlier = self._earlier_picks()
         self.shown = None
         self._typed = 0
-        self.query_one(PromptList).open(records[0].prompts)
+        if prompts:
+            self.query_one(PromptList).open(prompts)
+        else:
+            self.query_one(PromptList).ask()
         self.query_one(AnswerPanes).begin("", list(self._labels), ())
         self._settle()
 
@@ -158,6 +166,28 @@ with the pick keys: the tally is kept with the adapter.
         picks = self._records[0].picks
         return {self._labels[0]: picks.get(_BASE, 0), self._labels[1]: picks.get("adapted", 0)}
 
+    # -- prompts of adapters that have none of their own
+
+    @property
+    def _choosing(self) -> bool:
+        """Whether the person says which prompts are answered."""
+        return bool(self._records) and not any(record.prompts for record in self._records)
+
+    @on(Dropped)
+    def _dropped(self, message: Dropped) -> None:
+        if self._choosing:
+            message.stop()
+            self.action_prompts(message.paths)
+
+    @work(exclusive=True, group="prompts")
+    async def action_prompts(self, dropped: tuple[Path, ...] = ()) -> None:
+        """Take the prompts that were dropped, or ask for a prompt file."""
+        source = await (dropped_prompts(self.dnd, dropped) if dropped else ask_for_prompts(self.dnd))
+        if source is not None:
+            self._begin(self._records, PromptChoice(source=source.absolute()))
+            self.query_one(Panes).show("prompts")
+            self.query_one(PromptList).focus_table()
+
     # -- running
 
     def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
@@ -171,7 +201,7 @@ with the pick keys: the tally is kept with the adapter.
         options = self.options
         request = CompareRequest(
             models=self._records[0].models,
-            prompts=self._records[0].prompts if numbers else None,
+            prompts=self._prompts if numbers else None,
             adapters=tuple(record.folder for record in self._records),
             numbers=tuple(numbers),
             texts=tuple(texts),
@@ -282,6 +312,11 @@ with the pick keys: the tally is kept with the adapter.
         for name in ("pick-base", "pick-next"):
             self.query_one(f"#{name}", Button).disabled = not self._records
         self._show_scores()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Adapters that were generated have prompts of their own."""
+        return action != "prompts" or self._choosing
 
     @on(PromptList.Highlighted)
     def _highlighted(self, message: PromptList.Highlighted) -> None:
@@ -379,23 +414,10 @@ with the pick keys: the tally is kept with the adapter.
     @work(group="save")
     async def action_save(self) -> None:
         """Write the transcript."""
-        rows = self.comparison.transcript_rows()
-        if not rows:
+        if not self.comparison.transcript_rows():
             self.notify("There are no answers to save yet", severity="warning")
             return
-        measured = self.comparison.measured(self.options.metric)
-        transcript = Transcript(
-            made=datetime.now().astimezone().isoformat(timespec="seconds"),
-            settings={
-                "base": self._records[0].base_id,
-                "dataset": str(self._records[0].source),
-                **self.options.lines(),
-            },
-            rows=rows,
-            metric=measured[0].metric if measured else None,
-            means={score.arm: score.mean for score in measured},
-            timings=self.comparison.timings(),
-        )
+        transcript = transcript_of(self.comparison, self._records[0], self._prompts, self.options)
         await self.app.push_screen_wait(SaveDialog(transcript, self._records[0].name))
 
     @on(Button.Pressed, "#export")

@@ -94,6 +94,13 @@ class PromptList(Vertical):
         self._problem("")
         self._fetch()
 
+    def ask(self) -> None:
+        """There are no prompts yet: say where they come from."""
+        self._prompts, self._rows, self._read, self._more = None, {}, 0, False
+        self._job = None  # what is still read is of another source
+        self._table.clear()
+        self._problem("No prompts of its own: type one (i), choose a file (p), or drop one here")
+
     def focus_table(self) -> None:
         """Where Enter answers the prompt under the cursor."""
         self._table.focus()

@@ -51,7 +51,8 @@ The **preview** shows what was found: rows, the prompt column, labels. The adapt
 (●): prompts only, labels never get into it. Change the column, how many prompts, the seed or the models; then
 **Generate adapter**. While you look, the models are brought into memory.
 
-A generator's folder or a base model that you drop becomes the choice of the preview.
+A generator's folder or a base model that you drop becomes the choice of the preview. An adapter of another tool, a PEFT
+folder or a GGUF adapter, is imported into the Library.
 """
     DEFAULT_CSS = """
     DropScreen {
@@ -139,6 +140,10 @@ A generator's folder or a base model that you drop becomes the choice of the pre
         if source.kind == "prompts":
             self._tell(_several(source), folder=source.folder)
             self._preview(source.path)
+        elif source.kind == "adapter":
+            await self.dnd.import_adapter(source.path)
+        elif source.kind == "adapter among others":
+            self.dnd.tell(_not_alone(source))
         else:
             self._take_models(source)
 
@@ -152,10 +157,6 @@ A generator's folder or a base model that you drop becomes the choice of the pre
     def _take_models(self, source: Source) -> None:
         """A dropped folder that holds no prompts."""
         name = source.path.name
-        if source.kind == "adapter":
-            self._tell(f"{name} is an adapter. Adapters made here are compared from the Library (5); "
-                       "taking in others is not built yet.")  # fmt: skip
-            return
         change = {"generator": source.path} if source.kind == "generator" else {"base": str(source.path)}
         models = replace(self.dnd.models, **change)  # type: ignore[arg-type]
         self.dnd.choose_models(models)
@@ -282,6 +283,12 @@ A generator's folder or a base model that you drop becomes the choice of the pre
         except (EngineError, TimeoutError):
             return  # a help in typing only
         self.query_one(ChoicesForm).suggest_bases(entry.base for entry in entries if isinstance(entry, AdapterRecord))
+
+
+def _not_alone(source: Source) -> EngineError:
+    number = "something else" if source.others == 1 else f"{source.others} others"
+    hint = "Drop one adapter alone to import it, and prompts alone to generate one from them"
+    return EngineError(f"is an adapter, dropped together with {number}", where=str(source.path), hint=hint)
 
 
 def _several(source: Source) -> str:

@@ -59,7 +59,7 @@ class ExportChoices(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._forms = {name: Choice(_title(name), value=name == "peft") for name in FORMATS}
+        self._forms = {name: Choice(form_title(name), value=name == "peft") for name in FORMATS}
         self._numbers = {name: Choice(name, value=name == "float32") for name in NUMBER_SIZES}
         self._zip = Switch(".zip", compact=True, id="zip")
         self._known: Mapping[str, Mapping[str, Any]] = {}
@@ -97,7 +97,7 @@ class ExportChoices(Vertical):
 
     def _show(self) -> None:
         for name, button in self._forms.items():
-            known, title = self._known.get(name, {}), _title(name)
+            known, title = self._known.get(name, {}), form_title(name)
             sizes = known.get("bytes", {})
             size = sizes.get(self.float_type) or sizes.get(FORMATS[name].float_types[-1])
             told = f"no, {one_line(known['refused'])}" if known.get("refused") else size and readable_size(size)
@@ -117,6 +117,7 @@ class ExportChoices(Vertical):
         self.post_message(self.Changed())
 
 
-def _title(name: str) -> str:
+def form_title(name: str) -> str:
+    """What a form is called on the screen."""
     title = FORMATS[name].title
     return title[0].upper() + title[1:]

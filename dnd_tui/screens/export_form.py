@@ -108,7 +108,7 @@ class ExportForm(VerticalScroll, can_focus=False):
         self.query_one("#adapter", Facts).set(
             [
                 ("adapter", one_line(record.name)),
-                ("data set", one_line(record.dataset)),
+                ("made from", one_line(record.made_from)),
                 ("base", one_line(record.base_id)),
                 ("size", f"{readable_size(record.bytes)}, {record.parameters:,} parameters"),
             ]

@@ -2,8 +2,8 @@
 
 ✓ vLLM: accepted, reads PEFT folders of rank 8
     vllm serve HuggingFaceTB/SmolLM2-135M-Instruct --enable-lora --max-lora-rank 8 --lora-modules ...
-✗ llama.cpp: refused, reads GGUF adapters; this version writes PEFT folders
-    Convert it with llama.cpp: python convert_lora_to_gguf.py ...
+✗ llama.cpp: refused, reads GGUF adapters and merged GGUF models, no PEFT folders
+    Choose GGUF adapter under Format
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from textual.visual import RenderOptions, Visual
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from dnd_tui.screens.export_choices import form_title
 from dnd_tui.text import one_line, printable
-from engine.adapter.consumers import Verdict
+from engine.adapter.consumers import Verdict, advice
 
 _INDENT = Content(" " * 4)
 _COMMAND_LINE = "Command line"
@@ -46,7 +47,8 @@ class ProgramEntry:
         """What a program says."""
         word = "accepted" if verdict.accepts else "refused"
         command = verdict.command or "" if with_command else ""
-        return cls(verdict.consumer, f"{word}, {verdict.reason}", verdict.fix or "", command, verdict.accepts)
+        told = advice(verdict, lambda form: f"Choose {form_title(form)} under Format")
+        return cls(verdict.consumer, f"{word}, {verdict.reason}", told, command, verdict.accepts)
 
     @property
     def copied(self) -> tuple[str, str] | None:

@@ -230,8 +230,8 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self.record = record
         self._facts = RunFacts.of(record)
         self._training = LoraTraining()
-        self._choice = record.prompts, record.models
-        self._say(f"{record.source.name} → {record.name} ({record.made})")
+        self._choice = (record.prompts, record.models) if record.prompts else None
+        self._say(f"{record.made_from} → {record.name} ({record.made})")
         self.query_one(AdapterMap).show(record.norms)
         self.query_one(StageList).expect(())
         self._settle()

@@ -1,4 +1,4 @@
-"""Earlier runs: the adapters of the library with their times, newest first."""
+"""Earlier runs: the adapters of the library that were generated, with their times, newest first."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class History(Vertical):
             records = await asyncio.to_thread(self.app.library.entries)  # type: ignore[attr-defined]
         except EngineError as error:
             records, none = [], f"✗ {one_line(str(error))}"
-        self._records = {record.id: record for record in records if isinstance(record, AdapterRecord)}
+        generated = (record for record in records if isinstance(record, AdapterRecord) and record.prompts)
+        self._records = {record.id: record for record in generated}
         table = self.query_one(DataTable)
         table.clear()
         today = datetime.now().astimezone()

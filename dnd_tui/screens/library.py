@@ -1,10 +1,11 @@
-"""The Library screen: every adapter generated so far, and what can be done with it."""
+"""The Library screen: every adapter made or imported so far, and what can be done with it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,7 +19,10 @@ from textual.widgets import Button, DataTable, Input, Static
 from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
-from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, matches
+from dnd_tui.screens.library_combine import ask_how_to_combine
+from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, finished_words, matches
+from dnd_tui.screens.library_import import ask_what_to_import
+from dnd_tui.screens.library_job import AGAIN, LibraryJob
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
 from dnd_tui.widgets.facts import Facts
@@ -28,7 +32,7 @@ from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.requests import GenerateRequest
 
-_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1)"
+_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 
 
 class LibraryScreen(AppScreen):
@@ -41,20 +45,30 @@ class LibraryScreen(AppScreen):
 Every adapter you have generated is kept here, with its data set, its base, its times and its scores.
 
 Choose one and compare it with its base, export it, rename it or generate it again. Mark several with Space to compare
-them side by side. Deleting can be undone for a week.
+them side by side, or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights
+1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
+
+An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of llama.cpp. Drop it on the app, or choose
+it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is told.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
-        Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter for a comparison"),
+        Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter, to compare or combine"),
+        Binding("m", "combine", "Combine", id="library.combine",
+                tooltip="Add the marked adapters up, with weights; or reduce the rank of this one"),
+        Binding("i", "import", "Import", id="library.import",
+                tooltip="Take in an adapter of another tool: a PEFT folder or a GGUF adapter"),
         Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
         Binding("g", "again", "Again", id="library.again", tooltip="The same prompts and choices once more"),
         Binding("r", "rename", "Rename", id="library.rename", tooltip="Give this adapter another name"),
         Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
         Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
         Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
-        Binding("y", "copy_command", "Command", id="library.command", tooltip="Copy the headless command for the same"),
+        Binding("y", "copy_command", "Command", id="library.command", show=False,
+                tooltip="Copy the headless command for the same"),
         Binding("slash", "search", "Search", id="library.search", tooltip="Search names, data sets, bases, notes"),
-    ]
+        Binding("s,escape", "stop", "Stop", id="library.stop", tooltip="Stop the job; nothing is left of it"),
+    ]  # fmt: skip
     DEFAULT_CSS = """
     LibraryScreen {
         #search { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
@@ -65,8 +79,14 @@ them side by side. Deleting can be undone for a week.
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
         &.-short AdapterMap { display: none; }
+        &.-short LibraryJob { border: none; StageList { max-height: 3; } }
+        &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }
+        &.-narrow #rename { display: none; }
     }
     """
+
+    # Over the app's own style sheet, which the default styles of a widget are not.
+    CSS = "LibraryJob Button { height: 1; border: none; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,8 +115,11 @@ them side by side. Deleting can be undone for a week.
             ),
             narrow=100,
         )
+        yield LibraryJob(id="job")
         with Horizontal(id="buttons"):
             yield Button("Compare", id="compare", variant="primary")
+            yield Button("Combine", id="combine")
+            yield Button("Import", id="import")
             yield Button("Export", id="export")
             yield Button("Again", id="again")
             yield Button("Rename", id="rename")
@@ -165,12 +188,15 @@ them side by side. Deleting can be undone for a week.
         entry = self._entries.get(self._chosen_id or "")
         self.query_one("#facts", Facts).set(facts(entry) if entry else [])
         picture = self.query_one(AdapterMap)
-        if isinstance(entry, AdapterRecord) and entry.norms:
-            picture.show(entry.norms)
-        else:
-            picture.clear()
-        for name in ("compare", "export", "again", "rename"):
+        norms = entry.norms if isinstance(entry, AdapterRecord) else {}
+        picture.show(norms)
+        picture.display = bool(norms) or entry is None
+        for name in ("compare", "export", "rename"):
             self.query_one(f"#{name}", Button).disabled = self.chosen is None
+        self.query_one("#again", Button).disabled = self.chosen is None or self.chosen.prompts is None
+        running = self.query_one(LibraryJob).running
+        self.query_one("#combine", Button).disabled = running or not self._picked
+        self.query_one("#import", Button).disabled = running
         self.query_one("#delete", Button).disabled = entry is None
         self.query_one("#undo", Button).disabled = not self._deleted
 
@@ -205,12 +231,16 @@ them side by side. Deleting can be undone for a week.
             mark = Text("✓" if self.chosen.id in self._marked else " ")
             table.update_cell_at(Coordinate(table.cursor_row, 0), mark)
 
-    async def action_compare(self) -> None:
-        """The marked adapters, or the chosen one; all must be of one base."""
+    @property
+    def _picked(self) -> list[AdapterRecord]:
+        """The marked adapters, or the chosen one."""
         marked = [entry for entry in self._entries.values() if entry.id in self._marked]
         found = [entry for entry in marked if isinstance(entry, AdapterRecord)]
-        if not found and self.chosen:
-            found = [self.chosen]
+        return found or ([self.chosen] if self.chosen else [])
+
+    async def action_compare(self) -> None:
+        """The marked adapters, or the chosen one; all must be of one base."""
+        found = self._picked
         if len({record.base_id for record in found}) > 1:
             problem = "adapters of different base models cannot be compared side by side"
             self.dnd.tell(EngineError(problem, hint="Mark adapters of one base only"))
@@ -224,8 +254,11 @@ them side by side. Deleting can be undone for a week.
 
     async def action_again(self) -> None:
         """Generate with the same choices."""
-        if self.chosen:
-            await self.dnd.generate(self.chosen.prompts, self.chosen.models)
+        record = self.chosen
+        if record and record.prompts:
+            await self.dnd.generate(record.prompts, record.models)
+        elif record:
+            self.notify(f"{record.name} was {record.origin}, not generated from prompts", severity="warning")
 
     @work(group="library")
     async def action_rename(self) -> None:
@@ -253,21 +286,84 @@ them side by side. Deleting can be undone for a week.
                 self._deleted.append(id)
                 self.notify("Deleted. Press u to bring it back", timeout=6)
             self._show_details()
+            self.refresh_bindings()
 
     async def action_undo(self) -> None:
         """Bring back what was deleted last."""
         if self._deleted:
             id = self._deleted.pop()
             await self._change(lambda: self.dnd.library.undo_delete(id))
+            self.refresh_bindings()
 
     def action_copy_command(self) -> None:
-        """Copy the headless command that generates the same adapter."""
+        """Copy the headless command that makes the same adapter."""
         record = self.chosen
-        if record:
+        if record and record.prompts:
             request = GenerateRequest(
-                models=record.models, prompts=record.prompts, out=record.folder.parent.parent / "again"
+                models=record.models, prompts=record.prompts, out=record.folder.parent.parent / AGAIN
             )
             self.dnd.copy_text(command_line(request), "the command")
+        elif record:
+            self.dnd.copy_text(record.command, "the command")
+
+    # -- new adapters
+
+    @work(exclusive=True, group="combine")
+    async def action_combine(self) -> None:
+        """Add the marked adapters up, or reduce the rank of the chosen one."""
+        if self._picked:
+            plan = await ask_how_to_combine(self.dnd, self._picked)
+            if plan is not None:
+                self.query_one(LibraryJob).begin(plan)
+
+    def action_import(self) -> None:
+        """Take in an adapter of another tool."""
+        self.begin_import(None)
+
+    @work(exclusive=True, group="import")
+    async def begin_import(self, source: Path | None) -> None:
+        """Ask how, then import the adapter at `source`, or one that the person names."""
+        job = self.query_one(LibraryJob)
+        if job.running:
+            self.notify("An adapter is being made; stop it first", severity="warning")
+            return
+        plan = await ask_what_to_import(self.dnd, source)
+        if plan is not None:
+            job.begin(plan)
+
+    def action_stop(self) -> None:
+        """Stop what makes an adapter."""
+        self.query_one(LibraryJob).stop()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """One adapter is made at a time; there is not always something to stop or to bring back."""
+        if action == "undo":
+            return bool(self._deleted)
+        if action in ("combine", "import", "stop") and self.is_mounted:
+            running = self.query_one(LibraryJob).running
+            return running if action == "stop" else None if running else True
+        return True
+
+    @on(LibraryJob.Changed)
+    def _job_changed(self) -> None:
+        self._show_details()
+        self.refresh_bindings()
+
+    @on(LibraryJob.Added)
+    async def _added(self, message: LibraryJob.Added) -> None:
+        """The cursor goes to the new adapter."""
+        record = message.record
+        self._marked.clear()
+        search = self.query_one("#search", DropInput)
+        with self.prevent(Input.Changed):
+            search.value = ""
+        await self.reload()
+        table = self.query_one("#table", DataTable)
+        if record.id in table.rows:
+            table.move_cursor(row=table.get_row_index(record.id), animate=False)
+        self.notify(finished_words(record))
+        if self.is_current:
+            table.focus()
 
     async def _change(self, change: Callable[[], Any]) -> bool:
         """Do something to the library in a thread; False, and a dialog, when it could not be done."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from dnd_tui.state.adapter_record import AdapterRecord, DamagedAdapter
 from dnd_tui.text import duration, one_line, short_path, when_words
+from dnd_tui.widgets.cells import fitted
 from engine.text import readable_size
 
 Entry = AdapterRecord | DamagedAdapter
 
 
-COLUMNS = ("Name", "Base → adapted", "Made", "Dataset", "Time", "Base")
+# Sums can be long; the facts have all of it.
+_WIDEST_FROM = 24
+COLUMNS = ("Name", "Base → adapted", "Made", "From", "Time", "Base")
 
 
 def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
@@ -22,7 +26,7 @@ def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
         one_line(entry.name),
         scores(entry),
         when_words(entry.made, today),
-        one_line(entry.dataset),
+        fitted(one_line(entry.made_from), _WIDEST_FROM).rstrip(),
         duration(sum(entry.seconds.values())),
         one_line(entry.base_id.rpartition("/")[2]),
     )
@@ -40,17 +44,15 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
     """Everything that is known of it."""
     if isinstance(entry, DamagedAdapter):
         return [("damaged", entry.problem), ("folder", short_path(entry.folder))]
-    column = f", column {entry.column}" if entry.column else ""
     chosen = [name for name in (entry.device, entry.dtype) if name != "auto"]
+    rank = f"rank {entry.rank}, " if entry.rank else ""
     lines = [
         ("name", entry.name),
-        ("dataset", short_path(entry.source)),
-        ("prompts", f"{entry.count or 'as many as fit'}, seed {entry.seed}{column}"),
+        *_origin(entry),
         ("base", entry.base_id),
-        ("generator", f"{entry.generator or 'released'}, {entry.generator_digest[:12]}"),
         ("made", ", ".join([entry.made[:16].replace("T", " "), *chosen])),
         ("time", f"{duration(sum(entry.seconds.values()))}, {'warm' if entry.warm else 'cold'}"),
-        ("adapter", f"{entry.parameters:,} parameters, {readable_size(entry.bytes)}"),
+        ("adapter", f"{rank}{entry.parameters:,} parameters, {readable_size(entry.bytes)}"),
     ]
     for metric in dict.fromkeys(score.metric for score in entry.scores):
         means = [score for score in entry.scores if score.metric == metric]
@@ -61,6 +63,35 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
     if entry.note:
         lines.append(("note", entry.note))
     return [*lines, ("folder", short_path(entry.folder))]
+
+
+def _origin(record: AdapterRecord) -> list[tuple[str, str]]:
+    """What it was made of."""
+    if record.source is not None:
+        column = f", column {record.column}" if record.column else ""
+        prompts = f"{record.count or 'as many as fit'}, seed {record.seed}{column}"
+        generator = f"{record.generator or 'released'}, {record.generator_digest[:12]}"
+        return [("dataset", short_path(record.source)), ("prompts", prompts), ("generator", generator)]
+    if record.imported is not None:
+        return [("imported from", short_path(record.imported)), *(("changed", each) for each in record.changes)]
+    return [("sum of", record.made_from), ("kept", kept_words(record.kept))]
+
+
+def kept_words(kept: Mapping[str, float]) -> str:
+    """How much of a sum its rank keeps; see `AdapterRecord.kept`."""
+    if not kept:
+        return "all, the sum is exact"
+    kinds = {kind: share for kind, share in kept.items() if kind != "all"}
+    least = min(kinds, key=lambda kind: kinds[kind], default="")
+    told = f"; least of {least}, {kinds[least]:.2%}" if len(kinds) > 1 else ""
+    return f"{kept['all']:.2%} of the squared norm{told}"
+
+
+def finished_words(record: AdapterRecord) -> str:
+    """What is said of an adapter that has just been made."""
+    if record.origin == "imported":
+        return " ".join([f"Imported as {record.name}.", *record.changes])
+    return f"Added {record.name}, rank {record.rank}; kept {kept_words(record.kept)}"
 
 
 def matches(entry: Entry, wanted: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.requests import ModelChoice, PromptChoice
+
+Origin = Literal["generated", "combined", "imported"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,19 @@ class AdapterScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedName:
+    """One adapter of a sum, by the name that it had then."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdapterRecord:
     """An adapter with where it comes from and how it did.
+
+    Of these, only a generated one has prompts; `parts` and `kept` are those of a combined one, `imported` and `changes`
+    those of an imported one.
 
     id: name of its place in the library, safe for any file system.
     name: what the person calls it; no two adapters of a library have the same.
@@ -33,13 +47,19 @@ class AdapterRecord:
     dataset: name of the prompts, for people.
     source: prompt file or folder as the person named it.
     column, count, seed: as in `engine.requests.PromptChoice`.
+    parts: what was added up.
+    kept: share of the squared norm that a smaller rank kept, of "all" and by kind of module; empty for an exact sum.
+    imported: the folder or file that was read.
+    changes: sentences about what was made otherwise than it stood there.
+    command: the headless command line that makes it; empty for a generated one, whose choices say it.
     base_id: what the base model is.
     base: how the person chose it ("default", a hub id, a folder, a file).
     generator: how the person chose it; None is the released one.
-    generator_digest: SHA-256, in hexadecimal.
+    generator_digest: SHA-256, in hexadecimal; empty where no generator made it.
     made: ISO time.
     seconds: by stage, in the order they ran.
     warm: the models were in memory already, so the seconds do not hold their loading.
+    rank: of its matrices; None where it was not noted.
     parameters: of all its matrices together.
     bytes: of all files in its folder.
     norms: by module path, the norm of the update and of the frame's own adapter (`engine.events.UpdateNorms`).
@@ -51,20 +71,27 @@ class AdapterRecord:
     id: str
     name: str
     folder: Path
-    dataset: str
-    source: Path
-    column: str | None
-    count: int | None
-    seed: int
+    origin: Origin = "generated"
+    dataset: str = ""
+    source: Path | None = None
+    column: str | None = None
+    count: int | None = None
+    seed: int = 0
+    parts: tuple[WeightedName, ...] = ()
+    kept: Mapping[str, float] = field(default_factory=dict)
+    imported: Path | None = None
+    changes: tuple[str, ...] = ()
+    command: str = ""
     base_id: str
     base: str
-    generator: Path | None
-    generator_digest: str
+    generator: Path | None = None
+    generator_digest: str = ""
     device: str
     dtype: str
     made: str
     seconds: Mapping[str, float]
     warm: bool
+    rank: int | None = None
     parameters: int
     bytes: int
     norms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -73,14 +100,35 @@ class AdapterRecord:
     note: str = ""
 
     @property
-    def prompts(self) -> PromptChoice:
-        """The prompts it was generated from."""
+    def prompts(self) -> PromptChoice | None:
+        """The prompts it was generated from; None for one that was not generated."""
+        if self.source is None:
+            return None
         return PromptChoice(source=self.source, column=self.column, count=self.count, seed=self.seed)
 
     @property
     def models(self) -> ModelChoice:
-        """Base, generator and device it was generated with."""
+        """Base, generator and device it was made with."""
         return ModelChoice(base=self.base, generator=self.generator, device=self.device, dtype=self.dtype)
+
+    @property
+    def made_from(self) -> str:
+        """In a few words for people: its data set, the sum that it is, or the name of what was imported."""
+        if self.origin == "combined":
+            return sum_words(self.parts)
+        return self.imported.name if self.imported else self.dataset
+
+
+def sum_words(parts: Sequence[WeightedName]) -> str:
+    """A sum as people write it: "0.7 x topics + animals - 0.5 x (cats + dogs)"."""
+    words = ""
+    for part in parts:
+        size = abs(part.weight)
+        factor = "" if size == 1 else f"{size:g} x "
+        name = f"({part.name})" if {"+", "-"} & set(part.name.split()) else part.name
+        sign = "-" if part.weight < 0 else "+" if words else ""
+        words += (f" {sign} " if words else sign) + factor + name
+    return words
 
 
 @dataclass(frozen=True, kw_only=True)

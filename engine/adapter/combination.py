@@ -58,6 +58,13 @@ def check_weights(adapters: int, weights: Sequence[float], rank: int | None) -> 
         raise EngineError("one adapter of weight 1 would only be copied", hint=hint)
 
 
+def check_names(adapters: int, names: Sequence[str]) -> None:
+    """Raises EngineError when there are names, and not one an adapter."""
+    if names and len(names) != adapters:
+        hint = "Give one --name for each adapter, in their order, or none at all"
+        raise EngineError(f"{len(names)} names do not go with {adapters} adapters", where="--name", hint=hint)
+
+
 def combination_from(data: Mapping[str, Any]) -> Combination | None:
     """Read what `to_json` made; None for anything else."""
     if set(data) != {field.name for field in fields(Combination)} or not isinstance(data["command"], str):

@@ -49,7 +49,8 @@ _OLLAMA_PEFT = frozenset({"llama", "mistral", "gemma2"})
 class Verdict:
     """Whether one consumer takes the adapter in the form that is asked about.
 
-    reason: why, or why not. fix: what to do about a refusal, or before the command works.
+    reason: why, or why not. fix: what to do about a refusal, or before the command works; None for a refusal where
+        another form is taken (`advice`).
     command: to be copied into a shell; None for a refusal.
     formats: every form in which it takes this adapter, by name; the one that needs least first.
     """
@@ -113,8 +114,16 @@ def _verdict(name: str, answers: _Answers, case: _Case, form: str, archive: Path
         first = next((each for each in given.values() if isinstance(each, Refusal)), None)
         if first is not None and not formats:
             answer = Refusal(answer.reason, f"{first.reason[0].upper()}{first.reason[1:]}. {first.fix}")
-    fix = f"Export it with --format {formats[0]}" if formats else answer.fix
-    return Verdict(name, False, answer.reason, fix, formats=formats)
+    return Verdict(name, False, answer.reason, None if formats else answer.fix, formats=formats)
+
+
+def advice(verdict: Verdict, asking_for: Callable[[str], str]) -> str:
+    """What to do, if anything: `fix`, or to export the form that the consumer does take.
+
+    Args:
+        asking_for: how a form is asked for here, by its name.
+    """
+    return asking_for(verdict.formats[0]) if verdict.formats and not verdict.accepts else verdict.fix or ""
 
 
 def _reads(form: str, layout: Layout) -> str:
@@ -132,7 +141,7 @@ def _served(name: str, command: Callable[[_Case], str | None]) -> Callable[[_Cas
         layout, base = case.layout, case.base
         others = [kind for kind in layout.kinds if kind not in ALL_LINEAR]
         line = command(case)
-        instead = "Export it as merged, or use transformers + peft"
+        instead = "Export a merged model, or use transformers + peft"
         if line is None:
             return Refusal(f"takes ranks up to {VLLM_RANKS[-1]}, this one is {layout.lora.rank}", instead)
         if others:
@@ -172,7 +181,7 @@ def _ollama_peft(case: _Case) -> _Answer:
         return _unknown_architecture("Ollama", base, _OLLAMA_PEFT) or _Use(None)
     if base.architecture not in _OLLAMA_PEFT or others:
         what = f"modules {', '.join(others)}" if others else f"models of type {base.architecture}"
-        return Refusal(f"reads no PEFT folder for {what}", "Export it as merged")
+        return Refusal(f"reads no PEFT folder for {what}", "Export a merged model")
     return _ollama_with_base(case, case.folder)
 
 

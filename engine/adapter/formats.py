@@ -96,15 +96,15 @@ def refusal(name: str, layout: Layout, base: BaseSource) -> Refusal | None:
         if base.architecture is not None and base.architecture not in GGUF_ARCHITECTURES:
             known = ", ".join(sorted(GGUF_ARCHITECTURES))
             reason = f"a base of type {base.architecture} is not one of those whose GGUF names are known ({known})"
-            return Refusal(reason, "Export it as peft or merged and convert that with llama.cpp's own scripts")
+            return Refusal(reason, "Export a PEFT folder or a merged model, for llama.cpp's own scripts to convert")
         others = _without_gguf_name(layout)
         if others:
-            return Refusal(f"GGUF has no name for the LoRA of {others[0]}", "Export it as peft or merged")
+            return Refusal(f"GGUF has no name for the LoRA of {others[0]}", "Export a PEFT folder or a merged model")
     if name == "gguf-merged" and base.gguf is None:
         reason = "the base is not here as a GGUF file, whose vocabulary and settings it needs"
-        return Refusal(reason, "Name the .gguf file with --base, or export merged and run convert_hf_to_gguf.py on it")
+        return Refusal(reason, "Take the .gguf file as base, or export a merged model for convert_hf_to_gguf.py")
     if name == "mlx" and any(module.layer < 0 for module in layout.modules):
-        return Refusal("mlx-lm adapts modules of the layers only", "Export it as merged")
+        return Refusal("mlx-lm adapts modules of the layers only", "Export a merged model")
     return None
 
 

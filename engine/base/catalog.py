@@ -102,3 +102,9 @@ DEFAULT_ENCODER = BundledModel(
 )
 
 BUNDLED = (DEFAULT_BASE, DEFAULT_ENCODER)
+
+
+def means_default_base(name: str) -> bool:
+    """Whether a base's name is the default one's, in whatever folder or account, and at whatever precision."""
+    last = name.rstrip("/").rsplit("/", 1)[-1].lower()
+    return last.removesuffix("-bnb-4bit").removesuffix("-unsloth") == DEFAULT_BASE.name.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.adapter.combination import check_weights
+from engine.adapter.combination import check_names, check_weights
 from engine.adapter.formats import chosen_format
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -172,6 +172,7 @@ def _refuse_early(request: Request) -> None:
             refuse_occupied(request.target, request.replace)
         case CombineRequest():
             check_weights(len(request.adapters), request.factors, request.rank)
+            check_names(len(request.adapters), request.names)
             refuse_file(request.out)
             for adapter in request.adapters:
                 refuse_nested(adapter, request.out)

@@ -29,12 +29,12 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
         adapters: list[LoraAdapter] = []
         named: list[Any] = []
         parts: list[CombinedPart] = []
-        for folder, weight in zip(request.adapters, request.factors, strict=True):
+        for folder, name, weight in zip(request.adapters, request.called, request.factors, strict=True):
             adapter, config = read_peft_folder(folder)
             adapters.append(adapter)
             named.append(config.get("base_model_name_or_path"))
             digest = digest_file(folder / WEIGHTS_FILE)
-            parts.append(CombinedPart(name=folder.absolute().name, digest=digest, weight=weight))
+            parts.append(CombinedPart(name=name, digest=digest, weight=weight))
             stage.advance()
     with reporter.stage("combine", unit="modules") as stage:
         combined = combine(adapters, request.factors, request.rank, stage)
@@ -86,8 +86,8 @@ def _kept_energy(combined: Combined) -> dict[str, float] | None:
 
 
 def command_line(request: CombineRequest) -> str:
-    """The command that makes the same sum of the same adapters; folders by their names only."""
-    words = ["dnd-tui", "--headless", "combine", *(folder.absolute().name for folder in request.adapters)]
+    """The command that makes the same sum of the same adapters, which are in it by their names only."""
+    words = ["dnd-tui", "--headless", "combine", *request.called]
     # In one word with its name: a negative number would read as another option to some eyes.
     words += [f"--weight={weight!r}" for weight in request.weights]
     if request.rank is not None:

@@ -9,7 +9,7 @@ from engine.adapter.foreign import Foreign
 from engine.adapter.foreign_gguf import open_foreign_gguf
 from engine.adapter.foreign_peft import open_foreign_peft
 from engine.adapter.kind import known_kind
-from engine.base.catalog import DEFAULT_BASE
+from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.errors import EngineError
 from engine.requests import ImportRequest, ModelChoice
 
@@ -32,16 +32,10 @@ def _check_named(named: str | None, chosen: str, where: str) -> None:
     Raises:
         EngineError: no base was chosen and the adapter names another than the default.
     """
-    if chosen != ModelChoice.base or named is None or _is_default(named):
+    if chosen != ModelChoice.base or named is None or means_default_base(named):
         return
     hint = (
         f"Say --base {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
         f"--base {DEFAULT_BASE.name} takes the default one all the same"
     )
     raise EngineError(f"names {named[:200]} as its base, not {DEFAULT_BASE.hub_id}", where=where, hint=hint)
-
-
-def _is_default(named: str) -> bool:
-    """Whether a base's name is the default one's, in whatever folder or account, and at whatever precision."""
-    last = named.rstrip("/").rsplit("/", 1)[-1].lower()
-    return last.removesuffix("-bnb-4bit").removesuffix("-unsloth") == DEFAULT_BASE.name.lower()

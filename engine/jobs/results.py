@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.adapter.consumers import Verdict
+from engine.adapter.consumers import Verdict, advice
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ def verdicts_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
     """The command of each consumer that takes an adapter; why the others do not, and what helps."""
-    return tuple(
-        (
-            each.consumer,
-            each.command or ("" if each.accepts else "no: ") + each.reason + (f". {each.fix}" if each.fix else ""),
-        )
-        for each in verdicts
-    )
+    return tuple((each.consumer, each.command or _answer(each)) for each in verdicts)
+
+
+def _answer(verdict: Verdict) -> str:
+    told = advice(verdict, lambda form: f"Export it with --format {form}")
+    return f"{'' if verdict.accepts else 'no: '}{verdict.reason}{f'. {told}' if told else ''}"

@@ -106,6 +106,15 @@ def test_provenance_card_info_and_a_further_export(
         run(InfoRequest(models=models, target=out), Reporter())
 
 
+def test_names_stand_in_the_card_instead_of_the_folders(
+    tmp_path: Path, tiny_llama_folder: Path, adapters: tuple[Path, Path]
+) -> None:
+    told = combine(tiny_llama_folder, adapters, tmp_path / "sum", names=("my cats", "dogs"))
+    assert [part["name"] for part in told["parts"]] == ["my cats", "dogs"]
+    card = (tmp_path / "sum" / "README.md").read_text()
+    assert "combine 'my cats' dogs " in card and "first" not in card
+
+
 def test_what_is_refused_before_anything_is_written(
     tmp_path: Path, tiny_llama_folder: Path, adapters: tuple[Path, Path]
 ) -> None:
@@ -117,6 +126,8 @@ def test_what_is_refused_before_anything_is_written(
         combine(tiny_llama_folder, adapters, second / "sum")
     with pytest.raises(EngineError, match="only be copied"):
         combine(tiny_llama_folder, (first,), tmp_path / "copy")
+    with pytest.raises(EngineError, match="1 names do not go with 2 adapters"):
+        combine(tiny_llama_folder, adapters, tmp_path / "sum", names=("one",))
     with pytest.raises(EngineError, match=r"adapter_config\.json"):
         combine(tiny_llama_folder, (first, tmp_path / "nothing"), tmp_path / "sum")
     assert before == {file.name: file.read_bytes() for file in first.iterdir()}

@@ -161,6 +161,7 @@ def fill_library(prompts: Path) -> list[AdapterRecord]:
         folder = library.folder / id / "adapter"
         folder.mkdir(parents=True)
         (folder / "adapter_model.safetensors").write_bytes(b"")
+        (folder / "adapter_config.json").write_text('{"r": 8}')
         record = AdapterRecord(
             id=id,
             name=name,

@@ -484,17 +484,6 @@ async def test_a_dropped_generator_is_chosen(models: ModelChoice, prompt_file: P
         assert app.asked and app.asked[1].generator == other
 
 
-async def test_a_dropped_adapter_is_explained(models: ModelChoice, tmp_path: Path) -> None:
-    adapter = tmp_path / "mine"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    app = DndApp(models=models)
-    async with app.run_test(size=WIDE) as pilot:
-        await drop(pilot, adapter)
-        await until(pilot, lambda: "mine is an adapter" in note(app), "the note")
-        assert not drop_screen(app).query_one(PreviewView).display
-
-
 async def test_a_dropped_base_is_chosen_for_the_next_prompts(
     models: ModelChoice, prompt_file: Path, tiny_llama_folder: Path
 ) -> None:

@@ -59,6 +59,18 @@ async def library(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await app.go("library")
 
 
+async def combining(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await library(pilot, app, prompts)
+    await settled(pilot)
+    app.screen.query_one("#table").focus()
+    await pilot.press("space", "down", "space", "m")
+
+
+async def importing(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.go("library")
+    await app.run_action("import", default_namespace=app.screen)
+
+
 def empty(mode: str) -> Callable[[Pilot[None], DndApp, Path], Awaitable[None]]:
     async def go(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
         await app.go(mode)
@@ -77,6 +89,8 @@ STATES = {
     "export, an adapter chosen": export,
     "library": empty("library"),
     "library, two adapters": library,
+    "library, combining": combining,
+    "library, importing": importing,
     "forge": empty("forge"),
     "settings": empty("settings"),
     "log": empty("log"),

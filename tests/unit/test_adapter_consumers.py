@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine.adapter.consumers import Verdict, consumers
+from engine.adapter.consumers import Verdict, advice, consumers
 from engine.base import source
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.source import BaseSource, source_named, source_of
+from engine.jobs.results import verdict_lines
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 
 NAMES = ["transformers + peft", "vLLM", "SGLang", "Ollama", "llama.cpp", "MLX"]
@@ -32,7 +33,7 @@ def verdicts(base: BaseSource, form: str = "peft", **about: Any) -> dict[str, Ve
     assert [verdict.consumer for verdict in found] == NAMES
     for verdict in found:
         # A refusal says why and what to do; nothing refused comes with a command.
-        assert verdict.reason and (verdict.accepts or (verdict.fix and verdict.command is None))
+        assert verdict.reason and (verdict.accepts or (advice(verdict, str) and verdict.command is None))
         assert verdict.accepts == (form in verdict.formats)
     return {verdict.consumer: verdict for verdict in found}
 
@@ -44,9 +45,10 @@ def accepting(found: dict[str, Verdict]) -> list[str]:
 def test_a_llama_adapter_goes_everywhere_that_reads_peft_folders() -> None:
     found = verdicts(BaseSource("owner/model", "llama", LOCAL))
     assert accepting(found) == NAMES[:4]
-    assert "no PEFT folders" in found["MLX"].reason and found["MLX"].fix == "Export it with --format mlx"
+    assert "no PEFT folders" in found["MLX"].reason and advice(found["MLX"], "as {}".format) == "as mlx"
     assert "reads GGUF adapters" in found["llama.cpp"].reason
-    assert found["llama.cpp"].fix == "Export it with --format gguf"
+    assert advice(found["llama.cpp"], "as {}".format) == "as gguf"
+    assert dict(verdict_lines(tuple(found.values())))["llama.cpp"].endswith(". Export it with --format gguf")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_what_a_drop_is(tmp_path: Path) -> None:
     assert kinds == ["generator", "adapter", "base", "base", "prompts"]
 
 
+def test_an_adapter_goes_alone(tmp_path: Path) -> None:
+    adapter, prompts = tmp_path / "lora", tmp_path / "prompts.jsonl"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    prompts.touch()
+    assert source_of([adapter]) == Source(adapter, "adapter")
+    assert source_of([prompts, prompts, adapter]) == Source(adapter, "adapter among others", 2)
+
+
 def test_a_folder_is_offered_for_prompt_files_of_one_folder_only(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     a, b, picture, far = (tmp_path / name for name in ("a.jsonl", "b.txt", "c.png", "sub/d.jsonl"))

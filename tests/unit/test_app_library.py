@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter
+from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter, WeightedName, sum_words
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
+from engine.requests import PromptChoice
 
 DAY = 24 * 3600
 
@@ -81,6 +82,37 @@ def test_what_is_added_comes_back_from_disk(library: Library) -> None:
     assert made.folder == library.folder / made.id / "adapter" and made.norms == {"layers.0.q": (1.0, 0.5)}
     stored = json.loads((made.folder.parent / "record.json").read_text())
     assert stored["version"] == 1 and "folder" not in stored and "id" not in stored
+
+
+def test_records_of_the_time_when_all_were_generated_are_read(library: Library) -> None:
+    made = put(library)
+    file = made.folder.parent / "record.json"
+    stored = json.loads(file.read_text())
+    later = {"origin", "parts", "kept", "imported", "changes", "command", "rank"}
+    file.write_text(json.dumps({name: value for name, value in stored.items() if name not in later}))
+    assert later < set(stored)
+    (found,) = library.entries()
+    assert found == made and found.origin == "generated"
+    assert found.prompts == PromptChoice(source=Path("data/topics.jsonl")) and found.made_from == "topics.jsonl"
+
+
+def test_what_was_combined_or_imported_comes_back_and_has_no_prompts(library: Library) -> None:
+    parts = (WeightedName(name="a", weight=1.0), WeightedName(name="b + c", weight=-0.5))
+    common = {"source": None, "dataset": "", "generator": None, "generator_digest": "", "rank": 4}
+    put(library, name="sum", origin="combined", parts=parts, kept={"all": 0.5}, command="dnd-tui x", **common)
+    put(library, name="other", origin="imported", imported=Path("/x/lora"), changes=("It was rsLoRA.",), **common)
+    other, summed = Library(library.folder).entries()
+    assert isinstance(summed, AdapterRecord) and isinstance(other, AdapterRecord)
+    assert summed.parts == parts and summed.made_from == "a - 0.5 x (b + c)" and summed.prompts is None
+    assert other.changes == ("It was rsLoRA.",) and other.made_from == "lora" and other.prompts is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [([("a", -1.0)], "-a"), ([("a", 0.25), ("b", 1.0)], "0.25 x a + b"), ([("a-b", 2.0), ("c", -1.0)], "2 x a-b - c")],
+)
+def test_a_sum_in_words(parts: list[tuple[str, float]], words: str) -> None:
+    assert sum_words([WeightedName(name=name, weight=weight) for name, weight in parts]) == words
 
 
 def test_a_library_can_be_moved(library: Library, tmp_path: Path) -> None:
