@@ -8,7 +8,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.chained import check_chain_export, check_depth
-from engine.jobs.compared import compared_set
+from engine.jobs.compared import check_compared_chain, compared_set
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.judge.arms import chosen_arms
@@ -118,6 +118,7 @@ def _refuse_early(request: Request) -> None:
             read_prompts(request.prompts.source, column=request.prompts.column)
         case CompareRequest():
             compared_set(request)
+            check_compared_chain(request)
         case EvaluateRequest():
             refuse_file(request.out)
             chosen_arms(request.arms)
