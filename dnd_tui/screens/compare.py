@@ -15,6 +15,7 @@ from textual.widgets import Button, Input
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.compare_arms import BASE, Compared
 from dnd_tui.screens.compare_options import CompareOptions, OptionsDialog
 from dnd_tui.screens.compare_prompts import PromptList
 from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
@@ -28,9 +29,6 @@ from dnd_tui.widgets.score_bars import ScoreBars
 from engine.errors import EngineError
 from engine.events import AnswerText, Note
 from engine.host import Failed
-from engine.requests import CompareRequest
-
-_BASE = "base"
 
 
 class CompareScreen(AppScreen):
@@ -79,7 +77,7 @@ with the pick keys: the tally is kept with the adapter.
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: tuple[AdapterRecord, ...] = ()
+        self._compared: Compared | None = None
         self._earlier: dict[str, int] = {}
         self._job: jobs.Job | None = None
         self._differences = True
@@ -124,65 +122,53 @@ with the pick keys: the tally is kept with the adapter.
         """Whether answers are coming."""
         return self._job is not None and self._job.outcome is None
 
-    def open(self, records: Sequence[AdapterRecord]) -> None:
-        """Compare these adapters of one base with it; an open comparison of the same adapters goes on."""
-        records = tuple(records)
-        if [record.id for record in records] == [record.id for record in self._records]:
-            self._records = records
+    def open(self, compared: Compared) -> None:
+        """Compare adapters, or a chain, with their base; an open comparison of the same goes on."""
+        if self._compared is not None and compared.key == self._compared.key:
+            self._compared = compared
         else:
-            self._begin(records)
+            self._begin(compared)
         self.query_one(Panes).show("prompts")
         self.query_one(PromptList).focus_table()
 
-    def _begin(self, records: tuple[AdapterRecord, ...]) -> None:
+    def _begin(self, compared: Compared) -> None:
         self.action_stop()
         self._job = None  # what it still says is about other adapters
-        self._records = records
-        self.comparison = Comparison(self._labels)
+        self._compared = compared
+        self.comparison = Comparison(compared.labels)
         self._earlier = self._earlier_picks()
         self.shown = None
         self._typed = 0
-        self.query_one(PromptList).open(records[0].prompts)
-        self.query_one(AnswerPanes).begin("", list(self._labels), ())
+        self.query_one(PromptList).open(compared.prompts)
+        self.query_one(AnswerPanes).begin("", list(compared.labels), ())
         self._settle()
 
     @property
-    def _labels(self) -> tuple[str, ...]:
-        """Base, and the adapters by their names."""
-        return (_BASE, *(record.name if record.name != _BASE else f"{_BASE} (adapter)" for record in self._records))
+    def _records(self) -> tuple[AdapterRecord, ...]:
+        """The adapters of the library that are compared."""
+        return self._compared.records if self._compared else ()
 
     def _earlier_picks(self) -> dict[str, int]:
         """Picks of earlier comparisons: kept for one adapter against its base."""
         if len(self._records) != 1:
             return {}
-        picks = self._records[0].picks
-        return {self._labels[0]: picks.get(_BASE, 0), self._labels[1]: picks.get("adapted", 0)}
+        picks, labels = self._records[0].picks, self.comparison.arms
+        return {labels[0]: picks.get(BASE, 0), labels[1]: picks.get("adapted", 0)}
 
     # -- running
 
     def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
-        if not self._records:
+        if self._compared is None:
             self.notify("Choose an adapter in the Library first (key 5)", severity="warning")
             return
         if self.running:
             self.notify("Answers are coming; stop them first (s)", severity="warning")
             return
         self.comparison.begin(numbers)
-        options = self.options
-        request = CompareRequest(
-            models=self._records[0].models,
-            prompts=self._records[0].prompts if numbers else None,
-            adapters=tuple(record.folder for record in self._records),
-            numbers=tuple(numbers),
-            texts=tuple(texts),
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            sampling_seed=options.seed,
-            metric=options.metric,
-        )
-        self._arm_names = dict(zip(request.arms, self._labels, strict=True))
+        request = self._compared.request(numbers, texts, self.options)
+        self._arm_names = dict(zip(request.arms, self._compared.labels, strict=True))
         many = len(numbers) + len(texts)
-        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(self._records) + 1} arms"
+        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(request.arms)} arms"
         self._typed_now = -len(texts)
         self._job = self.dnd.engine.start(request, title, self)
         self._settle()
@@ -243,9 +229,10 @@ with the pick keys: the tally is kept with the adapter.
             return
         record = self._records[0]
         measured = self.comparison.measured(self.options.metric)
-        scores = [replace(score, arm=_BASE if score.arm == _BASE else "adapted") for score in measured]
+        scores = [replace(score, arm=BASE if score.arm == BASE else "adapted") for score in measured]
         picks = self.comparison.picks(self._earlier)
-        kept = {_BASE: picks[self._labels[0]], "adapted": picks[self._labels[1]]}
+        labels = self.comparison.arms
+        kept = {BASE: picks[labels[0]], "adapted": picks[labels[1]]}
         try:
             await self.dnd.keep_figures(record.id, scores, kept)
         except EngineError as error:
@@ -275,12 +262,13 @@ with the pick keys: the tally is kept with the adapter.
         self.query_one(ScoreBars).show(self.comparison.scores(self._earlier))
 
     def _settle(self) -> None:
-        ready = bool(self._records) and not self.running
+        ready = self._compared is not None and not self.running
         for name in ("run", "all", "save", "export"):
             self.query_one(f"#{name}", Button).disabled = not ready
+        self.query_one("#export").display = not self._compared or bool(self._records)
         self.query_one("#stop", Button).disabled = not self.running
         for name in ("pick-base", "pick-next"):
-            self.query_one(f"#{name}", Button).disabled = not self._records
+            self.query_one(f"#{name}", Button).disabled = self._compared is None
         self._show_scores()
 
     @on(PromptList.Highlighted)
@@ -298,7 +286,7 @@ with the pick keys: the tally is kept with the adapter.
     @on(Input.Submitted, "#typed")
     def _submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
-        if not text or self.running or not self._records:
+        if not text or self.running or self._compared is None:
             return
         self._typed += 1
         prompt = self.comparison.prompt(-self._typed, text)
@@ -380,15 +368,15 @@ with the pick keys: the tally is kept with the adapter.
     async def action_save(self) -> None:
         """Write the transcript."""
         rows = self.comparison.transcript_rows()
-        if not rows:
+        if not rows or self._compared is None:
             self.notify("There are no answers to save yet", severity="warning")
             return
         measured = self.comparison.measured(self.options.metric)
         transcript = Transcript(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
             settings={
-                "base": self._records[0].base_id,
-                "dataset": str(self._records[0].source),
+                "base": self._compared.base_id,
+                "dataset": str(self._compared.prompts.source),
                 **self.options.lines(),
             },
             rows=rows,
@@ -396,7 +384,7 @@ with the pick keys: the tally is kept with the adapter.
             means={score.arm: score.mean for score in measured},
             timings=self.comparison.timings(),
         )
-        await self.app.push_screen_wait(SaveDialog(transcript, self._records[0].name))
+        await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))
 
     @on(Button.Pressed, "#export")
     async def action_export(self) -> None:

@@ -25,6 +25,7 @@ PLACES = (
     ("forge", "Forge", "6"),
     ("settings", "Settings", "7"),
     ("log", "Log", "8"),
+    ("depth", "Depth", "9"),
 )
 # What a job's sign takes in its longest form, "● generate stopping ■ stop".
 _SIGN_WIDTH = 27
