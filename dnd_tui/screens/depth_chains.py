@@ -110,9 +110,10 @@ class FoundChains:
         if number == self.best:
             return dict(self.data)
         own = {name: self.data[name] for name in ("format", "base", "adapter")}
-        entry: Data = next((each for each in self.data.get("menu", ()) if each["chain"] == self.chains[number].chain), {})
+        chain, menu = self.chains[number].chain, self.data.get("menu", ())
+        entry: Data = next((each for each in menu if each["chain"] == chain), {})
         figures = {name: entry[name] for name in ("search", "held_out") if name in entry}
-        return own | {"chain": self.chains[number].chain, "layers": list(layers)} | figures
+        return own | {"chain": chain, "layers": list(layers)} | figures
 
 
 def verdict(judged: JudgedChain) -> str:

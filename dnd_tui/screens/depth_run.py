@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
 STAGES = ("import", "load", "read", "search", "judge", "speed")
+_DOING = {"search": "searching, chain", "judge": "judging on held-out rows,", "speed": "measuring base and chain"}
 _ROUNDS = ("in the tree", "first round of halving", "second round of halving")
 
 
@@ -48,9 +49,9 @@ class SearchFigures:
 
     @property
     def place(self) -> str:
-        """The stage under way and how far it is."""
+        """What is done now, and how far it is."""
         count = self._running.count if self._running else ""
-        return f"{self._stage} {count}".strip()
+        return f"{_DOING.get(self._stage, self._stage)} {count}".strip()
 
     def known(self, chain: str) -> ChainScored | None:
         """What is known of a chain."""
@@ -99,9 +100,13 @@ class SearchStanding(Vertical):
 
     def compose(self) -> ComposeResult:
         """Three lines; those without text are not there."""
-        yield Static("Choose labelled prompts, and search for a chain of layers", id="headline", markup=False)
+        yield Static(id="headline", markup=False)
         yield Static(id="figures", markup=False)
         yield Static(id="found", markup=False)
+
+    def on_mount(self) -> None:
+        """Nothing is searched yet."""
+        self.tell("Choose labelled prompts, and search for a chain of layers")
 
     def follow(self, job: Job, figures: SearchFigures) -> None:
         """A search waits or runs."""
@@ -111,7 +116,7 @@ class SearchStanding(Vertical):
             before = cast("DndApp", self.app).engine.running
             headline = f"Waits until this is done: {before.title if before else 'a job'}"
         else:
-            headline = f"Searching: {figures.place}"
+            headline = f"{figures.place[:1].upper()}{figures.place[1:]}"
         self.tell(headline, *figures.lines(running=True))
 
     def tell(self, headline: str, figures: str = "", found: str = "") -> None:
