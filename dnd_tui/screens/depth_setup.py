@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.timer import Timer
+from textual.widgets import Collapsible
 
 from dnd_tui.commands import command_line
 from dnd_tui.folders import data_folder
@@ -38,7 +39,12 @@ class SearchSetup(VerticalScroll, can_focus=False):
     begun: a search with these choices was begun before, and goes on.
     """
 
-    DEFAULT_CSS = "SearchSetup #command { margin-top: 1; }"
+    DEFAULT_CSS = """
+    SearchSetup {
+        Collapsible { border: none; padding: 0; margin-top: 1; background: transparent; }
+        Collapsible Contents { padding: 0 0 0 2; }
+    }
+    """
 
     class Looked(Message):
         """The choices were looked at: `command` and `begun` are new."""
@@ -55,7 +61,11 @@ class SearchSetup(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         """Form, command."""
         yield DepthForm()
-        yield Facts(id="command")
+        yield Collapsible(Facts(id="command"), title="The same without the app")
+
+    def on_mount(self) -> None:
+        """Nothing is named yet."""
+        self.query_one(Collapsible).display = False
 
     @property
     def form(self) -> DepthForm:
@@ -117,9 +127,8 @@ class SearchSetup(VerticalScroll, can_focus=False):
             self.begun = await ask_disk((request.out / "search.json").is_file)
         except (EngineError, TimeoutError, OSError):
             self.command, self.begun = "", False
-        facts = self.query_one("#command", Facts)
-        facts.set([("command", self.command)])
-        facts.display = bool(self.command)
+        self.query_one("#command", Facts).set([("command", self.command)])
+        self.query_one(Collapsible).display = bool(self.command)
         self.post_message(self.Looked())
 
     @work(exclusive=True, group="remember")

@@ -135,7 +135,7 @@ class ParetoPlot(Vertical):
         canvas.display = bool(self._points) and not small
         nothing.first(Static).display = not canvas.display
         if not canvas.display:
-            nothing.first(Static).update("No room for a plot here" if small else "No chains yet")
+            nothing.first(Static).update("No room for a plot here" if self._points else "No chains yet")
             return
         canvas.clear()
         canvas.fit_ticks(wide, high, logarithmic=False)
