@@ -85,9 +85,9 @@ base's side by side, or **export** it for other programs.
     ]  # fmt: skip
     DEFAULT_CSS = """
     DepthScreen {
-        #depth-panes .column:first-of-type { width: 2fr; }
-        #depth-panes .column:last-of-type { width: 3fr; }
-        #accepted-pane { height: 1fr; max-height: 9; }
+        #depth-panes .column:first-of-type { width: 11fr; }
+        #depth-panes .column:last-of-type { width: 19fr; }
+        #accepted-pane { height: auto; max-height: 9; }
         #chain-pane { height: auto; max-height: 60%; }
         #chain-pane > VerticalScroll { height: auto; max-height: 100%; }
         #chain-pane StageList, #chain-pane Facts { height: auto; margin-top: 1; }

@@ -21,7 +21,6 @@ from dnd_tui.widgets.table_line import Cell, TableLine
 from engine.depth.chain import parse_chain
 
 _STRIP = 30
-_MARKS = {True: "▸", False: " "}
 
 
 class ChainMenu(Vertical):
@@ -30,7 +29,7 @@ class ChainMenu(Vertical):
     DEFAULT_CSS = """
     ChainMenu {
         height: auto;
-        OptionList { height: auto; max-height: 8; text-wrap: nowrap; }
+        OptionList { height: auto; max-height: 8; padding: 0; text-wrap: nowrap; }
         .titles { height: 1; text-style: bold; color: $text-muted; }
     }
     """
@@ -48,7 +47,7 @@ class ChainMenu(Vertical):
 
     def compose(self) -> ComposeResult:
         """Titles, lines."""
-        titles = _line(" ", "layers of the base", "run", "score", "held out", "+/-", "p", "chain")
+        titles = _line("", "layers of the base", "run", "score", "held out", "+/-", "p", "chain")
         yield Static(titles, classes="titles")
         yield OptionList(id="chains-list", compact=True)
 
@@ -82,8 +81,8 @@ class AcceptedList(Vertical):
 
     DEFAULT_CSS = """
     AcceptedList {
-        height: 1fr;
-        OptionList { height: 1fr; text-wrap: nowrap; }
+        height: auto;
+        OptionList { height: auto; max-height: 7; padding: 0; text-wrap: nowrap; }
         .nothing { height: auto; color: $text-muted; }
     }
     """
@@ -140,7 +139,7 @@ def _chain_line(one: FoundChain, layers: int, *, best: bool) -> TableLine:
     judged = one.judged
     base = judged is not None and not judged.verdict
     return _line(
-        _MARKS[best],
+        "▸" if best else "",
         small_strip(parse_chain(one.chain, layers), layers, _STRIP),
         str(one.length),
         "-" if one.value is None else f"{one.value:.3f}",
@@ -160,14 +159,13 @@ def _line(*texts: str) -> TableLine:
     """Mark, strip, layers, score, accuracy, changes, p, words."""
     mark, strip, run, score, held_out, changes, p, words = texts
     return TableLine(
-        Cell(mark, 1),
-        Cell(strip, _STRIP),
+        Cell(f"{mark or ' '}{strip}", 1 + _STRIP),
         Cell(run, 3, right=True),
-        Cell(score, 5, least=63),
+        Cell(score, 5, least=56),
         Cell(held_out, 11),
-        Cell(changes, 7, least=72),
-        Cell(p, 7, least=81),
-        Cell(words, least=96),
+        Cell(changes, 7, least=65),
+        Cell(p, 5, least=72),
+        Cell(words, least=90),
     )
 
 
