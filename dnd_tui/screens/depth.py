@@ -93,6 +93,7 @@ base's side by side, or **export** it for other programs.
         #chain-pane StageList, #chain-pane Facts { height: auto; margin-top: 1; }
         #depth-panes.-tabs Pane { height: 1fr; max-height: 100%; }
         &.-short #depth-panes StageList, &.-short #depth-panes Facts { margin-top: 0; }
+        &.-short SearchStanding Static { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
         &.-narrow #buttons Button, &.-normal #buttons Button { min-width: 8; }
@@ -278,6 +279,7 @@ base's side by side, or **export** it for other programs.
             stages.display = found is None
         else:
             stages.stop("failed")
+            stages.display = bool(self._figures.place)  # refused before it began, it has no stages
             self.dnd.tell(outcome)
         self._found = found
         told = self._figures.lines(running=False)

@@ -30,11 +30,15 @@ STAGES = ("import", "load", "write", "check")
 # A folder with this one is that of a search, which goes on there.
 _STATE_FILE = "search.json"
 _TITLES = {
-    "mergekit": "mergekit recipe, a passthrough merge: a few bytes",
-    "dense": "dense model folder: every layer of the chain, an adapter merged in",
-    "peft": "PEFT folder with layer_replication: small, needs the base",
-    "json": "chain.json: the chain, its base and what is known of it",
+    "mergekit": "mergekit recipe (a passthrough merge)",
+    "dense": "Dense model folder, an adapter merged in",
+    "peft": "PEFT folder with layer_replication",
+    "json": "chain.json alone",
 }
+_CHECKED = (
+    "What is written is read back and its logits are compared. A form that cannot say this chain of this base is "
+    "refused, with the reason."
+)
 
 
 class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
@@ -72,7 +76,7 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
         self._refused = {form: form_refusal(form, with_adapter=adapter is not None) for form in FORMATS}
         first = next(form for form, refused in self._refused.items() if refused is None)
         self._forms = {
-            form: Choice(_label(form, refused), value=form == first, disabled=refused is not None)
+            form: Choice(_TITLES[form], value=form == first, disabled=refused is not None)
             for form, refused in self._refused.items()
         }
         self._proposed = ""
@@ -85,12 +89,7 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
             yield RadioSet(*self._forms.values(), compact=True, id="forms")
             yield Static("Folder", classes="caption", markup=False)
             yield self._folder
-            yield Static(
-                "Whatever is written is read back and its logits are compared first. A form that cannot say this "
-                "chain of this base is refused with the reason.",
-                id="remark",
-                markup=False,
-            )
+            yield Static("\n".join([*self._reasons(), _CHECKED]), id="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button("Export", variant="primary", id="export")
@@ -98,6 +97,9 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
     def on_mount(self) -> None:
         """A folder is proposed."""
         self._propose()
+
+    def _reasons(self) -> list[str]:
+        return [f"{form}: {one_line(refused.problem)}" for form, refused in self._refused.items() if refused]
 
     @property
     def form(self) -> str:
@@ -156,7 +158,3 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
     def action_leave(self) -> None:
         """Do not export."""
         self.dismiss(None)
-
-
-def _label(form: str, refused: EngineError | None) -> str:
-    return f"{form}: no, {one_line(refused.problem)}" if refused else _TITLES[form]

@@ -18,7 +18,7 @@ from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 
-_MOVES = (("skip and loop layers", "both"), ("skip layers only", "skip"), ("loop layers only", "loop"))
+_MOVES = (("skip and loop", "both"), ("skip only", "skip"), ("loop only", "loop"))
 _NO_ADAPTER = ("none", "")
 
 

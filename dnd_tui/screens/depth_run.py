@@ -95,7 +95,6 @@ class SearchStanding(Vertical):
         #headline { text-style: bold; }
         #found { color: $text-muted; }
     }
-    .-short SearchStanding Static { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def compose(self) -> ComposeResult:
