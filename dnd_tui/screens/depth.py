@@ -293,12 +293,12 @@ base's side by side, or **export** it for other programs.
 
     async def _kept(self, request: DepthRequest) -> FoundChains | None:
         """What a stopped search left; None where it had not scored a chain yet."""
-        best, base = self._figures.best, self._figures.base
-        if best is None or base is None:
+        if self._figures.best is None:
             return None
         try:
             data: Mapping[str, Any] = await ask_disk(partial(read_json, request.out / "chain.json"))
-            return FoundChains.of(data, best, base) if data["chain"] == best.chain else None
+            found = FoundChains.of(data)
+            return found if found.stopped else None
         except (EngineError, TimeoutError, KeyError, TypeError, ValueError):
             return None
 

@@ -13,7 +13,6 @@ from dnd_tui.state.chains import AcceptedChain, JudgedChain
 from dnd_tui.text import figure
 from engine.depth.chain import format_chain, identity
 from engine.depth.truth import GAIN, LOSS
-from engine.events import ChainScored
 
 Data = Mapping[str, Any]
 Lines = list[tuple[str, str]]
@@ -43,7 +42,7 @@ class FoundChains:
 
     layers: of the base. base_id, fingerprint: what it is.
     best: number of the chain that the search chose.
-    rows: of the search.
+    rows: of the search, on which right answers are counted.
     stopped: the search was stopped early, and nothing was judged.
     data: all that is known, as in chain.json.
     """
@@ -58,11 +57,8 @@ class FoundChains:
     data: Data
 
     @classmethod
-    def of(cls, data: Data, best_seen: ChainScored | None = None, base_seen: ChainScored | None = None) -> FoundChains:
+    def of(cls, data: Data) -> FoundChains:
         """What the data of a job or of a chain.json says.
-
-        Args:
-            best_seen, base_seen: what a search that was stopped told of its best chain and of the base.
 
         Raises:
             KeyError, TypeError, ValueError: the data is no chain's.
@@ -74,10 +70,8 @@ class FoundChains:
         best = FoundChain(
             data["chain"], len(data["layers"]), search["right"], search["value"], _judged(held_out), best_speed
         )
-        rows = best_seen.rows if best_seen else search["rows"]
-        on_search = search.get("base", {})
-        if base_seen and base_seen.rows == rows:
-            on_search = {"right": base_seen.right, "value": base_seen.value}
+        # A search that was stopped may have scored the base on more rows than the best chain.
+        on_search = search["base"] if search["base"]["rows"] == search["rows"] else {}
         base_judged = _base_judged(_judged(held_out))
         base = FoundChain(own, layers, on_search.get("right"), on_search.get("value"), base_judged, base_speed)
         menu = [
@@ -98,7 +92,7 @@ class FoundChains:
         place = next(number for number, one in enumerate(chains) if one.chain == best.chain)
         who = data["base"]
         stopped = bool(data.get("stopped"))
-        return cls(chains, place, layers, who["id"], who["fingerprint"], rows, stopped, data)
+        return cls(chains, place, layers, who["id"], who["fingerprint"], search["rows"], stopped, data)
 
     @property
     def base(self) -> FoundChain:

@@ -106,6 +106,7 @@ class _Search:
         self._request = request
         self._base = base
         self._settings = SearchSettings(request.chains, request.seed, TreeSettings(kinds=MOVES[request.moves]))
+        self._layers = layers
         self._rows = len(rows.searched)
         self._on_step: Callable[[], None] = lambda: None
         self._scorer = ChainScorer(model, rows.parts, base.tokenizer.pad_token_id or 0, lambda: self._on_step())
@@ -181,7 +182,9 @@ class _Search:
         best = best_known(self._memory.known)
         if best is None:
             return
-        figures = {"search": self.figures() | scores_data(best.scores), "stopped": True, "held_out": None}
+        own = joined(self._memory.known[identity(self._layers)])  # known before any other
+        search = self.figures() | scores_data(best.scores) | {"base": scores_data(own)}
+        figures = {"search": search, "stopped": True, "held_out": None}
         record = chain_of(self._base.ref, best.chain, self._request.adapter, figures)
         write_json(self._request.out / CHAIN_FILE, record.to_json())
 

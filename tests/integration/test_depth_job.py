@@ -117,6 +117,7 @@ def test_the_same_request_gives_the_same_chain_and_a_stopped_one_goes_on(
         run(again, Reporter(events.append, stopped))
     best = json.loads((again.out / "chain.json").read_text())
     assert best["stopped"] and best["held_out"] is None and best["search"]["chains"] >= 9
+    assert best["search"]["rows"] == best["search"]["base"]["rows"] == 4, "in the tree, a quarter of the rows is seen"
     assert len(json.loads((again.out / "search.json").read_text())["chains"]) == best["search"]["chains"]
     data = run(again, Reporter()).to_json()
     assert without_speed(data) == without_speed(whole) and data["search"]["share"] is None

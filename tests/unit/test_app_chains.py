@@ -29,7 +29,7 @@ def judged(right: int, verdict: str = NO_GAIN, p: float = 0.58) -> dict[str, Any
 
 
 def scores(right: int, value: float) -> dict[str, Any]:
-    return {"right": right, "accuracy": right / 32, "loss": 0.4, "value": value}
+    return {"rows": 32, "right": right, "accuracy": right / 32, "loss": 0.4, "value": value}
 
 
 DATA: dict[str, Any] = {
@@ -38,7 +38,7 @@ DATA: dict[str, Any] = {
     "layers": [0, 1, 2, 3, 3, 4, 5],
     "base": {"id": "tiny", "fingerprint": "f" * 64, "layers": 6},
     "adapter": None,
-    "search": {"chains": 201, "rows": 32, "share": 0.15, "base": scores(26, 0.8)} | scores(28, 0.85),
+    "search": {"chains": 201, "share": 0.15, "base": scores(26, 0.8)} | scores(28, 0.85),
     "held_out": judged(77) | {"base": scores(80, 0.8)},
     "menu": [
         {"chain": "0-2,5", "length": 4, "search": scores(20, 0.6), "held_out": judged(60, LOSS, 0.001)},
@@ -84,12 +84,14 @@ def scored(chain: str, layers: int, rows: int, right: int, best: str = "0-5", pa
 
 def test_a_search_that_was_stopped_is_told_as_such() -> None:
     data = {name: DATA[name] for name in ("format", "chain", "layers", "base", "adapter")}
-    data |= {"search": {"chains": 12, "rows": 32} | scores(6, 0.7), "stopped": True, "held_out": None}
-    found = FoundChains.of(data, scored("0-3,3-5", 7, 8, 6), scored("0-5", 6, 8, 5))
+    search = {"chains": 12} | scores(6, 0.7) | {"rows": 8, "base": scores(5, 0.6) | {"rows": 8}}
+    data |= {"search": search, "stopped": True, "held_out": None}
+    found = FoundChains.of(data)
     told = dict(chain_lines(found, found.best))
     assert found.stopped and told["search"].startswith("6 of 8 right, the base 5")
     assert told["verdict"] == "stopped early: not judged on held-out rows"
-    assert "the base" not in dict(chain_lines(FoundChains.of(data), 1))["search"].replace("the base has", "")
+    more = data | {"search": search | {"base": scores(9, 0.6) | {"rows": 16}}}
+    assert dict(chain_lines(FoundChains.of(more), 1))["search"] == "6 of 8 right, score 0.700"
 
 
 def test_the_best_chain_of_the_base_itself() -> None:
