@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -57,6 +58,7 @@ class SearchSetup(VerticalScroll, can_focus=False):
         self._choices = DepthChoices()
         self._adapters: dict[str, AdapterRecord] = {}
         self._timer: Timer | None = None
+        self._loaded = False
 
     def compose(self) -> ComposeResult:
         """Form, command."""
@@ -73,14 +75,17 @@ class SearchSetup(VerticalScroll, can_focus=False):
         return self.query_one(DepthForm)
 
     async def load(self) -> None:
-        """What was chosen last, unless something was dropped meanwhile."""
+        """What was chosen last; prompts that were dropped meanwhile stay."""
         try:
             remembered = await ask_disk(self._remembered.load)
         except TimeoutError:
             remembered = None
-        if not self.form.choices.source:
-            self._choices = remembered or DepthChoices()
-            self.form.show(self._choices)
+        chosen, dropped = remembered or DepthChoices(), self.form.choices
+        self._choices = chosen
+        if dropped.source:
+            chosen = replace(chosen, source=dropped.source, held_out=dropped.held_out)
+        self.form.show(chosen)
+        self._loaded = True
 
     def offer(self, adapters: Sequence[AdapterRecord]) -> None:
         """The adapters to choose from."""
@@ -118,7 +123,7 @@ class SearchSetup(VerticalScroll, can_focus=False):
     async def look(self) -> None:
         """Remember the choices; find out their command, and whether a search goes on. `Looked` follows."""
         choices = self.form.choices
-        if choices != self._choices:
+        if choices != self._choices and self._loaded:
             self._choices = choices
             self._remember(choices)
         try:
