@@ -85,8 +85,6 @@ base's side by side, or **export** it for other programs.
     ]  # fmt: skip
     DEFAULT_CSS = """
     DepthScreen {
-        #depth-panes .column:first-of-type { width: 11fr; }
-        #depth-panes .column:last-of-type { width: 19fr; }
         #accepted-pane { height: auto; max-height: 9; }
         #chain-pane { height: auto; max-height: 60%; }
         #chain-pane > VerticalScroll { height: auto; max-height: 100%; }
@@ -118,7 +116,7 @@ base's side by side, or **export** it for other programs.
         yield SearchStanding()
         yield Panes(
             (
-                Pane("Search", SearchSetup(id="setup"), id="search-pane"),
+                Pane("Search", SearchSetup(id="setup"), id="search-pane", share=11),
                 Pane("Accepted", AcceptedList(), id="accepted-pane"),
             ),
             (
@@ -126,6 +124,7 @@ base's side by side, or **export** it for other programs.
                     "Chain",
                     VerticalScroll(LayerStrip(), StageList(), Facts(id="facts"), can_focus=False),
                     id="chain-pane",
+                    share=19,
                 ),
                 Pane("All chains", ChainMenu(), ParetoPlot(), id="all-pane"),
             ),
