@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -50,6 +50,9 @@ from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
 from engine.requests import LoadRequest, ModelChoice, PromptChoice
 
+if TYPE_CHECKING:
+    from dnd_tui.screens.compare_arms import Compared
+
 _CLASSES = {
     "drop": "drop.DropScreen",
     "generate": "generate.GenerateScreen",
@@ -59,6 +62,7 @@ _CLASSES = {
     "forge": "forge.ForgeScreen",
     "settings": "settings.SettingsScreen",
     "log": "log.LogScreen",
+    "depth": "depth.DepthScreen",
 }
 
 
@@ -320,8 +324,15 @@ class DndApp(DropApp[None]):
 
     async def compare(self, records: Sequence[AdapterRecord]) -> None:
         """Open adapters of the library beside their base."""
+        from dnd_tui.screens.compare_arms import Compared
+
         screen = await self.go("compare")
-        screen.open(tuple(records))  # type: ignore[attr-defined]
+        screen.open(Compared.of_records(records))  # type: ignore[attr-defined]
+
+    async def compare_chain(self, compared: Compared) -> None:
+        """Open a chain of layers beside its base."""
+        screen = await self.go("compare")
+        screen.open(compared)  # type: ignore[attr-defined]
 
     async def export(self, record: AdapterRecord) -> None:
         """Choose how an adapter of the library leaves it."""

@@ -23,6 +23,7 @@ from dnd_tui.options import (
     ADAPTER_BESIDE,
     ADAPTER_TO_IMPORT,
     ADAPTERS_TO_COMBINE,
+    CHAIN_BESIDE,
     CHAIN_FORMAT,
     FIRST_SEED,
     LABELLED_PROMPTS,
@@ -81,7 +82,7 @@ COMMANDS = (
         "compare",
         CompareRequest,
         "Answer prompts with base and adapted model side by side.",
-        {"source": PROMPTS_TO_ANSWER, "seed": SEED_OF_PROMPTS},
+        {"source": PROMPTS_TO_ANSWER, "seed": SEED_OF_PROMPTS, "chain": CHAIN_BESIDE},
     ),
     Command(
         "evaluate",

@@ -129,9 +129,13 @@ SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is gener
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
 ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
+CHAIN_BESIDE = Option(
+    "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
+)
 CHAIN_FORMAT = Option(
-    "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication.",
-    choices=("mergekit", "dense", "peft"),
+    "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication. "
+    "json: chain.json alone.",
+    choices=("mergekit", "dense", "peft", "json"),
 )
 ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS", positional=True)

@@ -5,6 +5,7 @@ Every front end (headless run, app, tests) consumes the same events:
     StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
     AnswerText                                          a piece of streamed text
     UpdateNorms                                         how large the update of some modules came out
+    ChainScored                                         a chain of layers that a search has looked at
     Note                                                a remark for the person
 """
 
@@ -88,7 +89,29 @@ class UpdateNorms:
     norms: Mapping[str, tuple[float, float]]
 
 
-Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note | UpdateNorms
+@dataclass(frozen=True)
+class ChainScored:
+    """A search of chains has looked at one, or looked at it again on more rows; the base's own comes first.
+
+    chain: in words (`engine.depth.chain.format_chain`), of `layers` layers.
+    rows, right: rows of the search it was scored on so far, and how many of them it answers exactly.
+    value: what the search maximises (`engine.depth.scores`), on these rows.
+    round: 0 in the tree, 1 and 2 in the rounds of halving.
+    best: the best chain so far, of those scored on most rows.
+    share: layers run so far, of those that a naive search would have run; None where that is not known.
+    """
+
+    chain: str
+    layers: int
+    rows: int
+    right: int
+    value: float
+    round: int
+    best: str
+    share: float | None = None
+
+
+Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note | UpdateNorms | ChainScored
 
 
 class Stage:

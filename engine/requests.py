@@ -71,8 +71,9 @@ DEFAULT_METRIC = "rouge_l"
 class CompareRequest:
     """Base and adapted answers to the same prompts, streamed side by side; scored with labels.
 
-    prompts: None is possible when `adapters` and `texts` are given.
-    adapters: PEFT folders; empty generates one adapter from `prompts`.
+    prompts: None is possible when `texts` and `adapters` or `chain` are given.
+    adapters: PEFT folders; empty generates one adapter from `prompts`, unless there is a chain.
+    chain: a chain of the base's layers, as in `ChainExportRequest`, answers too; with it goes the one adapter, if any.
     rows: how many prompts are answered, from the first on, when neither `numbers` nor `texts` says which.
     numbers: the prompts with these numbers (`PromptRow.number`, from 1), in file order.
     texts: more prompts, answered first; their numbers are -1, -2 and so on.
@@ -84,6 +85,7 @@ class CompareRequest:
     models: ModelChoice
     prompts: PromptChoice | None = None
     adapters: tuple[Path, ...] = ()
+    chain: str | None = None
     rows: int = 4
     numbers: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
@@ -94,7 +96,12 @@ class CompareRequest:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """What answers: "base" and "adapted", or "base" and the folder name of each of several adapters."""
+        """What answers: "base" and "adapted", or "base" and the folder name of each of several adapters.
+
+        A chain comes last, as "chain".
+        """
+        if self.chain is not None:
+            return ("base", "adapted", "chain") if self.adapters else ("base", "chain")
         if len(self.adapters) < 2:
             return ("base", "adapted")
         names = ["base"]
@@ -418,7 +425,7 @@ class ChainExportRequest:
 
     chain: folder or `chain.json` of a search, or a chain in words such as 0-12,15-29.
     adapter: PEFT folder of a LoRA that goes with the chain.
-    format: "mergekit", "dense" or "peft" (`engine.depth.export`).
+    format: "mergekit", "dense", "peft" or "json" (`engine.depth.export`).
     """
 
     models: ModelChoice

@@ -15,6 +15,7 @@ from textual.widgets import Button, Input
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.compare_arms import BASE, Compared
 from dnd_tui.screens.compare_options import CompareOptions, OptionsDialog
 from dnd_tui.screens.compare_prompts import PromptList
 from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
@@ -28,9 +29,7 @@ from dnd_tui.widgets.score_bars import ScoreBars
 from engine.errors import EngineError
 from engine.events import AnswerText, Note
 from engine.host import Failed
-from engine.requests import CompareRequest, PromptChoice
-
-_BASE = "base"
+from engine.requests import PromptChoice
 
 
 class CompareScreen(AppScreen):
@@ -82,9 +81,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: tuple[AdapterRecord, ...] = ()
-        # What is listed: the adapters' own prompts, else those that the person chose.
-        self._prompts: PromptChoice | None = None
+        self._compared: Compared | None = None
         self._earlier: dict[str, int] = {}
         self._job: jobs.Job | None = None
         self._differences = True
@@ -129,42 +126,42 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         """Whether answers are coming."""
         return self._job is not None and self._job.outcome is None
 
-    def open(self, records: Sequence[AdapterRecord]) -> None:
-        """Compare these adapters of one base with it; an open comparison of the same adapters goes on."""
-        records = tuple(records)
-        if [record.id for record in records] == [record.id for record in self._records]:
-            self._records = records
+    def open(self, compared: Compared) -> None:
+        """Compare adapters, or a chain, with their base; an open comparison of the same goes on."""
+        if self._compared is not None and compared.key == self._compared.key:
+            # Prompts that the person chose stay chosen.
+            self._compared = replace(compared, prompts=self._compared.prompts)
         else:
-            self._begin(records, next((record.prompts for record in records if record.prompts), None))
+            self._begin(compared)
         self.query_one(Panes).show("prompts")
         self.query_one(PromptList).focus_table()
 
-    def _begin(self, records: tuple[AdapterRecord, ...], prompts: PromptChoice | None) -> None:
+    def _begin(self, compared: Compared) -> None:
         self.action_stop()
         self._job = None  # what it still says is about other adapters, or other prompts
-        self._records, self._prompts = records, prompts
-        self.comparison = Comparison(self._labels)
+        self._compared = compared
+        self.comparison = Comparison(compared.labels)
         self._earlier = self._earlier_picks()
         self.shown = None
         self._typed = 0
-        if prompts:
-            self.query_one(PromptList).open(prompts)
+        if compared.prompts:
+            self.query_one(PromptList).open(compared.prompts)
         else:
             self.query_one(PromptList).ask()
-        self.query_one(AnswerPanes).begin("", list(self._labels), ())
+        self.query_one(AnswerPanes).begin("", list(compared.labels), ())
         self._settle()
 
     @property
-    def _labels(self) -> tuple[str, ...]:
-        """Base, and the adapters by their names."""
-        return (_BASE, *(record.name if record.name != _BASE else f"{_BASE} (adapter)" for record in self._records))
+    def _records(self) -> tuple[AdapterRecord, ...]:
+        """The adapters of the library that are compared."""
+        return self._compared.records if self._compared else ()
 
     def _earlier_picks(self) -> dict[str, int]:
         """Picks of earlier comparisons: kept for one adapter against its base."""
         if len(self._records) != 1:
             return {}
-        picks = self._records[0].picks
-        return {self._labels[0]: picks.get(_BASE, 0), self._labels[1]: picks.get("adapted", 0)}
+        picks, labels = self._records[0].picks, self.comparison.arms
+        return {labels[0]: picks.get(BASE, 0), labels[1]: picks.get("adapted", 0)}
 
     # -- prompts of adapters that have none of their own
 
@@ -183,36 +180,25 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     async def action_prompts(self, dropped: tuple[Path, ...] = ()) -> None:
         """Take the prompts that were dropped, or ask for a prompt file."""
         source = await (dropped_prompts(self.dnd, dropped) if dropped else ask_for_prompts(self.dnd))
-        if source is not None:
-            self._begin(self._records, PromptChoice(source=source.absolute()))
+        if source is not None and self._compared is not None:
+            self._begin(replace(self._compared, prompts=PromptChoice(source=source.absolute())))
             self.query_one(Panes).show("prompts")
             self.query_one(PromptList).focus_table()
 
     # -- running
 
     def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
-        if not self._records:
+        if self._compared is None:
             self.notify("Choose an adapter in the Library first (key 5)", severity="warning")
             return
         if self.running:
             self.notify("Answers are coming; stop them first (s)", severity="warning")
             return
         self.comparison.begin(numbers)
-        options = self.options
-        request = CompareRequest(
-            models=self._records[0].models,
-            prompts=self._prompts if numbers else None,
-            adapters=tuple(record.folder for record in self._records),
-            numbers=tuple(numbers),
-            texts=tuple(texts),
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            sampling_seed=options.seed,
-            metric=options.metric,
-        )
-        self._arm_names = dict(zip(request.arms, self._labels, strict=True))
+        request = self._compared.request(numbers, texts, self.options)
+        self._arm_names = dict(zip(request.arms, self._compared.labels, strict=True))
         many = len(numbers) + len(texts)
-        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(self._records) + 1} arms"
+        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(request.arms)} arms"
         self._typed_now = -len(texts)
         self._job = self.dnd.engine.start(request, title, self)
         self._settle()
@@ -273,9 +259,10 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             return
         record = self._records[0]
         measured = self.comparison.measured(self.options.metric)
-        scores = [replace(score, arm=_BASE if score.arm == _BASE else "adapted") for score in measured]
+        scores = [replace(score, arm=BASE if score.arm == BASE else "adapted") for score in measured]
         picks = self.comparison.picks(self._earlier)
-        kept = {_BASE: picks[self._labels[0]], "adapted": picks[self._labels[1]]}
+        labels = self.comparison.arms
+        kept = {BASE: picks[labels[0]], "adapted": picks[labels[1]]}
         try:
             await self.dnd.keep_figures(record.id, scores, kept)
         except EngineError as error:
@@ -305,12 +292,13 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self.query_one(ScoreBars).show(self.comparison.scores(self._earlier))
 
     def _settle(self) -> None:
-        ready = bool(self._records) and not self.running
+        ready = self._compared is not None and not self.running
         for name in ("run", "all", "save", "export"):
             self.query_one(f"#{name}", Button).disabled = not ready
+        self.query_one("#export").display = not self._compared or bool(self._records)
         self.query_one("#stop", Button).disabled = not self.running
         for name in ("pick-base", "pick-next"):
-            self.query_one(f"#{name}", Button).disabled = not self._records
+            self.query_one(f"#{name}", Button).disabled = self._compared is None
         self._show_scores()
         self.refresh_bindings()
 
@@ -333,7 +321,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     @on(Input.Submitted, "#typed")
     def _submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
-        if not text or self.running or not self._records:
+        if not text or self.running or self._compared is None:
             return
         self._typed += 1
         prompt = self.comparison.prompt(-self._typed, text)
@@ -414,11 +402,11 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     @work(group="save")
     async def action_save(self) -> None:
         """Write the transcript."""
-        if not self.comparison.transcript_rows():
+        if self._compared is None or not self.comparison.transcript_rows():
             self.notify("There are no answers to save yet", severity="warning")
             return
-        transcript = transcript_of(self.comparison, self._records[0], self._prompts, self.options)
-        await self.app.push_screen_wait(SaveDialog(transcript, self._records[0].name))
+        transcript = transcript_of(self.comparison, self._compared, self.options)
+        await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))
 
     @on(Button.Pressed, "#export")
     async def action_export(self) -> None:

@@ -16,30 +16,22 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from dnd_tui.screens.compare_arms import Compared
 from dnd_tui.screens.compare_options import CompareOptions
 from dnd_tui.screens.compare_rows import Comparison
 from dnd_tui.screens.dialogs import FRAME, Question
-from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.transcript import Transcript, write_transcript
 from dnd_tui.widgets.path_field import PathField
 from engine.errors import EngineError
-from engine.requests import PromptChoice
 
 
-def transcript_of(
-    comparison: Comparison, record: AdapterRecord, prompts: PromptChoice | None, options: CompareOptions
-) -> Transcript:
-    """What was answered so far.
-
-    Args:
-        record: the adapter, the first of several.
-        prompts: those that are listed.
-    """
+def transcript_of(comparison: Comparison, compared: Compared, options: CompareOptions) -> Transcript:
+    """What was answered so far."""
     measured = comparison.measured(options.metric)
-    dataset = {"dataset": str(prompts.source)} if prompts else {}
+    dataset = {"dataset": str(compared.prompts.source)} if compared.prompts else {}
     return Transcript(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
-        settings={"base": record.base_id, **dataset, **options.lines()},
+        settings={"base": compared.base_id, **dataset, **options.lines()},
         rows=comparison.transcript_rows(),
         metric=measured[0].metric if measured else None,
         means={score.arm: score.mean for score in measured},

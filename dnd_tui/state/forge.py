@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
+from dnd_tui.state.remembered import Remembered
 from engine.errors import EngineError
-from engine.files import replacing_file
 from engine.requests import CollectRequest, ModelChoice, PlanRequest, TrainRequest
 
 FILE_NAME = "forge.json"
@@ -49,11 +48,11 @@ class ForgeChoices:
             EngineError: a field is empty or holds what cannot be.
         """
         chosen, recipe, seed = self._models(models), self._recipe, self._seed
-        tasks = _path(self.tasks, "the folder of tasks")
-        library = _path(self.library, "the folder of the library")
+        tasks = named_path(self.tasks, "the folder of tasks")
+        library = named_path(self.library, "the folder of the library")
         if kind == "collect":
             return CollectRequest(models=chosen, tasks=tasks, out=library, recipe=recipe, seed=seed)
-        out = _path(self.generator, "the folder for the generator")
+        out = named_path(self.generator, "the folder for the generator")
         return TrainRequest(models=chosen, tasks=tasks, library=library, out=out, recipe=recipe, seed=seed)
 
     def plan_requests(self, models: ModelChoice) -> dict[str, PlanRequest]:
@@ -64,12 +63,12 @@ class ForgeChoices:
         """
         if not self.tasks.strip():
             return {}
-        library = _path(self.library, "library") if self.library.strip() else None
-        generator = _path(self.generator, "generator") if self.generator.strip() else None
+        library = named_path(self.library, "library") if self.library.strip() else None
+        generator = named_path(self.generator, "generator") if self.generator.strip() else None
         common = PlanRequest(
             kind="collect",
             models=self._models(models),
-            tasks=_path(self.tasks, "tasks"),
+            tasks=named_path(self.tasks, "tasks"),
             out=library,
             recipe=self._recipe,
             seed=self._seed,
@@ -88,7 +87,7 @@ class ForgeChoices:
 
     @property
     def _recipe(self) -> Path | None:
-        return _path(self.recipe, "the recipe") if self.recipe.strip() else None
+        return named_path(self.recipe, "the recipe") if self.recipe.strip() else None
 
     @property
     def _seed(self) -> int:
@@ -98,26 +97,15 @@ class ForgeChoices:
             raise EngineError(f"the seed must be a whole number, not {self.seed.strip()!r}") from None
 
 
-class RememberedChoices:
-    """The choices in `folder`, which is made at the first change. Touches the disk: not for the event loop."""
+class RememberedChoices(Remembered[ForgeChoices]):
+    """The choices in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE_NAME
-
-    def load(self) -> ForgeChoices | None:
-        """What was chosen last; None at the first time, or when the file is not ours to read."""
-        try:
-            return from_plain(ForgeChoices, read_line(VERSION, self._file.read_bytes()))
-        except (OSError, DamagedError):
-            return None
-
-    def save(self, choices: ForgeChoices) -> None:
-        """Raises EngineError when the file cannot be written."""
-        with replacing_file(self._file) as part:
-            part.write_text(write_line(VERSION, to_plain(choices), indent=2) + "\n", encoding="utf-8")
+        super().__init__(folder / FILE_NAME, ForgeChoices, VERSION)
 
 
-def _path(text: str, what: str) -> Path:
+def named_path(text: str, what: str) -> Path:
+    """The absolute path of a field. Raises EngineError when it is empty or cannot be."""
     if not text.strip():
         raise EngineError(f"{what} is not named", hint="Fill in its field")
     try:

@@ -25,6 +25,7 @@ PLACES = (
     ("forge", "Forge", "6"),
     ("settings", "Settings", "7"),
     ("log", "Log", "8"),
+    ("depth", "Depth", "9"),
 )
 # What a job's sign takes in its longest form, "● generate stopping ■ stop".
 _SIGN_WIDTH = 27
@@ -51,6 +52,11 @@ class NavigationItem(Static):
     def full_width(self) -> int:
         """Cells that key and name take."""
         return len(f"{self.key} {self.label} ") + (len("▸  ") if self.here else 0)
+
+    @property
+    def key_width(self) -> int:
+        """Cells that the key alone takes."""
+        return len(f"{self.key} ")
 
     def fit(self, *, full: bool) -> None:
         """Show the name, or the key alone; the screen that is open keeps its name."""
@@ -138,9 +144,10 @@ class NavigationBar(Horizontal):
         self.fit()
 
     def fit(self) -> None:
-        """All names where there is room for them beside a job's sign, else keys only."""
+        """Beside a job's sign, as many names from the left on as there is room for, and keys only after them."""
         items = list(self.query(NavigationItem))
         room = self.content_size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
-        full = sum(item.full_width for item in items) <= room
+        room -= sum(item.full_width if item.here else item.key_width for item in items)
         for item in items:
-            item.fit(full=full)
+            room -= 0 if item.here else item.full_width - item.key_width
+            item.fit(full=room >= 0)

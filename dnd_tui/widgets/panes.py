@@ -16,7 +16,7 @@ class Pane(Vertical):
     """One part of a screen: its title is the title of the frame or of the tab.
 
     Args:
-        share: part of the width that it gets beside the others.
+        share: part of the width that it gets beside the others; the first of a column says it for the column.
     """
 
     DEFAULT_CSS = """
@@ -29,6 +29,7 @@ class Pane(Vertical):
     def __init__(self, title: str, *children: Widget, id: str, share: int = 1) -> None:
         super().__init__(*children, id=id)
         self.title = title
+        self.share = share
         self.border_title = title
         self.styles.width = f"{share}fr"
 
@@ -49,8 +50,7 @@ class Panes(Vertical):
         &.-tabs Tabs { display: block; height: 2; }
         &.-tabs Pane { border: none; padding: 0; }
         Horizontal.panes { height: 1fr; }
-        .column { width: 1fr; height: 1fr; }
-        .column Pane { width: 1fr; }
+        .column { height: 1fr; }
     }
     """
 
@@ -66,7 +66,11 @@ class Panes(Vertical):
         with Horizontal(classes="panes"):
             for column in self._columns:
                 if isinstance(column, tuple):
-                    yield Vertical(*column, classes="column")
+                    together = Vertical(*column, classes="column")
+                    together.styles.width = f"{column[0].share}fr"
+                    for pane in column:
+                        pane.styles.width = "1fr"
+                    yield together
                 else:
                     yield column
 

@@ -3,8 +3,9 @@
     mergekit    mergekit.yaml: a passthrough merge of slices of the base                 some bytes
     dense       a model folder: the chain's layers written out, an adapter merged in     every visit of a layer anew
     peft        a LoRA folder with `layer_replication`: the base's layers, shared        the adapter's matrices only
+    json        chain.json alone: the chain, its base and what is known of it            some bytes
 
-Beside each: chain.json. What a form cannot say is refused with the reason, never written approximately.
+Beside the others: chain.json too. What a form cannot say is refused with the reason, never written approximately.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from engine.base.load import load_base, resolve_base
 from engine.base.quiet import quiet_libraries
 from engine.base.source import source_of
 from engine.depth.chain import Chain, identity, runs
+from engine.depth.forms import form_refusal
 from engine.depth.record import CHAIN_FILE, ChainRecord
 from engine.depth.view import chain_view
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import replacing_folder, write_json
+from engine.files import read_json, replacing_folder, write_json
 from engine.weights.layout import LayoutModule, LoraSpec, derive_layout
 
 if TYPE_CHECKING:
@@ -85,11 +87,13 @@ def export_chain(
             target is then as before.
     """
     reporter = reporter or Reporter()
+    if refusal := form_refusal(form, with_adapter=adapter is not None):
+        raise refusal
     work = FORMS[form](base, record.chain, adapter)
     with replacing_folder(target, replace=may_replace) as part:
         with reporter.stage("write"):
-            expected, merge_difference = work.write(part, prompt_ids)
             write_json(part / CHAIN_FILE, record.to_json())
+            expected, merge_difference = work.write(part, prompt_ids)
         with reporter.stage("check"):
             difference = _largest(work.reload(part, prompt_ids), expected)
         if not difference <= TOLERANCE:
@@ -116,9 +120,6 @@ class _Form:
 
 class _Mergekit(_Form):
     def write(self, folder: Path, prompt_ids: Sequence[int]) -> tuple[Tensor, float]:
-        if self.adapter is not None:
-            problem = "a passthrough merge takes layers of a base, not an adapter"
-            raise EngineError(problem, where="mergekit", hint="Choose --format dense, which merges the adapter")
         _refuse_mixed(self.base, "mergekit", "mergekit leaves the base's own order of layer types in the config")
         types = getattr(self.base.ref.config, "layer_types", None) or ()
         if types and len(types) != len(self.chain):
@@ -191,10 +192,23 @@ class _Peft(_Form):
                 raise EngineError(problem, where="peft", hint="Choose --format dense") from error
 
 
+class _Json(_Form):
+    def write(self, folder: Path, prompt_ids: Sequence[int]) -> tuple[Tensor, float]:
+        return self._logits_of(self.chain, prompt_ids), 0.0  # the file is there already, as it is in every form
+
+    def reload(self, folder: Path, prompt_ids: Sequence[int]) -> Tensor:
+        return self._logits_of(tuple(read_json(folder / CHAIN_FILE)["layers"]), prompt_ids)
+
+    def _logits_of(self, chain: Chain, prompt_ids: Sequence[int]) -> Tensor:
+        with _with_adapter(self.base, self.adapter) as model:
+            return _logits(chain_view(model, chain), prompt_ids)
+
+
 FORMS: dict[str, Callable[[LoadedBase, Chain, LoraAdapter | None], _Form]] = {
     "mergekit": _Mergekit,
     "dense": _Dense,
     "peft": _Peft,
+    "json": _Json,
 }
 
 

@@ -65,13 +65,14 @@ def search_chains(
     score: Score,
     influence: Sequence[float],
     settings: SearchSettings,
-    on_chain: Callable[[], None] = lambda: None,
+    on_chain: Callable[[ScoredChain], None] = lambda scored: None,
 ) -> list[ScoredChain]:
     """Look for chains that score better than the base or as well with fewer layers.
 
     Args:
         influence: block influence of each layer of the base.
-        on_chain: called after every chain that was looked at, in the tree and in each round of halving.
+        on_chain: called after every chain that was looked at, the base's own first: in the tree and in each round of
+            halving.
 
     Returns:
         The chains that were scored on all rows, the base's own among them; those of most value first, the shorter of
@@ -81,6 +82,7 @@ def search_chains(
     base = identity(layers)
     probe = score(base, 0)
     scored = {base: joined([probe, score(base, 1)])}
+    on_chain(ScoredChain(base, 2, scored[base]))
     tree = ChainTree(influence, scored[base].value, settings.tree, settings.seed)
     for _ in range(settings.chains):
         node = tree.next_chain()
@@ -91,14 +93,14 @@ def search_chains(
         if not hopeless:
             scores = scored[node.chain] = joined([scores, score(node.chain, 1)])
         tree.take(node, scores.value, rejected=hopeless)
-        on_chain()
+        on_chain(ScoredChain(node.chain, 1 if hopeless else 2, scores))
     for part, share in ((2, 4), (3, 16)):
         # The base goes on in any case: everything is compared with it.
         kept = {base: scored[base]} | _promising(scored, layers, settings, max(1, settings.chains // share))
         scored = {}
         for chain, scores in kept.items():
             scored[chain] = joined([scores, score(chain, part)])
-            on_chain()
+            on_chain(ScoredChain(chain, part + 1, scored[chain]))
     return [ScoredChain(chain, PARTS, scored[chain]) for chain in _by_value(scored)]
 
 

@@ -14,7 +14,7 @@ from engine.jobs.chained import (
     check_depth_oracle,
     check_depth_table,
 )
-from engine.jobs.compared import compared_set
+from engine.jobs.compared import check_compared_chain, compared_set
 from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
@@ -145,6 +145,7 @@ def _refuse_early(request: Request) -> None:
             read_prompts(request.prompts.source, column=request.prompts.column)
         case CompareRequest():
             compared_set(request)
+            check_compared_chain(request)
         case EvaluateRequest():
             refuse_file(request.out)
             chosen_arms(request.arms)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.adapter.attach import BASE_ROW, AttachedModel
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
+from engine.depth.view import chain_view
 from engine.errors import EngineError
 from engine.events import Reporter
+from engine.jobs.chained import read_chosen_chain
 from engine.jobs.compared import compared_rows, compared_set
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
@@ -28,11 +31,13 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
             arms = _attach_arms(request, base, attached, adapters)
+            views = _chain_view(request, base, attached)
         found = compare(
             base,
             attached,
             arms,
             rows,
+            views=views,
             max_new_tokens=request.max_new_tokens,
             metric=request.metric or DEFAULT_METRIC,
             reporter=reporter,
@@ -42,12 +47,12 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
         )
     data = {
         "metric": found.metric,
-        "arms": list(arms),
+        "arms": list(request.arms),
         "means": found.means,
         "timings": {arm: vars(timing) for arm, timing in found.timings.items()},
         "rows": [vars(row) for row in found.rows],
     }
-    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in arms if arm in found.means]
+    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in request.arms if arm in found.means]
     for arm, timing in found.timings.items():
         lines.append((f"{arm}, first token", f"{timing.first_token_seconds:.2f} s"))
         lines.append((f"{arm}, tokens/s", f"{timing.tokens_per_second:.1f}"))
@@ -57,7 +62,7 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
 def _base_and_adapters(
     request: CompareRequest, prompts: PromptSet | None, reporter: Reporter
 ) -> tuple[LoadedBase, list[LoraAdapter]]:
-    if request.adapters:
+    if request.adapters or request.chain is not None:
         adapters = [read_peft_folder(folder)[0] for folder in request.adapters]
         return load_chosen_base(request.models, reporter), adapters
     assert request.prompts and prompts  # compared_set has seen to it
@@ -72,7 +77,8 @@ def _attach_arms(
     """Attach the adapters; by the name of an arm, the adapter that answers."""
     own, *others = request.arms
     arms = {own: BASE_ROW}
-    for place, (arm, adapter) in enumerate(zip(others, adapters, strict=True)):
+    # The chain, where there is one, comes after them.
+    for place, (arm, adapter) in enumerate(zip(others, adapters, strict=False)):
         arms[arm] = f"adapter_{place}"  # peft takes no name with a dot in it
         try:
             attached.add(arms[arm], adapter)
@@ -83,5 +89,14 @@ def _attach_arms(
             hint = "Choose the base it was made for"
             raise EngineError(problem, where=str(request.adapters[place]), hint=hint) from error
     # Selected as a whole, adapters need not be turned on and off at every token.
-    attached.use(attached.names[0])
+    if attached.names:
+        attached.use(attached.names[0])
     return arms
+
+
+def _chain_view(request: CompareRequest, base: LoadedBase, attached: AttachedModel) -> dict[str, Any]:
+    """By the name of its arm, the chain with the adapter that is selected; nothing where no chain is asked for."""
+    if request.chain is None:
+        return {}
+    record = read_chosen_chain(request.chain, base, next(iter(request.adapters), None))
+    return {request.arms[-1]: chain_view(attached.model, record.chain)}

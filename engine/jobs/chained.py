@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.depth.chain import LOOP, SKIP, parse_chain
+from engine.depth.forms import FORMATS, form_refusal
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import EngineError
 from engine.forge.tasks import Task, named_tasks, read_tasks
@@ -18,10 +20,12 @@ from engine.requests import (
     DepthTableRequest,
 )
 
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+    from engine.depth.record import ChainRecord
+
 MOVES = {"both": (SKIP, LOOP), "skip": (SKIP,), "loop": (LOOP,)}
 """What the search may do to a chain, by the request's word for it."""
-
-FORMATS = ("mergekit", "dense", "peft")
 
 _MOST_LAYERS = 10_000  # more than any base; the base itself is asked once it is there
 
@@ -71,16 +75,37 @@ def check_chain_export(request: ChainExportRequest) -> None:
     """Raises EngineError when there is no such form, no such file, or the chain in words is none."""
     if request.format not in FORMATS:
         raise EngineError(f"there is no form {request.format!r}", hint=f"There are: {', '.join(FORMATS)}")
-    place = chain_place(request)
-    if place is None:
-        parse_chain(request.chain, _MOST_LAYERS)
-    elif place.is_dir() and place.resolve() == request.out.resolve():
+    if refusal := form_refusal(request.format, with_adapter=request.adapter is not None):
+        raise refusal
+    check_chain_words(request.chain)
+    place = chain_place(request.chain)
+    if place is not None and place.is_dir() and place.resolve() == request.out.resolve():
         raise EngineError("holds the chain, and would be replaced", where=str(place), hint="Choose another --out")
 
 
-def chain_place(request: ChainExportRequest) -> Path | None:
-    """The file or folder that is named; None when the chain itself is given in words."""
-    place = Path(request.chain)
-    words = not set(request.chain) - set("0123456789-, ")
+def check_chain_words(chain: str) -> None:
+    """Raises EngineError when the chain is given in words that are none, whatever base it is for."""
+    if chain_place(chain) is None:
+        parse_chain(chain, _MOST_LAYERS)
+
+
+def chain_place(chain: str) -> Path | None:
+    """The file or folder that a chain is named by; None when the chain itself is given in words."""
+    place = Path(chain)
+    words = not set(chain) - set("0123456789-, ")
     # An empty text would be the folder we are in.
-    return None if words and (not request.chain.strip() or not place.exists()) else place
+    return None if words and (not chain.strip() or not place.exists()) else place
+
+
+def read_chosen_chain(chain: str, base: LoadedBase, adapter: Path | None) -> ChainRecord:
+    """The chain that is named or given in words, as one of `base` with this adapter.
+
+    Raises:
+        EngineError: there is none; it belongs to another base or another adapter.
+    """
+    from engine.depth.record import chain_of, read_chain
+
+    place = chain_place(chain)
+    if place is None:
+        return chain_of(base.ref, parse_chain(chain, int(base.ref.config.num_hidden_layers)), adapter)
+    return read_chain(place, base.ref, adapter)

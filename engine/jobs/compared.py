@@ -7,6 +7,7 @@ from itertools import islice
 
 from engine.errors import EngineError
 from engine.events import Reporter
+from engine.jobs.chained import check_chain_words
 from engine.prompts import PromptRow, PromptSet, read_prompts
 from engine.prompts.numbered import numbered_prompts
 from engine.requests import CompareRequest
@@ -23,9 +24,19 @@ def compared_set(request: CompareRequest) -> PromptSet | None:
     """
     if request.prompts is not None:
         return read_prompts(request.prompts.source, column=request.prompts.column)
-    if request.texts and request.adapters and not request.numbers:
+    if request.texts and (request.adapters or request.chain) and not request.numbers:
         return None
     raise EngineError("no prompts are named", hint="Name a prompt file, or both texts to answer and an adapter")
+
+
+def check_compared_chain(request: CompareRequest) -> None:
+    """Raises EngineError when the chain of `request` cannot be one, or several adapters go with it."""
+    if request.chain is None:
+        return
+    check_chain_words(request.chain)
+    if len(request.adapters) > 1:
+        problem = f"a chain of layers goes with one adapter at most, not with {len(request.adapters)}"
+        raise EngineError(problem, hint="Name the adapter that it was searched with")
 
 
 def compared_rows(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from engine.adapter.attach import AttachedModel
@@ -11,21 +12,21 @@ from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
 from engine.base.device import out_of_memory_told
 from engine.base.load import LoadedBase
-from engine.depth.chain import Chain, format_chain, identity, parse_chain
+from engine.depth.chain import Chain, format_chain, identity
 from engine.depth.export import export_chain
 from engine.depth.memory import ScoreMemory
-from engine.depth.record import CHAIN_FILE, chain_of, read_chain
-from engine.depth.scores import RowScores
+from engine.depth.record import CHAIN_FILE, chain_of
+from engine.depth.scores import RowScores, joined
 from engine.depth.scoring import ChainScorer
 from engine.depth.search import ScoredChain, SearchSettings, best_known, menu, search_chains
 from engine.depth.speed import Speed, measure_speed
 from engine.depth.tree import TreeSettings
 from engine.depth.truth import Judgement, judge
 from engine.depth.view import chain_view, decoder_layers
-from engine.events import Reporter
+from engine.events import ChainScored, Reporter
 from engine.files import write_json
 from engine.forge.packing import TokenRow
-from engine.jobs.chained import MOVES, chain_place
+from engine.jobs.chained import MOVES, read_chosen_chain
 from engine.jobs.depth_predictor import make_predictor
 from engine.jobs.depth_report import DepthReport, length_words, scores_data
 from engine.jobs.depth_rows import DepthRows, depth_rows
@@ -50,11 +51,12 @@ def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
             attached.add(_ADAPTER, read_peft_folder(request.adapter)[0])
             attached.use(_ADAPTER)
         search = _Search(request, base, attached.model, layers, rows)
-        found = search.run(reporter)
-        best, choices = found[0].chain, menu(found, layers)
-        chains = list(dict.fromkeys([best, *(each.chain for each in choices)]))
-        judged = _judged(base, attached.model, chains, rows.held_out, reporter)
-        speed = _speed(base, attached.model, best, rows.searched, reporter)
+        with search.keeping_best():
+            found = search.run(reporter)
+            best, choices = found[0].chain, menu(found, layers)
+            chains = list(dict.fromkeys([best, *(each.chain for each in choices)]))
+            judged = _judged(base, attached.model, chains, rows.held_out, reporter)
+            speed = _speed(base, attached.model, best, rows.searched, reporter)
     report = DepthReport(layers, search.figures(), found, choices, judged, speed)
     figures, lines = report.figures(), report.lines()
     record = chain_of(base.ref, best, request.adapter, figures)
@@ -75,11 +77,7 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
     base = load_chosen_base(request.models, reporter)
     layers = len(decoder_layers(base.model))
     adapter = read_peft_folder(request.adapter)[0] if request.adapter else None
-    place = chain_place(request)
-    if place is None:
-        record = chain_of(base.ref, parse_chain(request.chain, layers), request.adapter)
-    else:
-        record = read_chain(place, base.ref, request.adapter)
+    record = read_chosen_chain(request.chain, base, request.adapter)
     export = export_chain(
         base,
         record,
@@ -116,6 +114,7 @@ class _Search:
         self._request = request
         self._base = base
         self._settings = SearchSettings(request.chains, request.seed, TreeSettings(kinds=MOVES[request.moves]))
+        self._layers = layers
         self._rows = len(rows.searched)
         self._on_step: Callable[[], None] = lambda: None
         self._scorer = ChainScorer(model, rows.parts, base.tokenizer.pad_token_id or 0, lambda: self._on_step())
@@ -124,24 +123,31 @@ class _Search:
         self._resumed = bool(self._memory.known)
 
     def run(self, reporter: Reporter) -> list[ScoredChain]:
-        """All chains that were scored on all rows, best first. However it is left, the best so far is on disk."""
+        """All chains that were scored on all rows, best first."""
         chains = self._settings.chains
-        total = chains + sum(1 + max(1, chains // share) for share in (4, 16))
+        total = 1 + chains + sum(1 + max(1, chains // share) for share in (4, 16))
         with reporter.stage("search", total, "chains") as stage, out_of_memory_told("--rows"):
             self._on_step = lambda: stage.advance(0)
 
-            def on_chain() -> None:
+            def on_chain(scored: ScoredChain) -> None:
                 best = best_known(self._memory.known)
                 assert best is not None  # a chain has just been scored
+                reporter.emit(self._told(scored, best))
                 stage.advance(1, right=best.scores.right, rows=len(best.scores.exact), layers=len(best.chain))
 
             try:
                 return search_chains(self._memory.score, self._scorer.influence(0), self._settings, on_chain)
-            except BaseException:
-                self._write_best()
-                raise
             finally:
                 self._memory.save()
+
+    @contextmanager
+    def keeping_best(self) -> Iterator[None]:
+        """However what is inside is left before its end: the best chain so far is on disk."""
+        try:
+            yield
+        except BaseException:
+            self._write_best()
+            raise
 
     def figures(self) -> dict[str, Any]:
         """What the search was and what it took.
@@ -162,12 +168,26 @@ class _Search:
             "share": None if run is None else run / naive,
         }
 
+    def _told(self, scored: ScoredChain, best: ScoredChain) -> ChainScored:
+        return ChainScored(
+            format_chain(scored.chain),
+            len(scored.chain),
+            len(scored.scores.exact),
+            scored.scores.right,
+            scored.scores.value,
+            max(0, scored.parts - 2),
+            format_chain(best.chain),
+            self.figures()["share"],
+        )
+
     def _write_best(self) -> None:
         """The best chain so far, which says that it was not judged."""
         best = best_known(self._memory.known)
         if best is None:
             return
-        figures = {"search": self.figures() | scores_data(best.scores), "stopped": True, "held_out": None}
+        own = joined(self._memory.known[identity(self._layers)])  # known before any other
+        search = self.figures() | scores_data(best.scores) | {"base": scores_data(own)}
+        figures = {"search": search, "stopped": True, "held_out": None}
         record = chain_of(self._base.ref, best.chain, self._request.adapter, figures)
         write_json(self._request.out / CHAIN_FILE, record.to_json())
 

@@ -83,7 +83,13 @@ class DepthReport:
 
 def scores_data(scores: RowScores) -> dict[str, Any]:
     """Scores as plain data, without single rows."""
-    return {"right": scores.right, "accuracy": scores.accuracy, "loss": scores.mean_loss, "value": scores.value}
+    return {
+        "rows": len(scores.exact),
+        "right": scores.right,
+        "accuracy": scores.accuracy,
+        "loss": scores.mean_loss,
+        "value": scores.value,
+    }
 
 
 def length_words(chain: Chain, layers: int) -> str:

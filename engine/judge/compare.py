@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.base.chat import prompt_ids, stop_ids
 from engine.base.device import out_of_memory_told
@@ -36,7 +36,7 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class ArmTiming:
-    """How fast one arm answered. The arms of a prompt share a batch: alone, each would be faster.
+    """How fast one arm answered. The arms of a prompt share a batch, or take turns: alone, each would be faster.
 
     first_token_seconds: from when a batch began to be read to the first token; mean of the arm's answers.
     seconds: the same to the last token of the answer.
@@ -74,11 +74,12 @@ def compare(
     max_new_tokens: int,
     metric: str,
     reporter: Reporter,
+    views: Mapping[str, Any] | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     total: int | None = None,
 ) -> Comparison:
-    """Answer `rows` with all arms, those of one prompt in one batch.
+    """Answer `rows` with all arms, those of one prompt in one batch; views take turns with that batch.
 
     Emits an `AnswerText` a piece, with the prompt's number as its row.
 
@@ -86,6 +87,7 @@ def compare(
         arms: by the name of an arm, the adapter of `attached` that answers, `BASE_ROW` for none. Adapters may differ
             in rank and modules.
         rows: read as they are needed.
+        views: by the name of a further arm, the model that answers: the layers of the base in another order.
         temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
         seed: of the drawn tokens.
         total: how many rows there are, where that is known.
@@ -98,23 +100,33 @@ def compare(
     score(metric, "", ())
     chooser(temperature, seed, ())
     compared: list[ComparedRow] = []
-    clock = _Clock(arms, max_new_tokens)
+    views = views or {}
+    names = [*arms, *views]
+    clock = _Clock(names, max_new_tokens)
     with reporter.stage("answer", total, unit="prompts") as stage, out_of_memory_told("--rows"):
-        for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(arms))):
+        for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(names))):
             prompts = [prompt_ids(base.tokenizer, row.prompt) for row in part]
-            pieces = stream_answers(
-                attached,
-                base.tokenizer,
-                prompts * len(arms),
-                max_new_tokens=max_new_tokens,
-                stop_ids=stop_ids(base.tokenizer, base.model),
-                adapter_names=[adapter for adapter in arms.values() for _ in part],
-                choose=chooser(temperature, seed, [row.number for row in part] * len(arms)),
-                on_step=lambda: stage.advance(0),
-            )
-            fresh = [ComparedRow(*row, answers=dict.fromkeys(arms, ""), scores={}) for row in part]
-            for piece in pieces:
-                arm = list(arms)[piece.row // len(part)]
+
+            def answers(model: Any, copies: int, adapters: list[str] | None) -> Iterator[AnswerPiece]:
+                return stream_answers(
+                    model,
+                    base.tokenizer,
+                    prompts * copies,  # noqa: B023, used up before the next part
+                    max_new_tokens=max_new_tokens,
+                    stop_ids=stop_ids(base.tokenizer, base.model),
+                    adapter_names=adapters,
+                    choose=chooser(temperature, seed, [row.number for row in part] * copies),  # noqa: B023
+                    on_step=lambda: stage.advance(0),
+                )
+
+            together = [adapter for adapter in arms.values() for _ in part]
+            batch = answers(attached, len(arms), together if attached.names else None)
+            streams = [(range(len(arms)), batch)]
+            for place, view in enumerate(views.values(), len(arms)):
+                streams.append((range(place, place + 1), answers(view, 1, None)))
+            fresh = [ComparedRow(*row, answers=dict.fromkeys(names, ""), scores={}) for row in part]
+            for own, piece in _in_turns(streams):
+                arm = names[own[piece.row // len(part)]]
                 row = fresh[piece.row % len(part)]
                 row.answers[arm] += piece.text
                 if piece.done and row.references:
@@ -127,7 +139,19 @@ def compare(
                 )
             compared += fresh
             stage.advance(len(part))
-    return Comparison(compared, metric, _means(arms, compared), clock.timings())
+    return Comparison(compared, metric, _means(names, compared), clock.timings())
+
+
+def _in_turns(streams: list[tuple[range, Iterator[AnswerPiece]]]) -> Iterator[tuple[range, AnswerPiece]]:
+    """Some pieces of each in turn, as many as it has arms, until all have ended; with the places of its arms."""
+    while streams:
+        going = []
+        for places, stream in streams:
+            pieces = list(islice(stream, len(places)))
+            yield from ((places, piece) for piece in pieces)
+            if pieces:
+                going.append((places, stream))
+        streams = going
 
 
 def _parts(rows: Iterable[PromptRow], size: int) -> Iterator[list[PromptRow]]:

@@ -20,7 +20,7 @@ from engine.depth.scoring import ChainScorer
 from engine.depth.truth import NO_GAIN
 from engine.depth.view import chain_view
 from engine.errors import Cancelled, EngineError
-from engine.events import Event, Reporter, StageAdvanced, StageFinished, StageStarted
+from engine.events import ChainScored, Event, Reporter, StageAdvanced, StageFinished, StageStarted
 from engine.forge.packing import TokenRow
 from engine.jobs import run
 from engine.requests import ChainExportRequest, DepthRequest, ModelChoice
@@ -84,6 +84,13 @@ def test_a_search_is_told_and_written(request_: DepthRequest) -> None:
     assert len(data["menu"]) <= 5
     lengths = [each["length"] for each in data["menu"]]
     assert lengths == sorted(set(lengths))
+    looked_at = [event for event in events if isinstance(event, ChainScored)]
+    first, last = looked_at[0], looked_at[-1]
+    assert first.chain == "0-5" == first.best and first.rows == 4
+    assert (last.round, last.rows, last.best, last.share) == (2, 16, data["chain"], search["share"])
+    assert {event.chain for event in looked_at} >= {each["chain"] for each in data["menu"]}
+    [total] = {event.total for event in events if isinstance(event, StageAdvanced) and event.stage == "search"}
+    assert total == len(looked_at)
     stages = [event.stage for event in events if isinstance(event, StageFinished)]
     assert stages[-3:] == ["search", "judge", "speed"]
     labels = [label for label, _ in result.summary()]
@@ -110,6 +117,7 @@ def test_the_same_request_gives_the_same_chain_and_a_stopped_one_goes_on(
         run(again, Reporter(events.append, stopped))
     best = json.loads((again.out / "chain.json").read_text())
     assert best["stopped"] and best["held_out"] is None and best["search"]["chains"] >= 9
+    assert best["search"]["rows"] == best["search"]["base"]["rows"] == 4, "in the tree, a quarter of the rows is seen"
     assert len(json.loads((again.out / "search.json").read_text())["chains"]) == best["search"]["chains"]
     data = run(again, Reporter()).to_json()
     assert without_speed(data) == without_speed(whole) and data["search"]["share"] is None
@@ -138,6 +146,19 @@ def test_a_wish_to_stop_is_heard_inside_the_scoring_of_one_chain(
     assert begun[-1] == stage
 
 
+def test_stopped_as_it_is_judged_it_keeps_the_best_too(request_: DepthRequest) -> None:
+    events: list[Event] = []
+
+    def stopped() -> bool:
+        return any(isinstance(event, StageStarted) and event.stage == "judge" for event in events)
+
+    with pytest.raises(Cancelled):
+        run(request_, Reporter(events.append, stopped))
+    kept = json.loads((request_.out / "chain.json").read_text())
+    looked_at = [event for event in events if isinstance(event, ChainScored)]
+    assert kept["stopped"] and kept["chain"] == looked_at[-1].best
+
+
 def test_more_chains_go_on_from_fewer(request_: DepthRequest) -> None:
     run(request_, Reporter())
     known = set(json.loads((request_.out / "search.json").read_text())["chains"])
@@ -159,12 +180,15 @@ def test_with_an_adapter_and_rows_of_its_own_to_judge_on(request_: DepthRequest,
         run(replace(export, adapter=None, out=tmp_path / "other"), Reporter())
 
 
-@pytest.mark.parametrize("form", ["mergekit", "dense", "peft"])
+@pytest.mark.parametrize("form", ["mergekit", "dense", "peft", "json"])
 def test_a_chain_in_words_is_exported_and_dense_is_a_base_again(base: Path, tmp_path: Path, form: str) -> None:
     models = ModelChoice(base=str(base), device="cpu")
     request = ChainExportRequest(models=models, chain="0-2,1-2, 5", out=tmp_path / form, format=form)
     data = run(request, Reporter()).to_json()
     assert data["chain"] == "0-2,1-2,5" and data["logit_difference"] <= 1e-5
+    assert json.loads((tmp_path / form / "chain.json").read_text())["chain"] == "0-2,1-2,5"
+    if form == "json":
+        assert [file.name for file in (tmp_path / form).iterdir()] == ["chain.json"]
     if form == "dense":
         again = ChainExportRequest(models=replace(models, base=str(tmp_path / form)), chain="0-5", out=tmp_path / "2")
         assert run(again, Reporter()).to_json()["chain"] == "0-5"
@@ -215,7 +239,8 @@ def test_bad_input_of_a_search_is_told(
         ({"chain": "0-6"}, "there is no layer 6. The base has the layers 0 to 5"),
         ({"chain": "5-2"}, "the range 5-2 runs backwards"),
         ({"chain": "all of them"}, "all of them: no such file. Name the folder of a search"),
-        ({"chain": "0-3", "format": "onnx"}, "there is no form 'onnx'. There are: mergekit, dense, peft"),
+        ({"chain": "0-3", "adapter": Path("lora")}, "a passthrough merge takes layers of a base, not an adapter"),
+        ({"chain": "0-3", "format": "onnx"}, "there is no form 'onnx'. There are: mergekit, dense, peft, json"),
     ],
 )
 def test_bad_input_of_an_export_is_told(base: Path, tmp_path: Path, fields: dict[str, str], told: str) -> None:

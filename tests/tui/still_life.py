@@ -21,6 +21,7 @@ from engine.jobs import run
 from engine.jobs.results import Result
 from engine.requests import (
     CompareRequest,
+    DepthRequest,
     GenerateRequest,
     InfoRequest,
     LoadRequest,
@@ -29,6 +30,7 @@ from engine.requests import (
     Request,
 )
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
+from tests.tui.still_chains import chain_data, chain_events
 
 EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -107,6 +109,7 @@ def _result(request: Request) -> Result:
         InfoRequest: {"kind": "adapter", "consumers": FORM_DATA["peft"]["consumers"], "formats": FORM_DATA},
         LoadRequest: {},
         CompareRequest: {},
+        DepthRequest: chain_data(),
     }
     return Result(data[type(request)], ())
 
@@ -114,6 +117,8 @@ def _result(request: Request) -> Result:
 def _events(request: Request) -> list[Event]:
     if isinstance(request, GenerateRequest):
         return [*_stages(), UpdateNorms(NORMS)]
+    if isinstance(request, DepthRequest):
+        return chain_events()
     if isinstance(request, CompareRequest):
         return [
             AnswerText(row, arm, text, done=True, tokens=9, seconds=1.5, score=score)

@@ -16,10 +16,15 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
 from dnd_tui.app import DndApp
+from dnd_tui.folders import data_folder
 from dnd_tui.screens.compare import CompareScreen
+from dnd_tui.screens.depth import DepthScreen
+from dnd_tui.screens.depth_export import ChainExportDialog
+from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.requests import ModelChoice, PromptChoice
 from tests.tui.on_screen import lines
+from tests.tui.still_chains import accept_chain
 from tests.tui.still_life import fill_library, still_life  # noqa: F401 - a fixture
 
 PICTURES = Path(__file__).parent / "__snapshots__" / "test_snapshots"
@@ -71,6 +76,22 @@ async def importing(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await app.run_action("import", default_namespace=app.screen)
 
 
+async def depth(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    accept_chain(prompts)
+    RememberedDepth(data_folder()).save(DepthChoices(source="~/data/topics.jsonl"))
+    await app.go("depth")
+    await settled(pilot)
+    screen = app.screen
+    assert isinstance(screen, DepthScreen)
+    screen.action_search()
+
+
+async def depth_export(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.go("depth")
+    await settled(pilot)
+    app.push_screen(ChainExportDialog(ModelChoice(), "0-24,27-29", prompts, "topics-chain", Path("/exports")))
+
+
 def empty(mode: str) -> Callable[[Pilot[None], DndApp, Path], Awaitable[None]]:
     async def go(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
         await app.go(mode)
@@ -94,6 +115,9 @@ STATES = {
     "forge": empty("forge"),
     "settings": empty("settings"),
     "log": empty("log"),
+    "depth": empty("depth"),
+    "depth, a chain found": depth,
+    "depth, export": depth_export,
 }
 
 

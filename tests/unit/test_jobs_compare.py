@@ -130,6 +130,38 @@ def test_texts_and_numbers_together(ask: Any, file: Path, adapters: list[Path]) 
     assert set(result["means"]) == {"base", "adapted"}
 
 
+def test_a_chain_answers_beside_the_base_and_the_adapter(ask: Any, file: Path, adapters: list[Path]) -> None:
+    alone = answer(ask(file, adapters=(adapters[0],), rows=6))
+    pieces: list[Event] = []
+    own = answer(ask(file, adapters=(adapters[0],), chain="0-1", rows=6), pieces.append)
+    assert own["arms"] == ["base", "adapted", "chain"] and set(own["timings"]) == set(own["means"]) == set(own["arms"])
+    for row, before in zip(own["rows"], alone["rows"], strict=True):
+        # The base's own chain, with the adapter: it answers as the adapted base does.
+        assert row["answers"] == before["answers"] | {"chain": before["answers"]["adapted"]}
+    arms = [event.arm for event in pieces if isinstance(event, AnswerText) and event.row == 1]
+    assert set(arms[:3]) == {"base", "adapted", "chain"}, "side by side, not one after the other"
+    other = answer(ask(file, chain="1,0,0", rows=6))
+    assert other["arms"] == ["base", "chain"]
+    assert any(row["answers"]["base"] != row["answers"]["chain"] for row in other["rows"])
+    assert [row["answers"]["base"] for row in other["rows"]] == [row["answers"]["base"] for row in own["rows"]]
+    assert answer(ask(texts=("hello",), chain="1"))["rows"][0]["answers"].keys() == {"base", "chain"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"chain": "0-2"}, "there is no layer 2. The base has the layers 0 to 1"),
+        ({"chain": "2-0"}, "the range 2-0 runs backwards"),
+        ({"chain": "missing"}, "missing: no such file"),
+        ({"chain": "0", "adapters": (Path("a"), Path("b"))}, "goes with one adapter at most, not with 2"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_told(ask: Any, file: Path, changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(EngineError) as failed:
+        answer(ask(file, **changed))
+    assert told in str(failed.value)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -1,0 +1,222 @@
+"""What a search of chains found, as the screen shows it: the base and the chains to choose from. No widgets here.
+
+    data of the depth job, or chain.json of a stopped search --> FoundChains --> table, facts, another chain.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dnd_tui.state.chains import AcceptedChain, JudgedChain
+from dnd_tui.text import figure
+from engine.depth.chain import format_chain, identity
+from engine.depth.truth import GAIN, LOSS
+
+Data = Mapping[str, Any]
+Lines = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class FoundChain:
+    """One chain; figures that are not known are None.
+
+    chain: in words; `length` layers.
+    right, value: on the rows of the search.
+    judged: against the base on held-out rows; of the base itself too.
+    speed: tokens a second, of reading and of writing.
+    """
+
+    chain: str
+    length: int
+    right: int | None = None
+    value: float | None = None
+    judged: JudgedChain | None = None
+    speed: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FoundChains:
+    """The base first, then the chains to choose from, shortest first.
+
+    layers: of the base. base_id, fingerprint: what it is.
+    best: number of the chain that the search chose.
+    rows: of the search, on which right answers are counted.
+    stopped: the search was stopped early, and nothing was judged.
+    data: all that is known, as in chain.json.
+    """
+
+    chains: tuple[FoundChain, ...]
+    best: int
+    layers: int
+    base_id: str
+    fingerprint: str
+    rows: int
+    stopped: bool
+    data: Data
+
+    @classmethod
+    def of(cls, data: Data) -> FoundChains:
+        """What the data of a job or of a chain.json says.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is no chain's.
+        """
+        layers, search, held_out = int(data["base"]["layers"]), data["search"], data.get("held_out")
+        speed = data.get("speed", {})
+        best_speed, base_speed = _speed(speed.get("chain")), _speed(speed.get("base"))
+        own = format_chain(identity(layers))
+        best = FoundChain(
+            data["chain"], len(data["layers"]), search["right"], search["value"], _judged(held_out), best_speed
+        )
+        # A search that was stopped may have scored the base on more rows than the best chain.
+        on_search = search["base"] if search["base"]["rows"] == search["rows"] else {}
+        base_judged = _base_judged(_judged(held_out))
+        base = FoundChain(own, layers, on_search.get("right"), on_search.get("value"), base_judged, base_speed)
+        menu = [
+            FoundChain(
+                each["chain"],
+                each["length"],
+                each["search"]["right"],
+                each["search"]["value"],
+                _judged(each["held_out"]),
+                best_speed if each["chain"] == best.chain else None,
+            )
+            for each in data.get("menu", ())
+            # Of the best chain, judged for itself, the judgement that counts is not the one among several.
+            if each["chain"] != best.chain
+        ]
+        others = [] if best.chain == own else [best]
+        chains = (base, *sorted([*menu, *others], key=lambda one: one.length))
+        place = next(number for number, one in enumerate(chains) if one.chain == best.chain)
+        who = data["base"]
+        stopped = bool(data.get("stopped"))
+        return cls(chains, place, layers, who["id"], who["fingerprint"], search["rows"], stopped, data)
+
+    @property
+    def base(self) -> FoundChain:
+        """The base's own chain."""
+        return self.chains[0]
+
+    def chain_data(self, number: int, layers: tuple[int, ...]) -> dict[str, Any]:
+        """The chain.json of one of them, whose layers these are."""
+        if number == self.best:
+            return dict(self.data)
+        own = {name: self.data[name] for name in ("format", "base", "adapter")}
+        chain, menu = self.chains[number].chain, self.data.get("menu", ())
+        entry: Data = next((each for each in menu if each["chain"] == chain), {})
+        figures = {name: entry[name] for name in ("search", "held_out") if name in entry}
+        return own | {"chain": chain, "layers": list(layers)} | figures
+
+
+def verdict(judged: JudgedChain) -> str:
+    """The verdict in words: `no reliable gain (+ 1.2 points, p = 0.58)`."""
+    points = 100 * (judged.chain_right - judged.base_right) / judged.rows
+    p = f"p = {judged.p_value:.2g}"
+    if judged.verdict == GAIN:
+        return f"better by {points:.1f} points, {p}"
+    if judged.verdict == LOSS:
+        return f"worse by {-points:.1f} points, {p}"
+    return f"no reliable gain ({points:+.1f} points, {p})"
+
+
+def chain_lines(found: FoundChains, number: int) -> Lines:
+    """Label and value of what is known of a chain beside its base."""
+    one, base = found.chains[number], found.base
+    lines = [("chain", f"{one.chain} ({layers_words(one.length, found.layers)})")]
+    if one.right is not None:
+        told = f"{one.right} of {found.rows} right"
+        beside = f", the base {base.right}" if base.right is not None and one is not base else ""
+        lines.append(("search", told + beside + (f", score {one.value:.3f}" if one.value is not None else "")))
+    lines += judged_lines(one.judged, base=one is base)
+    if found.stopped:
+        lines.append(("verdict", "stopped early: not judged on held-out rows"))
+    if one.speed and base.speed and one is not base:
+        lines.append(("speed, chain", _speed_words(one.speed)))
+        lines.append(("speed, base", _speed_words(base.speed)))
+        read, write = (mine / theirs for mine, theirs in zip(one.speed, base.speed, strict=True))
+        lines.append(("against base", f"reads {read:.2f} times, writes {write:.2f} times as fast"))
+    elif base.speed:
+        own = _speed_words(base.speed) if one is base else "measured for the chain that the search chose"
+        lines.append(("speed", own))
+    return lines
+
+
+def accepted_lines(record: AcceptedChain) -> Lines:
+    """Label and value of what is known of an accepted chain."""
+    return [
+        ("chain", f"{record.chain} ({layers_words(record.length, record.layers)})"),
+        ("accepted for", record.dataset),
+        ("base", record.base_id),
+        ("adapter", record.adapter_name or "none"),
+        ("search", f"{record.right} right of {record.rows}"),
+        *(judged_lines(record.judged) if record.judged else [("verdict", "not judged on held-out rows")]),
+    ]
+
+
+def judged_lines(judged: JudgedChain | None, *, base: bool = False) -> Lines:
+    """Accuracy on held-out rows, and the verdict; of the base its accuracy only."""
+    if judged is None:
+        return []
+    own = (judged.chain_right, judged.chain_interval)
+    lines = [("held out", _accuracy(*own, judged.rows))]
+    if base:
+        return lines
+    return [
+        *lines,
+        ("base, held out", _accuracy(judged.base_right, judged.base_interval, judged.rows)),
+        ("changed", f"{judged.gained} gained, {judged.lost} lost"),
+        ("verdict", verdict(judged)),
+    ]
+
+
+def layers_words(length: int, layers: int) -> str:
+    """`28 layers, the base has 30`."""
+    return f"{length} layers, the base has {layers}"
+
+
+def _accuracy(right: int, interval: tuple[float, float], rows: int) -> str:
+    low, high = interval
+    return f"{right} of {rows}, {right / rows:.1%} (95 % interval {low:.1%} to {high:.1%})"
+
+
+def _speed_words(speed: tuple[float, float]) -> str:
+    return f"reads {figure(speed[0])}, writes {figure(speed[1])} tokens/s"
+
+
+def _speed(data: Data | None) -> tuple[float, float] | None:
+    return (data["prefill"], data["decode"]) if data else None
+
+
+def _judged(data: Data | None) -> JudgedChain | None:
+    if not data:
+        return None
+    return JudgedChain(
+        rows=data["rows"],
+        base_right=data["base_right"],
+        chain_right=data["chain_right"],
+        base_interval=tuple(data["base_interval"]),
+        chain_interval=tuple(data["chain_interval"]),
+        gained=data["gained"],
+        lost=data["lost"],
+        p_value=data["p_value"],
+        verdict=data["verdict"],
+    )
+
+
+def _base_judged(judged: JudgedChain | None) -> JudgedChain | None:
+    """The base's own figures, as those of a chain that changes nothing."""
+    if judged is None:
+        return None
+    return JudgedChain(
+        rows=judged.rows,
+        base_right=judged.base_right,
+        chain_right=judged.base_right,
+        base_interval=judged.base_interval,
+        chain_interval=judged.base_interval,
+        gained=0,
+        lost=0,
+        p_value=1.0,
+        verdict="",
+    )
