@@ -1,0 +1,89 @@
+"""What can be asked of the engine: one dataclass a job.
+
+The app, the headless run and the tests build the same requests; `engine.jobs.run` answers them.
+Paths are what the person named; None means "the default", resolved by the engine.
+"""
+
+from engine.requests.adapters import (
+    DEFAULT_METRIC,
+    CombineRequest,
+    CompareRequest,
+    ExportRequest,
+    GenerateRequest,
+    ImportRequest,
+    InfoRequest,
+    LoadRequest,
+    ModelsRequest,
+    PreviewRequest,
+    export_target,
+)
+from engine.requests.choices import (
+    ModelChoice,
+    PromptChoice,
+)
+from engine.requests.depth import (
+    ChainChoiceRequest,
+    ChainExportRequest,
+    DepthOracleRequest,
+    DepthRequest,
+    DepthTableRequest,
+)
+from engine.requests.forge import (
+    CollectRequest,
+    EvaluateRequest,
+    LeaveOneOutRequest,
+    PlanRequest,
+    TrainingTimeRequest,
+    TrainRequest,
+)
+
+Request = (
+    LoadRequest
+    | GenerateRequest
+    | CompareRequest
+    | EvaluateRequest
+    | LeaveOneOutRequest
+    | ExportRequest
+    | CombineRequest
+    | ImportRequest
+    | ModelsRequest
+    | InfoRequest
+    | CollectRequest
+    | TrainRequest
+    | PreviewRequest
+    | TrainingTimeRequest
+    | PlanRequest
+    | DepthRequest
+    | DepthOracleRequest
+    | DepthTableRequest
+    | ChainChoiceRequest
+    | ChainExportRequest
+)
+
+__all__ = [
+    "DEFAULT_METRIC",
+    "ChainChoiceRequest",
+    "ChainExportRequest",
+    "CollectRequest",
+    "CombineRequest",
+    "CompareRequest",
+    "DepthOracleRequest",
+    "DepthRequest",
+    "DepthTableRequest",
+    "EvaluateRequest",
+    "ExportRequest",
+    "GenerateRequest",
+    "ImportRequest",
+    "InfoRequest",
+    "LeaveOneOutRequest",
+    "LoadRequest",
+    "ModelChoice",
+    "ModelsRequest",
+    "PlanRequest",
+    "PreviewRequest",
+    "PromptChoice",
+    "Request",
+    "TrainRequest",
+    "TrainingTimeRequest",
+    "export_target",
+]

@@ -1,0 +1,184 @@
+"""Making adapters, comparing them, and taking them in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, count
+from os.path import abspath, basename
+from pathlib import Path
+
+from engine.requests.choices import ModelChoice, PromptChoice
+
+# Says something about answers of any length, and equals 1 where exact match does.
+DEFAULT_METRIC = "rouge_l"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """Base, encoder and generator into memory, ahead of the request that needs them."""
+
+    models: ModelChoice
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """Prompts -> adapter, written to `out` as a PEFT folder."""
+
+    models: ModelChoice
+    prompts: PromptChoice
+    out: Path
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Base and adapted answers to the same prompts, streamed side by side; scored with labels.
+
+    prompts: None is possible when `texts` and `adapters` or `chain` are given.
+    adapters: PEFT folders; empty generates one adapter from `prompts`, unless there is a chain.
+    chain: a chain of the base's layers, as in `ChainExportRequest`, answers too; with it goes the one adapter, if any.
+    rows: how many prompts are answered, from the first on, when neither `numbers` nor `texts` says which.
+    numbers: the prompts with these numbers (`PromptRow.number`, from 1), in file order.
+    texts: more prompts, answered first; their numbers are -1, -2 and so on.
+    temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
+    sampling_seed: seed of the drawn tokens.
+    metric: "exact_match", "rouge_l", "last_number"; None is DEFAULT_METRIC.
+    """
+
+    models: ModelChoice
+    prompts: PromptChoice | None = None
+    adapters: tuple[Path, ...] = ()
+    chain: str | None = None
+    rows: int = 4
+    numbers: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    sampling_seed: int = 0
+    metric: str | None = None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What answers: "base" and "adapted", or "base" and the folder name of each of several adapters.
+
+        A chain comes last, as "chain".
+        """
+        if self.chain is not None:
+            return ("base", "adapted", "chain") if self.adapters else ("base", "chain")
+        if len(self.adapters) < 2:
+            return ("base", "adapted")
+        names = ["base"]
+        for folder in self.adapters:
+            name = basename(abspath(folder))
+            others = (f"{name} {number}" for number in count(2))
+            names.append(next(free for free in chain([name], others) if free not in names))
+        return tuple(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """An adapter folder -> a checked export in one of the formats of `engine.adapter.formats`.
+
+    format: "peft", "merged", "gguf", "gguf-merged", "ollama" or "mlx".
+    float_type: "float32", "float16" or "bfloat16", of the written numbers; not every format has all of them.
+    zip: write one zip file instead of a folder.
+    """
+
+    models: ModelChoice
+    adapter: Path
+    out: Path
+    format: str = "peft"
+    float_type: str = "float32"
+    zip: bool = False
+    replace: bool = False
+
+    @property
+    def target(self) -> Path:
+        """What is written."""
+        return export_target(self.out, self.zip)
+
+
+def export_target(out: Path, zipped: bool) -> Path:
+    """The folder `out`, or the zip file of that name."""
+    if not zipped or out.suffix.lower() == ".zip":
+        return out
+    return out.with_name(f"{out.name}.zip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombineRequest:
+    """Adapters of one base -> their weighted sum, written to `out` as a checked PEFT folder.
+
+    adapters: PEFT folders.
+    weights: one an adapter, in their order; empty is 1 each.
+    rank: of the result, by a truncated SVD; None keeps the sum exact, with the ranks added up.
+    names: what the adapters are called in the record of the sum; empty is the names of their folders, which in the
+        app's library are all the same.
+    """
+
+    models: ModelChoice
+    adapters: tuple[Path, ...]
+    out: Path
+    weights: tuple[float, ...] = ()
+    rank: int | None = None
+    names: tuple[str, ...] = ()
+    replace: bool = False
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The names, those not given too."""
+        return self.names or tuple(basename(abspath(folder)) for folder in self.adapters)
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """The weights, those not given too."""
+        return self.weights or (1.0,) * len(self.adapters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """A PEFT folder or a GGUF adapter of any tool -> a PEFT folder of ours, checked, written to `out`.
+
+    models: `models.base` is the base it is checked on and belongs to.
+    source: the folder, or the .gguf file.
+    """
+
+    models: ModelChoice
+    source: Path
+    out: Path
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest:
+    """What base models, encoders and generators are here, and what can be fetched.
+
+    fetch: names to fetch now; empty only lists.
+    """
+
+    fetch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoRequest:
+    """What a path is: a prompt file or dataset folder, an adapter, a generator, or (None) this installation."""
+
+    models: ModelChoice
+    target: Path | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewRequest:
+    """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
+
+    generator: says how many prompts are sampled when `prompts.count` does not; None is the released one.
+    sample: needs one pass over the whole file; facts, columns and an early page do not.
+    start, rows: the page begins after so many rows and has so many; rows without a prompt count too.
+    """
+
+    prompts: PromptChoice
+    generator: Path | None = None
+    sample: bool = True
+    start: int = 0
+    rows: int = 50
