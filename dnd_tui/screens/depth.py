@@ -9,42 +9,38 @@ A search has a folder in the app's data: the same choices go on there, also in a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.depth_chains import FoundChains, Lines, verdict
+from dnd_tui.screens.depth_chains import FoundChains, Lines, outcome_words
 from dnd_tui.screens.depth_export import STAGES as EXPORT_STAGES
 from dnd_tui.screens.depth_export import ChainExportDialog
 from dnd_tui.screens.depth_form import DepthForm
 from dnd_tui.screens.depth_result import AcceptedList, ChainMenu
-from dnd_tui.screens.depth_run import STAGES, SearchFigures, SearchStanding
+from dnd_tui.screens.depth_run import STAGES, SearchFigures, SearchStanding, kept_chains
 from dnd_tui.screens.depth_setup import SearchSetup
 from dnd_tui.screens.depth_subject import Subject
+from dnd_tui.screens.depth_view import ChainView
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.text import one_line
-from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.layer_strip import LayerStrip
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.pareto_plot import ParetoPlot
 from dnd_tui.widgets.path_inputs import Dropped
-from dnd_tui.widgets.stages import StageList
-from engine.depth.chain import format_chain, identity, parse_chain
+from engine.depth.chain import format_chain, identity
 from engine.errors import EngineError
 from engine.events import Note
-from engine.files import read_json, tidy_after_kill
+from engine.files import tidy_after_kill
 from engine.host import Failed, Finished, Stopped
 from engine.requests import ChainExportRequest, DepthRequest
 
@@ -87,10 +83,8 @@ base's side by side, or **export** it for other programs.
     DepthScreen {
         #accepted-pane { height: auto; max-height: 9; }
         #chain-pane { height: auto; max-height: 60%; }
-        #chain-pane > VerticalScroll { height: auto; max-height: 100%; }
-        #chain-pane StageList, #chain-pane Facts { height: auto; margin-top: 1; }
         #depth-panes.-tabs Pane { height: 1fr; max-height: 100%; }
-        &.-short #depth-panes StageList, &.-short #depth-panes Facts { margin-top: 0; }
+        &.-short ChainView { StageList, Facts { margin-top: 0; } }
         &.-short SearchStanding Static { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         #buttons { height: auto; padding: 0 1; }
         #buttons Button { margin-right: 1; }
@@ -120,12 +114,7 @@ base's side by side, or **export** it for other programs.
                 Pane("Accepted", AcceptedList(), id="accepted-pane"),
             ),
             (
-                Pane(
-                    "Chain",
-                    VerticalScroll(LayerStrip(), StageList(), Facts(id="facts"), can_focus=False),
-                    id="chain-pane",
-                    share=19,
-                ),
+                Pane("Chain", ChainView(), id="chain-pane", share=19),
                 Pane("All chains", ChainMenu(), ParetoPlot(), id="all-pane"),
             ),
             narrow=100,
@@ -144,7 +133,6 @@ base's side by side, or **export** it for other programs.
     def on_mount(self) -> None:
         """What was chosen last."""
         self.query_one(ChainMenu).show(None)
-        self.query_one(StageList).display = False
         self._settle()
         self._load()
 
@@ -216,17 +204,15 @@ base's side by side, or **export** it for other programs.
             return
         self._figures, self._found, self.subject, self._exported = SearchFigures(), None, None, []
         self.query_one(ChainMenu).show(None)
-        self.query_one(LayerStrip).clear()
+        self.query_one(ChainView).clear()
         self.query_one(ParetoPlot).show([])
-        self._show_stages(STAGES)
+        self._begin(STAGES)
         self._job = self.dnd.engine.start(request, f"search a chain of layers for {request.source.name}", self)
         self._settle()
         self.query_one("#stop").focus()
 
-    def _show_stages(self, names: tuple[str, ...]) -> None:
-        stages = self.query_one(StageList)
-        stages.display = True
-        stages.expect(names)
+    def _begin(self, stages: tuple[str, ...]) -> None:
+        self.query_one(ChainView).begin(stages)
         self.query_one(Panes).show("chain-pane")
 
     @on(jobs.JobBegan)
@@ -237,9 +223,8 @@ base's side by side, or **export** it for other programs.
     def _reported(self, message: jobs.JobReported) -> None:
         if message.job not in (self._job, self._export):
             return
-        stages = self.query_one(StageList)
         for event in message.events:
-            stages.handle(event)
+            self.query_one(ChainView).handle(event)
             if message.job is self._job:
                 self._figures.handle(event)
             if isinstance(event, Note):
@@ -253,8 +238,7 @@ base's side by side, or **export** it for other programs.
         figures = self._figures
         if figures.best is None or figures.base is None:
             return
-        layers = figures.base.layers
-        self.query_one(LayerStrip).show(parse_chain(figures.best.chain, layers), layers)
+        self.query_one(ChainView).show(figures.best.chain, figures.base.layers)
         self.query_one(ParetoPlot).show(figures.points, base=figures.base.chain, chosen=figures.best.chain)
 
     @on(jobs.JobEnded)
@@ -265,41 +249,27 @@ base's side by side, or **export** it for other programs.
             await self._finish_export(message)
 
     async def _finish(self, message: jobs.JobEnded) -> None:
-        outcome, request, stages = message.outcome, message.job.request, self.query_one(StageList)
+        outcome, request, view = message.outcome, message.job.request, self.query_one(ChainView)
         assert isinstance(request, DepthRequest)
         found: FoundChains | None = None
         if isinstance(outcome, Finished):
-            stages.stop("done")
             found = FoundChains.of(outcome.result.to_json())
-            stages.display = False
+            view.end("done", stages=False)
         elif isinstance(outcome, Stopped):
-            stages.stop("stopped")
-            found = await self._kept(request)
-            stages.display = found is None
+            found = await kept_chains(request.out) if self._figures.best else None
+            view.end("stopped", stages=found is None)
         else:
-            stages.stop("failed")
-            stages.display = bool(self._figures.place)  # refused before it began, it has no stages
+            view.end("failed", stages=bool(self._figures.place))  # refused before it began, it has no stages
             self.dnd.tell(outcome)
         self._found = found
         told = self._figures.lines(running=False)
-        self.query_one(SearchStanding).tell(_outcome_words(found, stopped=isinstance(outcome, Stopped)), *told[:1])
+        self.query_one(SearchStanding).tell(outcome_words(found, stopped=isinstance(outcome, Stopped)), *told[:1])
         if found is not None:
             self.query_one(ChainMenu).show(found)
             self._look_at(found.best)
             if self.is_current and self.focused is self.query_one("#stop"):
                 self.query_one(ChainMenu).focus()
         await self.query_one(SearchSetup).look()
-
-    async def _kept(self, request: DepthRequest) -> FoundChains | None:
-        """What a stopped search left; None where it had not scored a chain yet."""
-        if self._figures.best is None:
-            return None
-        try:
-            data: Mapping[str, Any] = await ask_disk(partial(read_json, request.out / "chain.json"))
-            found = FoundChains.of(data)
-            return found if found.stopped else None
-        except (EngineError, TimeoutError, KeyError, TypeError, ValueError):
-            return None
 
     # -- the chain that is looked at
 
@@ -331,8 +301,7 @@ base's side by side, or **export** it for other programs.
         if self.subject is None or self.subject.chain != subject.chain:
             self._exported = []
         self.subject = subject
-        self.query_one(StageList).display = False
-        self.query_one(LayerStrip).show(parse_chain(subject.chain, subject.layers), subject.layers)
+        self.query_one(ChainView).show(subject.chain, subject.layers)
         self._settle()
 
     # -- what is shown
@@ -349,9 +318,8 @@ base's side by side, or **export** it for other programs.
         for name in ("compare", "export"):
             self.query_one(f"#{name}", Button).disabled = not possible
         self.query_one("#accept", Button).disabled = not (possible and self.subject and self.subject.acceptable)
-        facts = self.query_one("#facts", Facts)
-        facts.set([*(self.subject.lines if self.subject else []), *self._exported])
-        facts.display = self.subject is not None and not busy
+        lines = [*self.subject.lines, *self._exported] if self.subject and not busy else []
+        self.query_one(ChainView).tell(lines)
         if self._job is not None and running:
             self.query_one(SearchStanding).follow(self._job, self._figures)
         self.refresh_bindings()
@@ -418,23 +386,23 @@ base's side by side, or **export** it for other programs.
         if request is None:
             return
         self._exported = []
-        self._show_stages(EXPORT_STAGES)
+        self._begin(EXPORT_STAGES)
         self._export = self.dnd.engine.start(request, f"export a chain as {request.format}", self)
         self._settle()
 
     async def _finish_export(self, message: jobs.JobEnded) -> None:
-        outcome, request, stages = message.outcome, message.job.request, self.query_one(StageList)
+        outcome, request, view = message.outcome, message.job.request, self.query_one(ChainView)
         assert isinstance(request, ChainExportRequest)
         if isinstance(outcome, Finished):
-            stages.stop("done")
-            stages.display = False
+            view.end("done", stages=False)
             self._exported = [(f"exported, {label}", text) for label, text in outcome.result.summary()[1:]]
             self.notify(f"Exported to {request.out}")
         else:
             await asyncio.to_thread(tidy_after_kill, request.out)
             before = "what was there is as it was" if request.replace else "nothing was written"
-            stages.stop("failed" if isinstance(outcome, Failed) else "stopped")
-            self._exported = [("export", f"✗ {'failed' if isinstance(outcome, Failed) else 'stopped'}; {before}")]
+            how: Literal["failed", "stopped"] = "failed" if isinstance(outcome, Failed) else "stopped"
+            view.end(how, stages=False)
+            self._exported = [("export", f"✗ {how}; {before}")]
             if isinstance(outcome, Failed):
                 self.dnd.tell(outcome)
         self._settle()
@@ -450,17 +418,3 @@ base's side by side, or **export** it for other programs.
     def action_leave_field(self) -> None:
         """From a field to the buttons."""
         self.query_one("#stop" if self.running else "#search").focus()
-
-
-def _outcome_words(found: FoundChains | None, *, stopped: bool) -> str:
-    """How the search ended."""
-    if found is None:
-        return "Stopped before a chain was scored" if stopped else "The search failed"
-    best = found.chains[found.best]
-    length = f"{best.length} layers of {found.layers}"
-    if found.stopped:
-        return f"Stopped early: the best so far runs {length}, not judged on held-out rows"
-    if best is found.base or best.judged is None:
-        return "No chain is better than the base's own"
-    told = verdict(best.judged)
-    return f"{told[:1].upper()}{told[1:]}: {length}"

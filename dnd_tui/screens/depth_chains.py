@@ -121,6 +121,20 @@ def verdict(judged: JudgedChain) -> str:
     return f"no reliable gain ({points:+.1f} points, {p})"
 
 
+def outcome_words(found: FoundChains | None, *, stopped: bool) -> str:
+    """How the search ended."""
+    if found is None:
+        return "Stopped before a chain was scored" if stopped else "The search failed"
+    best = found.chains[found.best]
+    length = f"{best.length} layers of {found.layers}"
+    if found.stopped:
+        return f"Stopped early: the best so far runs {length}, not judged on held-out rows"
+    if best is found.base or best.judged is None:
+        return "No chain is better than the base's own"
+    told = verdict(best.judged)
+    return f"{told[:1].upper()}{told[1:]}: {length}"
+
+
 def chain_lines(found: FoundChains, number: int) -> Lines:
     """Label and value of what is known of a chain beside its base."""
     one, base = found.chains[number], found.base

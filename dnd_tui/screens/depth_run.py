@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
@@ -10,9 +12,14 @@ from textual.widgets import Static
 
 from dnd_tui.jobs import Job
 from dnd_tui.progress import RunningStage
+from dnd_tui.screens.depth_chains import FoundChains
+from dnd_tui.state.chains import CHAIN_FILE
 from dnd_tui.text import duration
+from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.pareto_plot import Point
+from engine.errors import EngineError
 from engine.events import ChainScored, Event, StageAdvanced, StageStarted
+from engine.files import read_json
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
@@ -83,6 +90,15 @@ class SearchFigures:
             beside = f" (the base {self.base.right})"
         found = f"best so far: {best.layers} layers, {best.right} of {best.rows} right{beside}, score {best.value:.3f}"
         return [looked, found]
+
+
+async def kept_chains(folder: Path) -> FoundChains | None:
+    """What a search that was stopped left in its folder; None where it left nothing, or the disk does not answer."""
+    try:
+        found = FoundChains.of(await ask_disk(partial(read_json, folder / CHAIN_FILE)))
+    except (EngineError, TimeoutError, KeyError, TypeError, ValueError):
+        return None
+    return found if found.stopped else None
 
 
 class SearchStanding(Vertical):
