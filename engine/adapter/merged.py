@@ -17,6 +17,7 @@ import torch
 
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.shards import write_shards
+from engine.base.config_file import complete_config
 from engine.events import Stage
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def write_merged(
     config.architectures = [type(base.model).__name__]
     config._name_or_path = base_id  # not the place of the base on this machine
     config.save_pretrained(folder)
+    complete_config(folder / "config.json")
     generation: Any = base.model.generation_config
     if generation is not None:
         generation.save_pretrained(folder)

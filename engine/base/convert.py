@@ -5,12 +5,12 @@ SmolLM2-135M-Instruct.Q4_1.gguf --(float32)--> CACHE/models/NAME-float32/{model.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.base.catalog import DEFAULT_BASE
+from engine.base.config_file import complete_config, has_rotary_fields
 from engine.base.fetch import model_cache, model_files, one_process
 from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.quiet import quiet_libraries
@@ -28,7 +28,9 @@ _NEEDED_BYTES = 1_200_000_000  # the safetensors file twice, for a folder that i
 def converted_base() -> Path | None:
     """The converted default base, if it is there; it was put there whole or not at all."""
     folder = model_cache(DEFAULT_BASE, "-float32")
-    return folder if all((folder / name).is_file() for name in _COMPLETE) else None
+    whole = all((folder / name).is_file() for name in _COMPLETE)
+    # What an earlier version converted lacks what other programs look for, and is done again.
+    return folder if whole and has_rotary_fields(folder / "config.json") else None
 
 
 def default_base(reporter: Reporter | None = None) -> Path:
@@ -77,14 +79,9 @@ def _convert(gguf: Path, target: Path, reporter: Reporter) -> None:
 
 
 def _complete(config: Path, architecture: str) -> None:
-    """Name the model as the field does, not by the training run that the GGUF file remembers; and its architecture.
-
-    Programs other than transformers look there for what to build.
-    """
-    named = {"_name_or_path": DEFAULT_BASE.hub_id, "architectures": [architecture]}
-    data = json.loads(config.read_text(encoding="utf-8")) | named
-    data.pop("_model_name_or_path", None)
-    config.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Name the model as the field does, not by the training run that the GGUF file remembers; and its architecture."""
+    own = {"_name_or_path": DEFAULT_BASE.hub_id, "architectures": [architecture], "_model_name_or_path": None}
+    complete_config(config, own)
 
 
 def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:

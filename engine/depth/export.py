@@ -26,6 +26,7 @@ from engine.adapter.attach import AttachedModel
 from engine.adapter.check import TOLERANCE
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files
+from engine.base.config_file import complete_config
 from engine.base.load import load_base, resolve_base
 from engine.base.quiet import quiet_libraries
 from engine.base.source import source_of
@@ -154,6 +155,7 @@ class _Dense(_Form):
         expected = _logits(merged, prompt_ids)
         with quiet_libraries():
             merged.save_pretrained(folder)
+        complete_config(folder / "config.json")
         self.base.tokenizer.save_pretrained(folder)
         return expected, _largest(attached, expected)
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from adapter_parts import random_adapter
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from engine.adapter import shards
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import write_merged
 from engine.errors import EngineError
+from engine.files import read_json
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -49,6 +50,21 @@ def test_every_weight_is_added_in_float32_and_rounded_once(tmp_path: Path, famil
     assert AutoTokenizer.from_pretrained(tmp_path)("ab").input_ids == tiny_tokenizer()("ab").input_ids
     assert loaded.generation_config.eos_token_id == 2
     assert "/" not in (loaded.config._name_or_path or "").removeprefix(str(tmp_path)).replace("o/m", "")
+
+
+def test_the_config_says_the_angles_where_transformers_4_did_too(tmp_path: Path) -> None:
+    scaled = {"rope_type": "linear", "rope_theta": 5e5, "factor": 4.0}
+    for name, parameters in (("plain", {"rope_type": "default", "rope_theta": 1e5}), ("scaled", scaled)):
+        folder = tmp_path / name
+        folder.mkdir()
+        model, _, _ = merged(folder, "llama", "float32", rope_parameters=parameters)
+        said = read_json(folder / "config.json")
+        assert said["rope_theta"] == parameters["rope_theta"]
+        expected = {"rope_type": "linear", "factor": 4.0} if name == "scaled" else None
+        assert said.get("rope_scaling") == expected
+        # And transformers 5 reads them as they were.
+        loaded = AutoConfig.from_pretrained(folder, local_files_only=True)
+        assert loaded.rope_parameters == model.config.rope_parameters  # type: ignore[attr-defined]
 
 
 def test_tied_embeddings_are_written_once_and_stay_tied(tmp_path: Path) -> None:
