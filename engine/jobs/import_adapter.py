@@ -73,7 +73,6 @@ def import_job(request: ImportRequest, reporter: Reporter) -> Result:
         "modules": len(export.layout.modules),
         "parameters": export.layout.parameters,
         "base": base.ref.id,
-        "base_id": base.ref.id,
         "named_base": named,
         "changes": list(changes),
         "norms": {path: update_norm(adapter.a[path], adapter.b[path], lora.scaling) for path in adapter.a},
