@@ -54,6 +54,11 @@ def test_a_fetched_base_is_present_and_a_converted_one_is_ready(cache: Path) -> 
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert not list_models()[0].ready
         sparse(folder, name, 1)
+        if name == "config.json":
+            (folder / name).write_text("{}")
+    # An earlier version's conversion: without what mlx-lm needs.
+    assert not list_models()[0].ready
+    (folder / "config.json").write_text('{"rope_theta": 100000.0}')
     base = list_models()[0]
     assert (base.present, base.ready, base.where) == (True, True, str(folder))
 
