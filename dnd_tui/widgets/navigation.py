@@ -145,6 +145,8 @@ class NavigationBar(Horizontal):
 
     def fit(self) -> None:
         """Beside a job's sign, as many names from the left on as there is room for, and keys only after them."""
+        if not self.content_size.width:
+            return  # not laid out yet: `on_resize` follows
         items = list(self.query(NavigationItem))
         room = self.content_size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
         room -= sum(item.full_width if item.here else item.key_width for item in items)
