@@ -366,12 +366,12 @@ async def test_another_key(app_folders: Path) -> None:
         await pilot.press("ctrl+p")
         await until(pilot, lambda: "✗ ctrl+p is taken: Search every command" in refused(app), "the refusal")
         assert "everywhere, app.commands" in refused(app)
-        await pilot.press("f10")
-        await until(pilot, lambda: app.settings.keys == {"app.help": "f10"}, "the key")
-        assert kept(app_folders) == {"keys": {"app.help": "f10"}}
-        assert "f10 *" in keys.options[0].prompt.content(110).plain  # type: ignore[union-attr]
+        await pilot.press("f12")
+        await until(pilot, lambda: app.settings.keys == {"app.help": "f12"}, "the key")
+        assert kept(app_folders) == {"keys": {"app.help": "f12"}}
+        assert "f12 *" in keys.options[0].prompt.content(110).plain  # type: ignore[union-attr]
         await until(pilot, lambda: keys.has_focus, "the list")
-        await pilot.press("f10")
+        await pilot.press("f12")
         await until(pilot, lambda: isinstance(app.screen, HelpDialog), "the help by its new key")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen, "the screen")
