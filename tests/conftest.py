@@ -16,6 +16,8 @@ from tests.tiny import tiny_model
 from tests.tiny_tokenizer import CHATML, TURNS, tiny_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.base.load import LoadedBase
 
 if "OMP_NUM_THREADS" not in os.environ:
@@ -79,3 +81,36 @@ def generated_adapter(default_base: LoadedBase, tmp_path_factory: pytest.TempPat
     prompts = PromptChoice(source=example_prompts())
     run(GenerateRequest(models=ModelChoice(device="cpu"), prompts=prompts, out=folder), Reporter())
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(
+    default_base: LoadedBase, generated_adapter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Path]:
+    """Exports of the generated adapter, each written once: called with a form and a float type."""
+    from engine.adapter.check import CHECK_PROMPT
+    from engine.adapter.export import Choice, write_checked_export
+    from engine.adapter.peft_folder import read_peft_folder
+    from engine.base.chat import prompt_ids
+    from engine.base.source import source_of
+
+    folder = tmp_path_factory.mktemp("exports")
+    adapter, _ = read_peft_folder(generated_adapter)
+    ids = prompt_ids(default_base.tokenizer, CHECK_PROMPT)
+
+    def export(form: str, float_type: str) -> Path:
+        target = folder / f"{form} {float_type}"
+        if not target.exists():
+            write_checked_export(
+                target,
+                adapter,
+                default_base,
+                ids,
+                Choice(form=form, float_type=float_type),
+                base_id=default_base.ref.id,
+                provenance=None,
+                base_source=source_of(default_base.ref),
+            )
+        return target
+
+    return export

@@ -84,33 +84,6 @@ def test_a_tiny_base_of_every_architecture(tmp_path: Path, family: str, monkeypa
 
 
 @pytest.fixture(scope="module")
-def exported(
-    default_base: LoadedBase, generated_adapter: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Path]:
-    """Export of the generated adapter in a form and a float type."""
-    folder = tmp_path_factory.mktemp("exports")
-    adapter, _ = read_peft_folder(generated_adapter)
-    ids = prompt_ids(default_base.tokenizer, CHECK_PROMPT)
-
-    def export(form: str, float_type: str) -> Path:
-        target = folder / f"{form} {float_type}"
-        if not target.exists():
-            write_checked_export(
-                target,
-                adapter,
-                default_base,
-                ids,
-                Choice(form=form, float_type=float_type),
-                base_id=default_base.ref.id,
-                provenance=None,
-                base_source=source_of(default_base.ref),
-            )
-        return target
-
-    return export
-
-
-@pytest.fixture(scope="module")
 def float_base(default_base: LoadedBase, generated_adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default base's GGUF file in float32: the merge of an adapter that changes nothing."""
     adapter, _ = read_peft_folder(generated_adapter)

@@ -86,24 +86,6 @@ def test_a_tiny_base_of_every_architecture(tmp_path: Path, family: str, changes:
     assert largest(log_probabilities(merged, IDS), expected) <= PARITY
 
 
-@pytest.fixture(scope="module")
-def exported(
-    default_base: LoadedBase, generated_adapter: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Path]:
-    """Export of the generated adapter in a form and a float type."""
-    folder = tmp_path_factory.mktemp("exports")
-    adapter, _ = read_peft_folder(generated_adapter)
-    ids = prompt_ids(default_base.tokenizer, CHECK_PROMPT)
-
-    def make(form: str, float_type: str) -> Path:
-        target = folder / f"{form} {float_type}"
-        if not target.exists():
-            export(target, adapter, default_base, ids, Choice(form=form, float_type=float_type))
-        return target
-
-    return make
-
-
 def test_the_default_base_with_a_generated_adapter(
     default_base: LoadedBase,
     generated_adapter: Path,
