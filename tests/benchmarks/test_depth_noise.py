@@ -1,7 +1,12 @@
-"""Labels without sense on the real base: how often a search says "no reliable gain". Run by `make bench`; takes long.
+"""Labels without sense on the real base: how often a search says "no reliable gain". Takes long.
 
-Smaller or larger by the environment:
+    DND_TUI_TASKS=TASKS python -m pytest tests/benchmarks/test_depth_noise.py -m benchmark -s
 
+TASKS is a folder of labelled tasks. The task must be one that the base, with an adapter generated for it, answers in
+the form of its labels: where it often does not, a chain that does is right more often whatever the labels are, which is
+a gain and no noise. Other settings by the environment:
+
+    DND_TUI_NOISE_TASK     the task, fs_sst2
     DND_TUI_NOISE_SEEDS    how many shuffles, 10
     DND_TUI_NOISE_CHAINS   chains a search, 50
     DND_TUI_NOISE_ROWS     rows a search, 32
@@ -16,11 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.base.load import LoadedBase
 from engine.depth.truth import NO_GAIN
 from engine.events import Reporter
+from engine.forge.tasks import SEEN, Task, read_rows, read_tasks
 from engine.jobs import run
-from engine.requests import DepthRequest, ModelChoice
+from engine.requests import DepthRequest, GenerateRequest, ModelChoice, PromptChoice
 
 pytestmark = pytest.mark.benchmark
 
@@ -28,48 +33,35 @@ SEEDS = int(os.environ.get("DND_TUI_NOISE_SEEDS", "10"))
 CHAINS = int(os.environ.get("DND_TUI_NOISE_CHAINS", "50"))
 ROWS = int(os.environ.get("DND_TUI_NOISE_ROWS", "32"))
 
-QUESTION = "Decide what the sentence is about: weather, food, sport or music. Answer with one word."
-WHO = ("Her brother", "The old man", "My neighbour", "A friend of ours", "Their aunt", "The teacher", "His cousin")
-WHAT = {
-    "weather": ("watched the storm come in", "felt the first snow", "hoped the fog would lift", "waited for the rain"),
-    "food": ("baked a loaf of bread", "peeled the potatoes", "ordered a bowl of soup", "put cheese on the rice"),
-    "sport": ("ran the marathon", "scored the winning goal", "lost the final set", "trained for the regatta"),
-    "music": ("tuned the violin", "sang in the choir", "wrote a slow song", "played the drums"),
-}
-WHEN = ("on Monday", "in the morning", "before noon", "last winter", "again")
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    folder = os.environ.get("DND_TUI_TASKS")
+    if not folder:
+        pytest.skip("DND_TUI_TASKS does not name a folder of tasks")
+    name = os.environ.get("DND_TUI_NOISE_TASK", "fs_sst2")
+    return next(task for task in read_tasks(Path(folder), SEEN) if task.name == name)
 
 
-def sentences() -> list[tuple[str, str]]:
-    """(prompt, topic), 560 of them."""
-    return [
-        (f"{QUESTION}\n\n{who} {what} {when}.", topic)
-        for topic, several in WHAT.items()
-        for what in several
-        for who in WHO
-        for when in WHEN
-    ]
-
-
-def test_shuffled_labels_are_no_reliable_gain(
-    default_base: LoadedBase, generated_adapter: Path, tmp_path: Path
-) -> None:
-    """With an adapter that answers in the form of the labels: otherwise nothing is right, and nothing could be gained.
-
-    At least 9 of 10 must say so; by the test's level 19 of 20 are expected.
-    """
+def test_shuffled_labels_are_no_reliable_gain(task: Task, tmp_path: Path) -> None:
+    """At least 9 of 10 must say so; by the test's level 19 of 20 are expected."""
+    models = ModelChoice(device="cpu")
+    prompts = PromptChoice(source=task.train_path, column="prompt")
+    run(GenerateRequest(models=models, prompts=prompts, out=tmp_path / "adapter"), Reporter())
+    known = read_rows(task.train_path)
     verdicts = []
     for seed in range(SEEDS):
         chance = random.Random(seed)
-        rows = chance.sample(sentences(), ROWS + 100)
-        labels = [topic for _, topic in rows]
+        rows = chance.sample(known, min(len(known), ROWS + 100))
+        labels = [row.response for row in rows]
         chance.shuffle(labels)
         source = tmp_path / f"{seed}.jsonl"
         lines = (
-            json.dumps({"prompt": prompt, "response": label}) for (prompt, _), label in zip(rows, labels, strict=True)
+            json.dumps({"prompt": row.prompt, "response": label}) for row, label in zip(rows, labels, strict=True)
         )
         source.write_text("\n".join(lines))
         request = DepthRequest(
-            models=ModelChoice(device="cpu"), source=source, out=tmp_path / str(seed), adapter=generated_adapter,
+            models=models, source=source, out=tmp_path / str(seed), adapter=tmp_path / "adapter",
             chains=CHAINS, rows=ROWS, seed=seed,
         )  # fmt: skip
         data = run(request, Reporter()).to_json()
