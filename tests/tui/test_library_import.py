@@ -87,9 +87,11 @@ async def of_another_tool(pilot: Pilot[None], app: DndApp, models: ModelChoice, 
 
 
 async def test_a_dropped_folder_is_imported_compared_and_exported(
-    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = DndApp(models=tiny_models)
+    remarks: list[str] = []
+    monkeypatch.setattr(app, "notify", lambda message, **more: remarks.append(message))
     async with app.run_test(size=(120, 40)) as pilot:
         folder = await of_another_tool(pilot, app, tiny_models, prompt_file, "peft")
         await dropped(pilot, folder)
@@ -105,7 +107,7 @@ async def test_a_dropped_folder_is_imported_compared_and_exported(
         assert app.library.record(record.id) == record
         facts = screen(app).query_one(Facts).lines
         assert ("changed", record.changes[0]) in facts and dict(facts)["imported from"].endswith("foreign peft")
-        assert any(note.message.startswith("Imported as foreign peft") for note in app._notifications)
+        assert " ".join(["Imported as foreign peft.", *record.changes]) in remarks
         assert screen(app).query_one("#again", Button).disabled
         await pilot.press("y")
         assert app.clipboard.startswith("dnd-tui --headless import") and str(folder) in app.clipboard
