@@ -47,6 +47,9 @@ alone make a difference of 1.1e-4 on the default base, with them 4e-5 are left.
 """
 _USUAL_LOGITS = 64.0
 _ROWS_AT_ONCE = 1024
+# Of the prompt, where two adapters on one base are compared: in a few tokens every matrix has its say, and more of them
+# only take longer.
+_ADAPTER_TOKENS = 16
 CHECK_PROMPT = "Which of these is a colour: run, red or rice? Answer with one word."
 
 
@@ -76,8 +79,7 @@ def check_adapter(
         raise _other_answers(read_back)
     rounding = 0.0
     if stored != "float32":
-        exact = _expected_logits(base, adapter, prompt_ids)
-        rounding = _largest_difference(_expected_logits(base, as_stored(adapter, stored), prompt_ids), exact)
+        rounding = logit_difference(base, as_stored(adapter, stored), adapter, prompt_ids)
     return Differences(read_back, rounding)
 
 
@@ -91,7 +93,8 @@ def check_peft_folder(
     Raises:
         EngineError: the folder is broken, or it or the adapter does not fit the base.
     """
-    expected = _expected_logits(base, adapter, prompt_ids)
+    ids = prompt_ids[:_ADAPTER_TOKENS]
+    expected = _expected_logits(base, adapter, ids)
     model: Any = base if isinstance(base, torch.nn.Module) else base.model
     # peft would leave the base half wrapped if it failed: look first.
     check_fits(model, read_peft_folder(folder)[0])
@@ -99,7 +102,7 @@ def check_peft_folder(
         warnings.simplefilter("ignore", FutureWarning)
         reloaded = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
     try:
-        return _largest_difference(_logits(reloaded, model, prompt_ids), expected)
+        return _largest_difference(_logits(reloaded, model, ids), expected)
     finally:
         reloaded.unload()
 
@@ -107,8 +110,9 @@ def check_peft_folder(
 def logit_difference(
     base: LoadedBase | torch.nn.Module, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]
 ) -> float:
-    """Largest absolute logit difference between two adapters on one base."""
-    return _largest_difference(_expected_logits(base, first, prompt_ids), _expected_logits(base, second, prompt_ids))
+    """Largest absolute logit difference between two adapters on one base, on the first tokens of a prompt."""
+    ids = prompt_ids[:_ADAPTER_TOKENS]
+    return _largest_difference(_expected_logits(base, first, ids), _expected_logits(base, second, ids))
 
 
 def check_merged(
