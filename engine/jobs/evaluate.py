@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file, write_json
 from engine.forge.card import generator_card
-from engine.forge.library import open_library
+from engine.forge.library import Library, open_library
 from engine.forge.recipe import recipe_from_json
 from engine.forge.tasks import SEEN, Task, named_tasks, read_rows, read_tasks
 from engine.generator.artifact import record_history
@@ -110,8 +111,8 @@ class _Bench:
         makers: dict[str, Arm] = {**self._plain(), **self._generated()}
         prompts = self._prompts
         reasons = prompts.unmeasured()
-        if self.request.library:
-            from_library, without = self._from_library(self.request.library, prompts)
+        if self._library:
+            from_library, without = self._from_library(self._library, prompts)
             makers, reasons = {**makers, **from_library}, {**reasons, **without}
         else:
             needing = [arm for arm, rule in ARMS.items() if rule.library] + [LIBRARY_GROUP]
@@ -169,13 +170,17 @@ class _Bench:
 
     def _multi_task_frame(self) -> Frame:
         """The library's: a generator that was trained along with its frame has moved its own."""
-        frame = self.pipeline.generator.frame
+        return self._library.frame if self._library else self.pipeline.generator.frame
+
+    @cached_property
+    def _library(self) -> Library | None:
+        """The library of the request, read once."""
         if self.request.library is None:
-            return frame
+            return None
         library = open_library(self.request.library)
-        if library.frame.layout.digest != frame.layout.digest:
+        if library.frame.layout.digest != self.pipeline.generator.frame.layout.digest:
             raise EngineError("was collected for another layout than the generator's", where=str(library.folder))
-        return library.frame
+        return library
 
     def _generated(self) -> dict[str, Arm]:
         # Which task stands in for another depends on all of them.
@@ -187,8 +192,7 @@ class _Bench:
 
         return {name: arm(name, make) for name, make in self._prompts.makers().items()}
 
-    def _from_library(self, folder: Path, prompts: PromptArms) -> tuple[dict[str, Arm], dict[str, str]]:
-        library = open_library(folder)
+    def _from_library(self, library: Library, prompts: PromptArms) -> tuple[dict[str, Arm], dict[str, str]]:
         seen = self._seen(library.about["tasks"])
         arms = LibraryArms(library, seen, frozenset(task.name for task in self.tasks))
         settings = {"library": digest_json([library.about, arms.names])[:12]}
