@@ -13,26 +13,24 @@ import numpy as np
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.reactive import reactive
-from textual.timer import Timer
 from textual.widgets import Static
 from textual_plot import HiResMode
 
 from dnd_tui.text import figure, one_line
 from dnd_tui.widgets.curves import Curve, Points, smoothed, thinned
+from dnd_tui.widgets.drawn_soon import DrawnSoon
 from dnd_tui.widgets.loss_canvas import LossCanvas
 
-# Seconds between two drawings.
-_PAUSE = 0.25
 _LINES = ((HiResMode.BRAILLE, "⠤⠤"), (HiResMode.QUADRANT, "▄▄"), (HiResMode.HALFBLOCK, "▀▀"))
 _COLOURS = 4
 # Below this size there is no room for axes.
 _SMALLEST = (30, 6)
 
 
-class LossPlot(Vertical):
+class LossPlot(DrawnSoon):
     """One or more curves by name; `add` points to them."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"loss-plot--curve-{number}" for number in range(_COLOURS)}
@@ -59,7 +57,6 @@ class LossPlot(Vertical):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._curves: dict[str, Curve] = {}
-        self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Legend, scale, plot, and what is said while there is none."""
@@ -100,21 +97,7 @@ class LossPlot(Vertical):
         if self.query_one(".scale").region.contains_point(event.screen_offset):
             self.action_toggle_log()
 
-    def on_resize(self) -> None:
-        """As many points and ticks as there is room for."""
-        self._draw_soon()
-
-    def notify_style_update(self) -> None:
-        """Draw in the colours of another theme."""
-        super().notify_style_update()
-        self._draw_soon()
-
-    def _draw_soon(self) -> None:
-        if self.is_mounted and self._waiting is None:
-            self._waiting = self.set_timer(_PAUSE, self._draw)
-
     def _draw(self) -> None:
-        self._waiting = None
         self.query_one(".legend", Static).update(self._legend())
         self.query_one(".scale", Static).update("log scale" if self.logarithmic else "linear scale")
         canvas = self.query_one(LossCanvas)

@@ -13,11 +13,10 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
-from textual.timer import Timer
 from textual.widgets import Static
 
+from dnd_tui.widgets.drawn_soon import DrawnSoon
 from dnd_tui.widgets.loss_canvas import LossCanvas
 
 Kind = Literal["few", "whole", "front", "base", "chosen"]
@@ -31,8 +30,6 @@ _NAMES: dict[Kind, str] = {
     "base": "base",
     "chosen": "shown",
 }
-# Seconds between two drawings.
-_PAUSE = 0.25
 # Below this size there is no room for axes.
 _SMALLEST = (24, 5)
 
@@ -73,7 +70,7 @@ def plotted(points: Iterable[Point], front: Collection[str], base: str, chosen: 
     return {kind: some for kind, some in found.items() if some}
 
 
-class ParetoPlot(Vertical):
+class ParetoPlot(DrawnSoon):
     """The plot and its legend."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pareto-plot--{kind}" for kind in KINDS}
@@ -93,7 +90,6 @@ class ParetoPlot(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._points: dict[Kind, list[Point]] = {}
-        self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Legend, plot, and what is said while there is none."""
@@ -110,21 +106,7 @@ class ParetoPlot(Vertical):
         self._points = plotted(points, front, base, chosen)
         self._draw_soon()
 
-    def on_resize(self) -> None:
-        """As many ticks as there is room for."""
-        self._draw_soon()
-
-    def notify_style_update(self) -> None:
-        """Draw in the colours of another theme."""
-        super().notify_style_update()
-        self._draw_soon()
-
-    def _draw_soon(self) -> None:
-        if self.is_mounted and self._waiting is None:
-            self._waiting = self.set_timer(_PAUSE, self._draw)
-
     def _draw(self) -> None:
-        self._waiting = None
         legend, canvas, nothing = self.query_one(".legend", Static), self.query_one(LossCanvas), self.query(".nothing")
         parts = [
             Content.assemble((SIGNS[kind], f".pareto-plot--{kind}"), f" {_NAMES[kind]}") for kind in self._points
