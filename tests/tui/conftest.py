@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from textual.app import App
 from textual.pilot import Pilot
 
 from engine.condition.encoder import ConditionSpec, TextEncoder
@@ -121,8 +122,13 @@ def prompt_file(tmp_path: Path) -> Path:
 async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "") -> None:
     """Let the app go on until `condition` holds; fails when it never does."""
     began = time.monotonic()
-    while not condition():
+    while not (_has_its_widgets(pilot.app) and condition()):
         if time.monotonic() - began > PATIENCE:
             screen = "\n".join(lines(pilot.app))
             raise AssertionError(f"waited in vain for {what or condition}; the screen:\n{screen}")
         await pilot.pause(0.02)
+
+
+def _has_its_widgets(app: App[None]) -> bool:
+    """A screen that was just pushed is the app's screen before it has composed: nothing can be asked of it yet."""
+    return not app.screen_stack or app.screen.is_mounted
