@@ -143,8 +143,9 @@ class Recipe:
 
     exclude: names (or patterns) of tasks never used, whatever their split.
     held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them tells when to stop.
-    compile: let torch compile the base for the training steps. Worth it on a GPU, where a step is mostly launches, with
-        `data.pad_to` at `data.pack_tokens` or half of it; every new shape takes a while.
+    compile: let torch compile the base for the training steps and, on CUDA, capture its kernels as graphs. Worth it on
+        a GPU, where a step is mostly launches, with `data.pad_to` at `data.pack_tokens` or half of it; every new shape
+        takes a while.
     """
 
     frame: FrameRecipe = field(default_factory=FrameRecipe)

@@ -52,8 +52,10 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def requests(base: Path, tasks: Path, recipe: Path, folder: Path) -> tuple[CollectRequest, TrainRequest]:
-    models = ModelChoice(base=str(base), device="cpu")
+def requests(
+    base: Path, tasks: Path, recipe: Path, folder: Path, device: str = "cpu"
+) -> tuple[CollectRequest, TrainRequest]:
+    models = ModelChoice(base=str(base), device=device, dtype="float32")
     library = folder / "library"
     return (
         CollectRequest(models=models, tasks=tasks, out=library, recipe=recipe),
@@ -291,6 +293,18 @@ def test_compiled_training_is_that_of_eager_training_and_compiles_each_shape_onc
 ) -> None:
     """Traced and differentiated as ever; the compiler behind it, which takes minutes on a CPU, runs what was traced."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compare_compiled_with_eager(tiny_llama_folder, tasks, recipe, tmp_path, "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
+def test_steps_captured_as_cuda_graphs_train_as_eager_ones(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    compare_compiled_with_eager(tiny_llama_folder, tasks, recipe, tmp_path, "cuda")
+
+
+def compare_compiled_with_eager(base: Path, tasks: Path, recipe: Path, folder: Path, device: str) -> None:
+    """Make a generator in both ways: the same results, and as many compilations as there are shapes."""
     settings = RECIPE | {"data": RECIPE["data"] | {"pad_to": 160}}  # type: ignore[operator]
     # Adam divides by the gradient's size at first: steps small enough for rounding to stay rounding.
     settings |= {"multi_task": {"steps": 3, "packs": 2, "learning_rate": 1e-4, "warmup_steps": 1}}
@@ -299,7 +313,7 @@ def test_compiled_training_is_that_of_eager_training_and_compiles_each_shape_onc
     libraries, generators = [], []
     for compiled in (False, True):
         recipe.write_text(json.dumps(settings | {"compile": compiled}))
-        collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path / str(compiled))
+        collecting, training = requests(base, tasks, recipe, folder / str(compiled), device)
         with counted_compilations() as shapes:
             run(collecting, Reporter())
             run(training, Reporter())
