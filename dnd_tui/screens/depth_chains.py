@@ -43,7 +43,7 @@ class FoundChains:
     layers: of the base. base_id, fingerprint: what it is.
     best: number of the chain that the search chose.
     rows: of the search, on which right answers are counted.
-    stopped: the search was stopped early, and nothing was judged.
+    stopped: it was stopped before its end, in the search or after it.
     data: all that is known, as in chain.json.
     """
 
@@ -127,7 +127,7 @@ def outcome_words(found: FoundChains | None, *, stopped: bool) -> str:
         return "Stopped before a chain was scored" if stopped else "The search failed"
     best = found.chains[found.best]
     length = f"{best.length} layers of {found.layers}"
-    if found.stopped:
+    if found.stopped and best.judged is None:
         return f"Stopped early: the best so far runs {length}, not judged on held-out rows"
     if best is found.base or best.judged is None:
         return "No chain is better than the base's own"
@@ -144,13 +144,12 @@ def chain_lines(found: FoundChains, number: int) -> Lines:
         beside = f", the base {base.right}" if base.right is not None and one is not base else ""
         lines.append(("search", told + beside + (f", score {one.value:.3f}" if one.value is not None else "")))
     lines += judged_lines(one.judged, base=one is base)
-    if found.stopped:
+    if found.stopped and one.judged is None:
         lines.append(("verdict", "stopped early: not judged on held-out rows"))
     if one.speed and base.speed and one is not base:
-        lines.append(("speed, chain", _speed_words(one.speed)))
-        lines.append(("speed, base", _speed_words(base.speed)))
         read, write = (mine / theirs for mine, theirs in zip(one.speed, base.speed, strict=True))
-        lines.append(("against base", f"reads {read:.2f} times, writes {write:.2f} times as fast"))
+        lines.append(("speed, chain", f"{_speed_words(one.speed)}, {read:.2f} and {write:.2f} x the base's"))
+        lines.append(("speed, base", _speed_words(base.speed)))
     elif base.speed:
         own = _speed_words(base.speed) if one is base else "measured for the chain that the search chose"
         lines.append(("speed", own))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from engine.adapter.attach import AttachedModel
@@ -56,8 +57,11 @@ def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
             best, choices = found[0].chain, menu(found, layers)
             chains = list(dict.fromkeys([best, *(each.chain for each in choices)]))
             judged = _judged(base, attached.model, chains, rows.held_out, reporter)
-            speed = _speed(base, attached.model, best, rows.searched, reporter)
-    report = DepthReport(layers, search.figures(), found, choices, judged, speed)
+        report = DepthReport(layers, search.figures(), found, choices, judged, {})
+        # Whoever stops from here on keeps the judgement.
+        unmeasured = report.figures() | {"stopped": True}
+        write_json(request.out / CHAIN_FILE, chain_of(base.ref, best, request.adapter, unmeasured).to_json())
+        report = replace(report, speed=_speed(base, attached.model, best, rows.searched, reporter))
     figures, lines = report.figures(), report.lines()
     record = chain_of(base.ref, best, request.adapter, figures)
     write_json(request.out / CHAIN_FILE, record.to_json())

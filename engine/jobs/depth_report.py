@@ -21,7 +21,7 @@ class DepthReport:
     search: what the search was and what it took.
     found: the chains scored on all rows of the search, best first. menu: those to choose from.
     judged: by chain, scores on the held-out rows and the comparison with the base; the base's own chain too.
-    speed: of "base" and "chain".
+    speed: of "base" and "chain"; empty while it is not measured.
     """
 
     layers: int

@@ -159,6 +159,22 @@ def test_stopped_as_it_is_judged_it_keeps_the_best_too(request_: DepthRequest) -
     assert kept["stopped"] and kept["chain"] == looked_at[-1].best
 
 
+def test_stopped_as_its_speed_is_measured_it_keeps_the_judgement(request_: DepthRequest) -> None:
+    events: list[Event] = []
+
+    def stopped() -> bool:
+        return any(isinstance(event, StageStarted) and event.stage == "speed" for event in events)
+
+    with pytest.raises(Cancelled):
+        run(request_, Reporter(events.append, stopped))
+    kept = json.loads((request_.out / "chain.json").read_text())
+    assert kept["stopped"] and kept["speed"] == {} and kept["held_out"]["rows"] > 0
+    run(request_, Reporter())
+    whole = json.loads((request_.out / "chain.json").read_text())
+    assert "stopped" not in whole and set(whole["speed"]) == {"base", "chain"}
+    assert (whole["held_out"], whole["menu"]) == (kept["held_out"], kept["menu"])
+
+
 def test_more_chains_go_on_from_fewer(request_: DepthRequest) -> None:
     run(request_, Reporter())
     known = set(json.loads((request_.out / "search.json").read_text())["chains"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dnd_tui.screens.depth_chains import FoundChains, chain_lines, verdict
+from dnd_tui.screens.depth_chains import FoundChains, chain_lines, outcome_words, verdict
 from dnd_tui.screens.depth_run import SearchFigures
 from dnd_tui.screens.depth_subject import Subject
 from dnd_tui.state.chains import AcceptedChains
@@ -72,7 +72,8 @@ def test_what_is_told_of_a_chain() -> None:
     assert told["search"] == "28 of 32 right, the base 26, score 0.850"
     assert told["held out"] == "77 of 100, 77.0% (95 % interval 68.0% to 84.0%)"
     assert told["changed"] == "5 gained, 8 lost"
-    assert told["against base"] == "reads 0.90 times, writes 0.94 times as fast"
+    assert told["speed, chain"] == "reads 90, writes 16 tokens/s, 0.90 and 0.94 x the base's"
+    assert told["speed, base"] == "reads 100, writes 17 tokens/s"
     own = dict(chain_lines(FoundChains.of(DATA), 0))
     assert own["speed"] == "reads 100, writes 17 tokens/s" and "verdict" not in own
     assert "search chose" in dict(chain_lines(FoundChains.of(DATA), 1))["speed"]
@@ -92,6 +93,13 @@ def test_a_search_that_was_stopped_is_told_as_such() -> None:
     assert told["verdict"] == "stopped early: not judged on held-out rows"
     more = data | {"search": search | {"base": scores(9, 0.6) | {"rows": 16}}}
     assert dict(chain_lines(FoundChains.of(more), 1))["search"] == "6 of 8 right, score 0.700"
+
+
+def test_a_judgement_stays_when_only_the_speed_is_not_measured() -> None:
+    found = FoundChains.of(DATA | {"speed": {}, "stopped": True})
+    told = dict(chain_lines(found, found.best))
+    assert told["verdict"] == "no reliable gain (-3.0 points, p = 0.58)" and "speed, chain" not in told
+    assert outcome_words(found, stopped=True) == "No reliable gain (-3.0 points, p = 0.58): 7 layers of 6"
 
 
 def test_the_best_chain_of_the_base_itself() -> None:
