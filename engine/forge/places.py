@@ -1,14 +1,14 @@
 """Where `collect` and `train` keep things. Light: plans and curves look there without loading anything.
 
-    LIBRARY/library.json, frame.safetensors, checkpoints/TASK.safetensors, log.jsonl, *.state.safetensors
-    GENERATOR/run/log.jsonl, conditions/, *.state.safetensors
+    LIBRARY/library.json, frame.safetensors, checkpoints/TASK.safetensors, log.jsonl, curve.svg, *.state.safetensors
+    GENERATOR/curve.svg, run/log.jsonl, conditions/, *.state.safetensors
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-LIBRARY_FILE, FRAME_FILE, LOG_FILE = "library.json", "frame.safetensors", "log.jsonl"
+LIBRARY_FILE, FRAME_FILE, LOG_FILE, CURVE_FILE = "library.json", "frame.safetensors", "log.jsonl", "curve.svg"
 
 
 def checkpoint_folder(library: Path) -> Path:

@@ -15,12 +15,14 @@ from engine.base.encoder import resolve_encoder
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_file
+from engine.files import digest_file, replacing_file
 from engine.forge.card import generator_card
 from engine.forge.collect import collect
 from engine.forge.conditions import ConditionPool
+from engine.forge.curve_plot import as_svg
+from engine.forge.history import Curve, read_curves
 from engine.forge.library import Library, open_library
-from engine.forge.places import LOG_FILE, condition_folder, run_folder, state_file
+from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
 from engine.forge.rows import tokenize_tasks
 from engine.forge.tasks import SEEN, read_tasks
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
-    """Train the multi-task adapter and the checkpoints of single tasks into `request.out`."""
+    """Train the multi-task adapter and the checkpoints of single tasks into `request.out`; draw their losses."""
     recipe = read_recipe(request.recipe)
     tasks = read_tasks(request.tasks, SEEN, recipe.exclude)
     base = load_chosen_base(request.models, reporter)
@@ -50,6 +52,8 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
         library = collect(base, tasks, recipe, request.out, request.seed, reporter, start)
     done = library.task_names
+    if join_workers().is_main:
+        _draw_curves(request.out, read_curves(request.out))
     lines = (("tasks", str(len(done))), ("library", str(request.out)), ("log", str(request.out / LOG_FILE)))
     return Result({"library": str(request.out), "tasks": done, "seconds": dict(reporter.timings)}, lines)
 
@@ -73,6 +77,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
         return Result({}, ())
     generator = generator.cpu().with_history(losses=losses)
     save_generator(request.out, generator, generator_card(generator))
+    _draw_curves(request.out, read_curves(request.library) | read_curves(request.out))
     # Only the run needed them, and they are large; the optimizer's states too.
     shutil.rmtree(condition_folder(run), ignore_errors=True)
     for state in run.glob(state_file(run, "*").name):
@@ -86,6 +91,11 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     return Result(
         {"generator": str(request.out), "bytes": size, "losses": losses, "seconds": dict(reporter.timings)}, lines
     )
+
+
+def _draw_curves(folder: Path, curves: Mapping[str, Curve]) -> None:
+    with replacing_file(folder / CURVE_FILE) as part:
+        part.write_text(as_svg(curves), encoding="utf-8", newline="\n")
 
 
 def _training_data(

@@ -47,6 +47,8 @@ def test_tasks_and_a_recipe_become_a_generator_and_its_table(
     assert {"multi_task", "generated"} <= set(table["tasks"][0]["score"])
     about = json.loads((tmp_path / "out" / "generator" / "generator.json").read_text())
     assert "judged" not in json.dumps(about)
+    drawn = (tmp_path / "out" / "generator" / "curve.svg").read_text()
+    assert all(stage in drawn for stage in ("multi-task", "library", "warm start", "language loss", "held-out tasks"))
 
 
 def test_each_set_is_judged_by_what_the_others_made(tiny_llama_folder: Path, recipe: Path, tmp_path: Path) -> None:
