@@ -1,0 +1,70 @@
+"""What do the prompts tell the adapter that the rows themselves do not? Printed, for the log.
+
+    DND_TUI_TASKS=TASKS [DND_TUI_GENERATOR=GENERATOR] pytest tests/benchmarks/test_hidden_instruction.py -m benchmark -s
+
+Loss on rows with their instruction and without it, with the adapter of no prompts, of the task's own prompts (they hold
+the instruction) and of another task's. A few minutes on a CPU core.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.base.encoder import resolve_encoder
+from engine.base.load import load_base, resolve_base
+from engine.condition.encoder import TextEncoder
+from engine.events import Reporter
+from engine.forge.batched import adapters_in_batch, token_losses
+from engine.forge.conditions import ConditionPool
+from engine.forge.recipe import DataRecipe
+from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
+from engine.forge.tasks import SEEN, read_tasks
+from engine.generator.artifact import load_generator
+
+SEEN_TASKS, PACKS = 24, 3
+DATA = DataRecipe(row_tokens=256, pack_tokens=320)
+ARMS = ("no prompts", "own prompts", "another task's")
+
+pytestmark = pytest.mark.benchmark
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("split", [SEEN, "unseen"])
+def test_rows_without_their_instruction(split: str, tmp_path: Path) -> None:
+    folder = os.environ.get("DND_TUI_TASKS")
+    if not folder:
+        pytest.skip("DND_TUI_TASKS does not name a folder of tasks")
+    base = load_base(resolve_base("default"), device="cpu", dtype="bfloat16")
+    released = Path(__file__).parents[2] / "assets" / "generator"
+    generator = load_generator(Path(os.environ.get("DND_TUI_GENERATOR", released)))
+    tasks = read_tasks(Path(folder), split)
+    if split == SEEN:
+        trained_on = [task for task in tasks if task.name in generator.spec.history["tasks"]]
+        tasks = random.Random(0).sample(trained_on, SEEN_TASKS)
+    data = [tokens for tokens in tokenize_tasks(base, tasks, DATA, Reporter()) if tokens.hidden != tokens.rows]
+    condition = generator.spec.condition
+    pool = ConditionPool(tmp_path, condition.prompts, condition.tokens)
+    pool.fill(TextEncoder(resolve_encoder(Reporter()), "cpu"), data, 0, Reporter())
+    made = [generator.differences(pool.draw(tokens.task.name, "hidden")[None]) for tokens in data]
+    nothing = {name: torch.zeros_like(value) for name, value in made[0].items()}
+
+    def loss(tokens: TaskTokens, differences: dict[str, Tensor], hide: float) -> float:
+        batch = draw_batch(base, [tokens], PACKS, DATA, "hidden", hide)
+        with adapters_in_batch(base.model, generator.frame.layout, *generator.frame.shifted(differences)):
+            return token_losses(base.model, batch, 1).item()
+
+    print(f"\n{len(data)} tasks of split {split}, nats a token of the answers: {', '.join(ARMS)}")
+    for title, hide in (("with", 0.0), ("without", 1.0)):
+        found = [
+            (loss(tokens, nothing, hide), loss(tokens, made[place], hide), loss(tokens, made[place - 1], hide))
+            for place, tokens in enumerate(data)
+        ]
+        means = ", ".join(f"{sum(column) / len(data):.4f}" for column in zip(*found, strict=True))
+        matched = sum(own < other for _, own, other in found)
+        print(f"{title} instruction: {means}; own prompts better than another's on {matched} tasks")
