@@ -146,28 +146,26 @@ def test_a_wish_to_stop_is_heard_inside_the_scoring_of_one_chain(
     assert begun[-1] == stage
 
 
-def test_stopped_as_it_is_judged_it_keeps_the_best_too(request_: DepthRequest) -> None:
+def stopped_at(stage: str, request: DepthRequest) -> tuple[dict[str, Any], list[Event]]:
+    """Stop as `stage` begins: what is kept, and what was told before."""
     events: list[Event] = []
 
     def stopped() -> bool:
-        return any(isinstance(event, StageStarted) and event.stage == "judge" for event in events)
+        return any(isinstance(event, StageStarted) and event.stage == stage for event in events)
 
     with pytest.raises(Cancelled):
-        run(request_, Reporter(events.append, stopped))
-    kept = json.loads((request_.out / "chain.json").read_text())
+        run(request, Reporter(events.append, stopped))
+    return json.loads((request.out / "chain.json").read_text()), events
+
+
+def test_stopped_as_it_is_judged_it_keeps_the_best_too(request_: DepthRequest) -> None:
+    kept, events = stopped_at("judge", request_)
     looked_at = [event for event in events if isinstance(event, ChainScored)]
     assert kept["stopped"] and kept["chain"] == looked_at[-1].best
 
 
 def test_stopped_as_its_speed_is_measured_it_keeps_the_judgement(request_: DepthRequest) -> None:
-    events: list[Event] = []
-
-    def stopped() -> bool:
-        return any(isinstance(event, StageStarted) and event.stage == "speed" for event in events)
-
-    with pytest.raises(Cancelled):
-        run(request_, Reporter(events.append, stopped))
-    kept = json.loads((request_.out / "chain.json").read_text())
+    kept, _ = stopped_at("speed", request_)
     assert kept["stopped"] and kept["speed"] == {} and kept["held_out"]["rows"] > 0
     run(request_, Reporter())
     whole = json.loads((request_.out / "chain.json").read_text())
