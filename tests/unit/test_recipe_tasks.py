@@ -46,6 +46,7 @@ def test_every_recipe_that_comes_along_can_be_read_and_keeps_the_same_tasks_out(
         recipe = read_recipe(path)
         assert recipe.exclude == released.exclude and recipe.held_out == released.held_out
         assert recipe.decoder.kernel % 2 and all(len(shape) == 3 for shape in recipe.decoder.cascade)
+    assert read_recipe(folder / "leave-one-out.json").library.adapters == 5  # its script says which set is left out
 
 
 def test_broken_recipe_json_names_file_and_line(tmp_path: Path) -> None:
