@@ -83,12 +83,16 @@ class DecoderRecipe:
     """The decoder: `cascade` lists the (N, L, C) after each block but the last, which is the weight tokens' own shape.
 
     prompts, prompt_tokens: N and L of the condition. kernel: odd width of every convolution.
+    scale: size of what the decoder gives out, in root mean squares of the library's differences. 1 suits the warm
+        start; the language loss alone learns far faster with 64, since Adam's steps grow with it
+        (assets/generator/LOG.md, section 4).
     """
 
     prompts: int = 32
     prompt_tokens: int = 128
     cascade: tuple[tuple[int, int, int], ...] = ((48, 32, 128), (96, 16, 128), (192, 8, 192))
     kernel: int = 3
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

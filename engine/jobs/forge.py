@@ -135,6 +135,6 @@ def _new_generator(
     )
     torch.manual_seed(seed)
     generator = Generator(spec, library.frame)
-    sizes = {name: value.mean().sqrt().item() for name, value in spread.items()}
+    sizes = {name: recipe.decoder.scale * value.mean().sqrt().item() for name, value in spread.items()}
     generator.scales = token_scales(generator.grid, sizes)
     return generator

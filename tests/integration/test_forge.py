@@ -288,6 +288,20 @@ def test_collecting_goes_on_from_a_generator(
         run(replace(collecting, out=tmp_path / "rank", start=training.out), Reporter())
 
 
+def test_a_larger_scale_is_that_of_every_weight_token(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    untrained = RECIPE | {"warm_start": {"steps": 0}, "language_loss": {"steps": 0}}
+    recipe.write_text(json.dumps(untrained))
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    recipe.write_text(json.dumps(untrained | {"decoder": untrained["decoder"] | {"scale": 64.0}}))  # type: ignore[operator]
+    larger = replace(training, recipe=recipe, out=tmp_path / "larger")
+    run(larger, Reporter())
+    assert torch.equal(load_generator(larger.out).scales, 64 * load_generator(training.out).scales)
+
+
 def test_compiled_training_is_that_of_eager_training_and_compiles_each_shape_once(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
