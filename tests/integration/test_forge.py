@@ -153,6 +153,7 @@ def test_a_stopped_training_goes_on_and_ends_the_same(
     assert any(tensor.any() for name, tensor in state.items() if name.endswith("over_n.weight"))
     assert sorted(path.name for path in whole.out.iterdir()) == [
         "README.md",
+        "curve.svg",
         "generator.json",
         "generator.safetensors",
         "run",
