@@ -180,10 +180,15 @@ def tidy_after_kill(target: Path) -> None:
                     left.unlink()
 
 
+def write_text(target: Path, text: str) -> None:
+    """`text` as UTF-8, its line ends as they are, atomically. Raises EngineError as `replacing_file`."""
+    with replacing_file(target) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_json(target: Path, data: Any) -> None:
     """`data` as indented JSON, atomically."""
-    with replacing_file(target) as part:
-        part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(target, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(source: Path, hint: str | None = None) -> Any:

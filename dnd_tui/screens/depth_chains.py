@@ -127,9 +127,9 @@ def outcome_words(found: FoundChains | None, *, stopped: bool) -> str:
         return "Stopped before a chain was scored" if stopped else "The search failed"
     best = found.chains[found.best]
     length = f"{best.length} layers of {found.layers}"
-    if found.stopped and best.judged is None:
+    if best.judged is None:
         return f"Stopped early: the best so far runs {length}, not judged on held-out rows"
-    if best is found.base or best.judged is None:
+    if best is found.base:
         return "No chain is better than the base's own"
     told = verdict(best.judged)
     return f"{told[:1].upper()}{told[1:]}: {length}"
@@ -144,7 +144,7 @@ def chain_lines(found: FoundChains, number: int) -> Lines:
         beside = f", the base {base.right}" if base.right is not None and one is not base else ""
         lines.append(("search", told + beside + (f", score {one.value:.3f}" if one.value is not None else "")))
     lines += judged_lines(one.judged, base=one is base)
-    if found.stopped and one.judged is None:
+    if one.judged is None:
         lines.append(("verdict", "stopped early: not judged on held-out rows"))
     if one.speed and base.speed and one is not base:
         read, write = (mine / theirs for mine, theirs in zip(one.speed, base.speed, strict=True))

@@ -11,9 +11,7 @@ from textual import work
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.loss_plot import LossPlot
 from engine.events import Event, StageAdvanced
-from engine.forge.history import Curve, read_curves
-
-_HELD_OUT = "held_out_"
+from engine.forge.history import HELD_OUT_CURVE, Curve, read_curves
 
 
 class ForgeCurves(LossPlot):
@@ -52,10 +50,12 @@ def _points(event: Event) -> Iterator[tuple[str, int, float]]:
         for name, value in event.figures.items():
             if name == "loss":
                 yield event.stage, event.step, value
-            elif name.startswith(_HELD_OUT):
+            elif name.startswith(HELD_OUT_CURVE):
                 yield name, event.step, value
 
 
 def _title(name: str) -> str:
     """A curve's name for people."""
-    return f"held out, {name.removeprefix(_HELD_OUT).replace('_', ' ')}" if name.startswith(_HELD_OUT) else name
+    if not name.startswith(HELD_OUT_CURVE):
+        return name
+    return f"held out, {name.removeprefix(HELD_OUT_CURVE).replace('_', ' ')}"

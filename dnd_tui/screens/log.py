@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -22,7 +21,7 @@ from dnd_tui.widgets.log_tail import LogTail
 from dnd_tui.widgets.path_inputs import DropInput
 from dnd_tui.widgets.run_list import RunList
 from engine.errors import EngineError
-from engine.files import replacing_file
+from engine.files import write_text
 
 _TABS = ("journal", "engine", "files", "runs")
 
@@ -130,7 +129,7 @@ are in it.
         self.dnd.copy_text(text, "the bug report")
         file = data_folder() / "reports" / f"bug-report-{datetime.now():%Y%m%d-%H%M%S}.md"
         try:
-            await asyncio.to_thread(_save, file, text)
+            await asyncio.to_thread(write_text, file, text)
         except EngineError as error:
             self.dnd.tell(error)
             return
@@ -168,8 +167,3 @@ are in it.
             for shown in self._open_view():
                 if isinstance(shown, LogTail | RunList):
                     shown.look()
-
-
-def _save(file: Path, text: str) -> None:
-    with replacing_file(file) as part:
-        part.write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ from dnd_tui.state.locked import PLACE_HINT, one_writer
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
 from dnd_tui.text import one_line
 from engine.errors import EngineError
-from engine.files import replacing_file
+from engine.files import write_text
 
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "record.json"
@@ -157,8 +157,7 @@ class Library:
     def _store(self, record: AdapterRecord) -> AdapterRecord:
         # Where it lies says these two.
         data = {name: value for name, value in to_plain(record).items() if name not in ("id", "folder")}
-        with replacing_file(self.folder / record.id / RECORD_FILE) as part:
-            part.write_text(write_line(VERSION, data, indent=2) + "\n", encoding="utf-8")
+        write_text(self.folder / record.id / RECORD_FILE, write_line(VERSION, data, indent=2) + "\n")
         return record
 
     def _entry(self, place: Path) -> AdapterRecord | DamagedAdapter:

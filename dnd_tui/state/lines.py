@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from dnd_tui.state.locked import one_writer
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
 from engine.errors import EngineError
-from engine.files import replacing_file
+from engine.files import replacing_file, write_text
 
 R = TypeVar("R")
 Tell = Callable[[str], None]
@@ -92,10 +92,7 @@ class RecordLines(Generic[R]):
             raise EngineError(f"cannot be read: {error.strerror}", where=str(self._path)) from error
 
     def _write(self, records: Iterable[R]) -> None:
-        with replacing_file(self._path) as part:
-            part.write_text(
-                "".join(write_line(self._version, to_plain(record)) + "\n" for record in records), encoding="utf-8"
-            )
+        write_text(self._path, "".join(write_line(self._version, to_plain(record)) + "\n" for record in records))
 
     def _free_place(self) -> Path:
         now = datetime.now(UTC)

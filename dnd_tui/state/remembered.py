@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
-from engine.files import replacing_file
+from engine.files import write_text
 
 Choices = TypeVar("Choices")
 
@@ -34,5 +34,4 @@ class Remembered(Generic[Choices]):
     def save(self, choices: Choices) -> None:
         """Raises EngineError when the file cannot be written."""
         plain: dict[str, Any] = to_plain(choices)
-        with replacing_file(self._file) as part:
-            part.write_text(write_line(self._version, plain, indent=2) + "\n", encoding="utf-8")
+        write_text(self._file, write_line(self._version, plain, indent=2) + "\n")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree as Xml
 
-from engine.forge.history import Curve
+from engine.forge.history import HELD_OUT_CURVE, Curve
 from engine.svg import ACCENT, FAINT, INK, add_line, add_path, add_text, axis_ticks, canvas, to_text
 
 _LEFT, _WIDTH, _HEIGHT, _RIGHT, _TOP, _BOTTOM = 60, 560, 130, 190, 44, 30
-_HELD_OUT = "held_out_"
 # Of the curves of one panel, in their order.
 _COLOURS = (ACCENT, "#bc4c00", INK)
 
@@ -22,8 +21,8 @@ def as_svg(curves: Mapping[str, Curve]) -> str:
     """
     panels: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
-        title = "held-out tasks" if name.startswith(_HELD_OUT) else name
-        panels.setdefault(title, {})[name.removeprefix(_HELD_OUT).replace("_", " ")] = curve
+        title = "held-out tasks" if name.startswith(HELD_OUT_CURVE) else name
+        panels.setdefault(title, {})[name.removeprefix(HELD_OUT_CURVE).replace("_", " ")] = curve
     panel = _TOP + _HEIGHT + _BOTTOM
     root = canvas(_LEFT + _WIDTH + _RIGHT, panel * max(1, len(panels)), "Loss by step")
     for number, (title, parts) in enumerate(panels.items()):

@@ -20,6 +20,8 @@ _LARGEST_READ = 2**24
 _LONGEST_CURVE = 1000
 _PACE_STEPS = 20
 _HELD_OUT = "held-out"
+HELD_OUT_CURVE = "held_out_"
+"""What the names of curves of held-out losses begin with; the arm follows."""
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
@@ -33,7 +35,8 @@ def read_curves(folder: Path) -> dict[str, Curve]:
         stage, step = line["stage"], line["step"]
         losses = {stage: line.get("loss")}
         if stage == _HELD_OUT:
-            losses = {f"held_out_{arm}": loss for arm, loss in line.items() if arm not in ("time", "stage", "step")}
+            arms = (arm for arm in line if arm not in ("time", "stage", "step"))
+            losses = {f"{HELD_OUT_CURVE}{arm}": line[arm] for arm in arms}
         for name, loss in losses.items():
             if isinstance(loss, int | float) and math.isfinite(loss):
                 curves.setdefault(name, {})[step] = float(loss)

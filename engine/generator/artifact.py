@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from engine.condition.encoder import ConditionSpec
 from engine.errors import EngineError
-from engine.files import digest_file, replacing_file, write_json
+from engine.files import digest_file, replacing_file, write_json, write_text
 from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, TENSORS, read_about
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
@@ -53,14 +53,14 @@ def save_generator(folder: Path, generator: Generator, card: str) -> None:
         "history": dict(spec.history),
     }
     write_json(folder / ABOUT, about)
-    _write_card(folder, card)
+    write_text(folder / CARD, card)
 
 
 def record_history(folder: Path, history: Mapping[str, Any], card: str) -> None:
     """Give the artifact in `folder` another history and card; its tensors, and so its hash, stay."""
     about = read_about(folder) | {"history": dict(history)}
     write_json(folder / ABOUT, about)
-    _write_card(folder, card)
+    write_text(folder / CARD, card)
 
 
 def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generator:
@@ -112,11 +112,6 @@ def check_base(about: dict[str, Any], ref: BaseRef) -> None:
             f"the generator was made for {made_for['id']}, not for {ref.id}",
             hint="Choose that base, or make a generator for yours with `collect` and `train`",
         )
-
-
-def _write_card(folder: Path, card: str) -> None:
-    with replacing_file(folder / CARD) as part:
-        part.write_text(card, encoding="utf-8")
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

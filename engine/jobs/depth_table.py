@@ -30,7 +30,7 @@ from engine.depth.tree import TreeSettings
 from engine.depth.view import chain_view, decoder_layers
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_json, read_json, replacing_file, write_json
+from engine.files import digest_json, read_json, write_json, write_text
 from engine.forge.tasks import Task
 from engine.jobs.chained import MOVES, check_depth_table
 from engine.jobs.depth_rows import DepthRows, depth_rows
@@ -123,8 +123,7 @@ class _Run:
     def _write(self) -> None:
         table = self.table()
         write_json(self.request.out / "table.json", table.to_json())
-        with replacing_file(self.markdown) as part:
-            part.write_text(as_markdown(table), encoding="utf-8")
+        write_text(self.markdown, as_markdown(table))
 
 
 class _TaskRun:

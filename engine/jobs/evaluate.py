@@ -11,7 +11,7 @@ from typing import Any
 from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_json, replacing_file, write_json
+from engine.files import digest_json, write_json, write_text
 from engine.forge.card import generator_card
 from engine.forge.library import Library, open_library
 from engine.forge.recipe import recipe_from_json
@@ -74,9 +74,8 @@ def _told(table: QualityTable, arm: str) -> str:
 
 def _write(out: Path, table: QualityTable) -> None:
     write_json(out / "table.json", table.to_json())
-    for name, text in (("table.md", as_markdown(table)), ("table.svg", as_svg(table))):
-        with replacing_file(out / name) as part:
-            part.write_text(text, encoding="utf-8")
+    write_text(out / "table.md", as_markdown(table))
+    write_text(out / "table.svg", as_svg(table))
 
 
 def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -> None:

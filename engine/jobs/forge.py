@@ -15,7 +15,7 @@ from engine.base.encoder import resolve_encoder
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_file, replacing_file
+from engine.files import digest_file, write_text
 from engine.forge.card import generator_card
 from engine.forge.collect import collect
 from engine.forge.conditions import ConditionPool
@@ -94,8 +94,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
 
 
 def _draw_curves(folder: Path, curves: Mapping[str, Curve]) -> None:
-    with replacing_file(folder / CURVE_FILE) as part:
-        part.write_text(as_svg(curves), encoding="utf-8", newline="\n")
+    write_text(folder / CURVE_FILE, as_svg(curves))
 
 
 def _training_data(

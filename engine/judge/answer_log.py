@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
-from engine.files import read_json, replacing_file, write_json
+from engine.files import read_json, write_json, write_text
 
 _Key = tuple[str, str, int]  # task, arm, seed
 
@@ -138,8 +138,7 @@ class AnswerLog:
             self._take(group)
         text = "".join(_as_line(answer) for group in kept for answer in group)
         if text.encode() != b"\n".join(lines):
-            with replacing_file(self._path) as part:
-                part.write_text(text, encoding="utf-8", newline="\n")
+            write_text(self._path, text)
 
     def _take(self, answers: Sequence[ScoredAnswer]) -> None:
         if answers:

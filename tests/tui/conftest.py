@@ -24,7 +24,7 @@ from engine.weights.tokens import token_grid
 from tests.tui.on_screen import lines
 
 # A wait that long has failed; machines that are busy with other things are slow.
-PATIENCE = 240.0
+PATIENCE = 90.0
 
 
 @pytest.fixture
