@@ -92,6 +92,7 @@ def exported(
     from engine.adapter.export import Choice, write_checked_export
     from engine.adapter.peft_folder import read_peft_folder
     from engine.base.chat import prompt_ids
+    from engine.base.load import load_base
     from engine.base.source import source_of
 
     folder = tmp_path_factory.mktemp("exports")
@@ -101,10 +102,12 @@ def exported(
     def export(form: str, float_type: str) -> Path:
         target = folder / f"{form} {float_type}"
         if not target.exists():
+            # The check of a merged model uses its base up: not the one that other tests have in hand.
+            base = load_base(default_base.ref, device="cpu") if form == "merged" else default_base
             write_checked_export(
                 target,
                 adapter,
-                default_base,
+                base,
                 ids,
                 Choice(form=form, float_type=float_type),
                 base_id=default_base.ref.id,
