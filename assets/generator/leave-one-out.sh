@@ -34,7 +34,8 @@ END
 tables=()
 for name in $sets; do
     dnd collect --tasks "$out/sets" --out "$out/$name/library" --recipe "$out/$name.json" "$@"
-    dnd train --tasks "$out/sets" --library "$out/$name/library" --out "$out/$name/generator" "$@"
+    [ -f "$out/$name/generator/generator.json" ] ||
+        dnd train --tasks "$out/sets" --library "$out/$name/library" --out "$out/$name/generator" "$@"
     dnd evaluate --tasks "$out/sets" --split seen --task "$name" --generator "$out/$name/generator" \
         --library "$out/$name/library" --out "$out/$name/table" --rows "${ROWS:-100}" --seeds "${SEEDS:-3}" \
         --arm base --arm multi_task --arm generated --arm library "$@"

@@ -12,7 +12,7 @@ shift 3
 dnd() { "${PYTHON:-python}" -m dnd_tui --headless "$@"; }
 
 dnd collect --tasks "$tasks" --out "$out/library" --recipe "$recipe" ${START:+--start "$START"} "$@"
-dnd train --tasks "$tasks" --library "$out/library" --out "$out/generator" "$@"
+[ -f "$out/generator/generator.json" ] || dnd train --tasks "$tasks" --library "$out/library" --out "$out/generator" "$@"
 # shellcheck disable=SC2086  # ARMS is several words
 dnd evaluate --tasks "$tasks" --library "$out/library" --generator "$out/generator" --out "$out/table" \
     --rows "${ROWS:-100}" --seeds "${SEEDS:-3}" --max-new-tokens 48 ${ARMS:-} "$@"
