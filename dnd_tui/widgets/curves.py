@@ -1,4 +1,4 @@
-"""Points of a training curve as a plot needs them: smoothed, thinned out, with ticks that can be read.
+"""Points of a training curve as a plot needs them: in order, thinned out, with ticks that can be read.
 
 numpy comes with the plot; only screens with a plot import it.
 """
@@ -48,15 +48,6 @@ class Curve:
         steps, values = steps[order], values[order]
         keep = values > 0 if positive else slice(None)
         return steps[keep], values[keep]
-
-
-def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Moving mean over a thirtieth of the points around each."""
-    reach = len(values) // 60
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    at = np.arange(len(values))
-    first, end = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(values))
-    return (sums[end] - sums[first]) / (end - first)
 
 
 def thinned(steps: NDArray[np.float64], values: NDArray[np.float64], most: int) -> Points:

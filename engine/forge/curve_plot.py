@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as Xml
 
 from engine.forge.history import HELD_OUT_CURVE, Curve
+from engine.forge.smoothing import smoothed
 from engine.svg import ACCENT, FAINT, INK, add_line, add_path, add_text, axis_ticks, canvas, to_text
 
 _LEFT, _WIDTH, _HEIGHT, _RIGHT, _TOP, _BOTTOM = 60, 560, 130, 190, 44, 30
@@ -14,7 +15,7 @@ _COLOURS = (ACCENT, "#bc4c00", INK)
 
 
 def as_svg(curves: Mapping[str, Curve]) -> str:
-    """A panel a stage, in their order: the loss by step, faint, and its running mean; held-out losses in one panel.
+    """A panel a stage, in their order: the loss by step, faint, and its moving mean; held-out losses in one panel.
 
     Args:
         curves: see `history.read_curves`. Losses of single steps are of other tasks each time, hence the mean.
@@ -28,16 +29,6 @@ def as_svg(curves: Mapping[str, Curve]) -> str:
     for number, (title, parts) in enumerate(panels.items()):
         _panel(root, number * panel + _TOP, title, parts)
     return to_text(root)
-
-
-def running_mean(curve: Curve) -> Curve:
-    """Mean of each point and those before it, over a twentieth of the curve."""
-    window = max(1, len(curve) // 20)
-    means = []
-    for place in range(window - 1, len(curve)):
-        part = curve[place - window + 1 : place + 1]
-        means.append((curve[place][0], sum(loss for _, loss in part) / window))
-    return means
 
 
 def _panel(root: Xml.Element, top: float, title: str, parts: Mapping[str, Curve]) -> None:
@@ -63,7 +54,8 @@ def _panel(root: Xml.Element, top: float, title: str, parts: Mapping[str, Curve]
         drawn = curve
         if alone:
             add_path(root, [place(*point) for point in curve], FAINT, 1)
-            drawn = running_mean(curve)
+            means = smoothed([loss for _, loss in curve]).tolist()
+            drawn = [(step, mean) for (step, _), mean in zip(curve, means, strict=True)]
         add_path(root, [place(*point) for point in drawn], colour, 2)
         label = f"{'mean ' if alone else name + ' '}{drawn[-1][1]:.3f}"
         add_text(root, _LEFT + _WIDTH + 10, top + 12 + 18 * number, label, "start", size=11, colour=colour)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from engine.forge.curve_plot import as_svg, running_mean
+from engine.forge.curve_plot import as_svg
 from engine.forge.history import Curve
 
 
@@ -28,20 +28,12 @@ def test_each_stage_has_a_panel_and_held_out_losses_share_one() -> None:
     assert words.count("multi-task") == 1 and words.count("held-out tasks") == 1
     assert {"multi task 3.100", "generated 2.900", "100"} <= set(words)
     every, mean, held_out, generated = paths(picture)
-    assert (len(every), len(mean), len(held_out), len(generated)) == (100, 96, 2, 2)
+    assert (len(every), len(mean), len(held_out), len(generated)) == (100, 100, 2, 2)
     # A falling loss goes down the page, to the right; the panels are one below the other.
     assert every == sorted(every) and every[0][1] < every[-1][1] < held_out[0][1]
     assert generated[1][1] > held_out[1][1]
     width, height = float(picture.attrib["width"]), float(picture.attrib["height"])
     assert all(0 <= x <= width and 0 <= y <= height for path in paths(picture) for x, y in path)
-
-
-def test_the_running_mean_is_over_a_twentieth() -> None:
-    curve = [(step, float(step % 2)) for step in range(1, 41)]
-    means = running_mean(curve)
-    assert [step for step, _ in means] == list(range(2, 41))
-    assert [loss for _, loss in means] == pytest.approx([0.5] * 39)
-    assert running_mean(curve[:3]) == curve[:3]
 
 
 @pytest.mark.parametrize("curves", [{}, {"library": [(1, 2.0)]}])
