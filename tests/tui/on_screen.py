@@ -28,5 +28,9 @@ def place_of(app: App[None], text: str, beside: str = "") -> tuple[int, int]:
 
 
 async def click_on(pilot: Pilot[None], text: str, beside: str = "") -> None:
-    """Click on a text, found as `place_of` finds it."""
-    await pilot.click(offset=place_of(pilot.app, text, beside))
+    """Click on a text, found as `place_of` finds it, once it stands still: a screen just opened moves its parts."""
+    place, before = place_of(pilot.app, text, beside), None
+    while place != before:
+        await pilot.pause(0.1)
+        place, before = place_of(pilot.app, text, beside), place
+    await pilot.click(offset=place)
