@@ -47,6 +47,8 @@ class Bench:
         self.recipe = recipe.data
         self.base = load_base(resolve_base("default"), device="cpu", dtype="bfloat16")
         self.released = load_generator(released_generator())
+        # Those of the library's differences.
+        self.scales = self.released.scales / self.released.spec.history["recipe"]["decoder"].get("scale", 1)
         trained_on = self.released.spec.history["tasks"]
         tasks = [task for task in read_tasks(folder, SEEN, recipe.exclude) if task.name in trained_on]
         self.data = tokenize_tasks(self.base, random.Random(7).sample(tasks, TASKS), self.recipe, Reporter())
@@ -76,7 +78,7 @@ class Bench:
     def decoder(self, rate: float, scale: float) -> Generator:
         """A fresh one, trained on all tasks."""
         torch.manual_seed(0)
-        generator = Generator(self.released.spec, self.released.frame, self.released.scales * scale)
+        generator = Generator(self.released.spec, self.released.frame, self.scales * scale)
         optimizer = torch.optim.AdamW(generator.decoder.parameters(), lr=rate, weight_decay=0.01)
         steps = MEETINGS * TASKS // AT_ONCE
         for step in range(steps):
