@@ -36,6 +36,12 @@ def test_each_stage_has_a_panel_and_held_out_losses_share_one() -> None:
     assert all(0 <= x <= width and 0 <= y <= height for path in paths(picture) for x, y in path)
 
 
+def test_what_goes_up_and_down_has_an_even_mean() -> None:
+    picture = ElementTree.fromstring(as_svg({"library": [(step, float(step % 2)) for step in range(1, 601)]}))
+    every, mean = ([down for _, down in path] for path in paths(picture))
+    assert max(mean) - min(mean) < 0.2 * (max(every) - min(every))
+
+
 @pytest.mark.parametrize("curves", [{}, {"library": [(1, 2.0)]}])
 def test_little_or_nothing_is_a_picture(curves: dict[str, Curve]) -> None:
     assert ElementTree.fromstring(as_svg(curves)).tag.endswith("svg")
