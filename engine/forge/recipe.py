@@ -115,11 +115,14 @@ class LanguageLossRecipe:
     """Language-model loss through the generated adapter.
 
     steps: optimizer steps. tasks: generated adapters a step, packs: packed sequences for each.
-    hide_instruction: part of the packs whose prompts lose their first paragraph, so that the adapter must carry it.
+    hide_instruction: part of the adapters whose packs lose the prompts' first paragraph, so that the adapter must
+        carry it.
+    other_adapter: part of the other packs, whose instruction is in sight, that are answered with another task's
+        adapter: a new task's adapter will be wrong somewhere, and must not drown what the prompt itself says.
     few_prompts: part of the conditions made from 1 to N prompts instead of N.
     judge_every: so many steps apart, the loss on the held-out tasks is measured and logged.
-    swap_every: every so many steps the same packs are also answered with another task's adapter, and the loss asks
-        for a difference of at least `margin` (nats a token); 0 leaves it out.
+    swap_every: every so many steps the same packs are also answered with another task's adapter, and where they lost
+        their instruction the loss asks for a difference of at least `margin` (nats a token); 0 leaves it out.
     frame_learning_rate: peak for the frame's own B, which is then trained along with the decoder and stays what an
         empty condition gives; 0 leaves the frame as collected.
     drop_condition: part of the adapters made from an empty condition; teaches the decoder nothing, so it needs a
@@ -132,6 +135,7 @@ class LanguageLossRecipe:
     learning_rate: float = 3e-4
     warmup_steps: int = 10
     hide_instruction: float = 0.25
+    other_adapter: float = 0.0
     swap_every: int = 5
     margin: float = 0.1
     few_prompts: float = 0.25

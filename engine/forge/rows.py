@@ -72,22 +72,34 @@ def split_held_out(data: Sequence[TaskTokens], count: int, seed: int) -> tuple[l
     return [t for t in data if t.task.name not in names], [t for t in data if t.task.name in names]
 
 
-def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hide: float = 0.0) -> list[TokenRow]:
-    """Rows of one task that fit one packed sequence, drawn by `place` (seed, stage, step, …)."""
+def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hidden: bool = False) -> list[TokenRow]:
+    """Rows of one task, without their instruction if `hidden`, that fit one packed sequence.
+
+    Drawn by `place` (seed, stage, step, …).
+    """
     chance = random.Random(f"{place}/{tokens.task.name}")
-    rows = tokens.hidden if chance.random() < hide else tokens.rows
+    rows = tokens.hidden if hidden else tokens.rows
     return take_that_fit(chance.sample(rows, min(recipe.pack_rows, len(rows))), recipe.pack_tokens)
 
 
 def draw_batch(
-    base: LoadedBase, groups: Sequence[TaskTokens], packs: int, recipe: DataRecipe, place: str, hide: float = 0.0
+    base: LoadedBase,
+    groups: Sequence[TaskTokens],
+    packs: int,
+    recipe: DataRecipe,
+    place: str,
+    hidden: Sequence[bool] | None = None,
 ) -> PackedBatch:
-    """`packs` packed sequences for each task of `groups`, task by task.
+    """`packs` packed sequences for each task of `groups`, task by task; `hidden`: whose rows lose their instruction.
 
     Where the base's layers would let packed rows see one another, each row is a line of its own; then every pack has
     as many rows as the smallest, since each task needs the same number of lines.
     """
-    drawn = [draw_pack(tokens, recipe, f"{place}/{index}", hide) for tokens in groups for index in range(packs)]
+    drawn = [
+        draw_pack(tokens, recipe, f"{place}/{index}", without)
+        for tokens, without in zip(groups, hidden or [False] * len(groups), strict=True)
+        for index in range(packs)
+    ]
     if not has_full_attention(base.model):
         fewest = min(map(len, drawn))
         drawn = [[row] for rows in drawn for row in rows[:fewest]]

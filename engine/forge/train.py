@@ -29,7 +29,7 @@ from engine.forge.library import Library
 from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
 from engine.forge.packing import PackedBatch
 from engine.forge.places import LOG_FILE, state_file
-from engine.forge.recipe import Recipe, training_identity
+from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch
 from engine.forge.workers import Workers, join_workers
 from engine.generator.generator import Generator
@@ -187,14 +187,14 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             differences = _dropped(
                 generator.differences(condition.to(base.device)), settings.drop_condition, f"{place}/drop"
             )
-            batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, settings.hide_instruction)
-            losses = _losses(run, differences, batch, len(chosen), body)
+            hidden, adapters = drawn_queries(len(chosen), settings, f"{place}/queries")
+            batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, hidden)
+            losses = _losses(run, _of(differences, adapters), batch, len(chosen), body)
             loss, figures = losses.mean(), {"loss": losses.mean().item()}
-            if settings.swap_every and step % settings.swap_every == 0 and len(chosen) > 1:
-                swapped = _losses(
-                    run, {name: value.roll(1, 0) for name, value in differences.items()}, batch, len(chosen), body
-                )
-                loss = loss + torch.relu(settings.margin - (swapped - losses)).mean()
+            if settings.swap_every and step % settings.swap_every == 0 and any(hidden) and len(chosen) > 1:
+                swapped = _losses(run, _of(differences, _others(len(chosen))), batch, len(chosen), body)
+                asked = torch.tensor(hidden, device=losses.device)
+                loss = loss + torch.relu(settings.margin - (swapped - losses)[asked]).mean()
                 figures["swapped_loss"] = swapped.mean().item()
             loss.backward()
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
@@ -212,6 +212,31 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
         b = {path: in_half_precision(matrix.detach()) for path, matrix in run.frame.b.items()}
         run.frame = replace(run.frame, b=b)
         generator.frame = run.frame.to(torch.device("cpu"))
+
+
+def drawn_queries(count: int, settings: LanguageLossRecipe, place: str) -> tuple[list[bool], list[int]]:
+    """What `count` tasks are asked at a step, drawn by `place`.
+
+    Returns:
+        Which tasks' packs lose their instruction, and which task's adapter answers each task's packs: its own, or, for
+        `settings.other_adapter` of those whose instruction is in sight, its neighbour's.
+    """
+    chance = random.Random(place)
+    hidden = [chance.random() < settings.hide_instruction for _ in range(count)]
+    other = [chance.random() < settings.other_adapter for _ in range(count)]
+    return hidden, [
+        neighbour if swap and not without else own
+        for own, (neighbour, swap, without) in enumerate(zip(_others(count), other, hidden, strict=True))
+    ]
+
+
+def _others(count: int) -> list[int]:
+    return [(place - 1) % count for place in range(count)]
+
+
+def _of(differences: Mapping[str, Tensor], adapters: Sequence[int]) -> Mapping[str, Tensor]:
+    """Differences (E, rows, columns) of these adapters, in this order."""
+    return {name: value[list(adapters)] for name, value in differences.items()}
 
 
 def _dropped(differences: Mapping[str, Tensor], part: float, place: str) -> Mapping[str, Tensor]:

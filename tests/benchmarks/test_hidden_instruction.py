@@ -58,15 +58,15 @@ def test_rows_without_their_instruction(split: str, tmp_path: Path) -> None:
     made = [generator.differences(pool.draw(tokens.task.name, "hidden")[None]) for tokens in data]
     nothing = {name: torch.zeros_like(value) for name, value in made[0].items()}
 
-    def loss(tokens: TaskTokens, differences: dict[str, Tensor], hide: float) -> float:
-        batch = draw_batch(base, [tokens], PACKS, DATA, "hidden", hide)
+    def loss(tokens: TaskTokens, differences: dict[str, Tensor], hidden: bool) -> float:
+        batch = draw_batch(base, [tokens], PACKS, DATA, "hidden", [hidden])
         with adapters_in_batch(base.model, generator.frame.layout, *generator.frame.shifted(differences)):
             return token_losses(base.model, batch, 1).item()
 
     print(f"\n{len(data)} tasks of split {split}, nats a token of the answers: {', '.join(ARMS)}")
-    for title, hide in (("with", 0.0), ("without", 1.0)):
+    for title, hidden in (("with", False), ("without", True)):
         found = [
-            tuple(loss(tokens, each, hide) for each in (nothing, half(made[place]), made[place], made[place - 1]))
+            tuple(loss(tokens, each, hidden) for each in (nothing, half(made[place]), made[place], made[place - 1]))
             for place, tokens in enumerate(data)
         ]
         means = ", ".join(f"{sum(column) / len(data):.4f}" for column in zip(*found, strict=True))
