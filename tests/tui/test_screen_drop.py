@@ -23,7 +23,7 @@ from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.base.catalog import BUNDLED
 from engine.prompts import read_prompts, sample_prompts
-from engine.requests import LoadRequest, ModelChoice, PromptChoice, TrainingTimeRequest
+from engine.requests import CompareRequest, ModelChoice, PromptChoice
 from engine.text import readable_size
 from tests.tiny import generator_about
 from tests.tui.conftest import until
@@ -538,14 +538,15 @@ async def test_nothing_is_loaded_beside_another_job(
     app = DndApp(models=tiny_models)
     async with app.run_test(size=WIDE) as pilot:
         await pilot.pause()
-        # Any jobs on the device will do, as long as they outlast the preview.
-        request = TrainingTimeRequest(models=tiny_models, source=prompt_file)
-        for _ in range(4):
-            app.engine.start(request, "measure training", app.screen)
+        request = CompareRequest(
+            models=tiny_models, prompts=PromptChoice(source=prompt_file), max_new_tokens=4000, temperature=1.0
+        )
+        long = app.engine.start(request, "answer for long", app)
         await previewed(pilot, app, prompt_file)
         await until(pilot, lambda: models_line(app), "the line")
         assert "busy" in models_line(app)
-        assert not any(isinstance(job.request, LoadRequest) for job in app.engine.jobs)
+        assert app.engine.jobs == [long]
+        app.engine.stop(long)
 
 
 async def test_models_that_cannot_be_loaded_are_told_in_a_line(
