@@ -214,6 +214,7 @@ def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, reci
 
 def train_on_top(library_of: CollectRequest, trained: TrainRequest, settings: dict[str, object], folder: Path) -> Path:
     """Another generator on the same library, with these settings of the language loss."""
+    folder.mkdir(exist_ok=True)
     recipe = folder / "other.json"
     recipe.write_text(json.dumps(RECIPE | {"language_loss": RECIPE["language_loss"] | settings}))  # type: ignore[operator]
     request = replace(trained, out=folder / "other", recipe=recipe, library=library_of.out)
@@ -268,6 +269,21 @@ def test_only_empty_conditions_teach_the_decoder_nothing(
     run(replace(training, recipe=recipe), Reporter())
     generator = load_generator(training.out)
     assert not generator.decoder.blocks[-1].over_n.weight.any()  # as it was at the start
+
+
+def test_where_every_instruction_is_in_sight_no_margin_between_adapters_is_asked_for(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+
+    def swapped_losses(settings: dict[str, object]) -> int:
+        folder = train_on_top(collecting, training, {"swap_every": 1} | settings, tmp_path / str(len(settings)))
+        lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+        return sum("swapped_loss" in line for line in lines)
+
+    assert swapped_losses({"hide_instruction": 1.0}) == 4
+    assert swapped_losses({"hide_instruction": 0.0, "other_adapter": 1.0}) == 0
 
 
 def test_collecting_goes_on_from_a_generator(
