@@ -46,7 +46,12 @@ class Option:
 OPTIONS: Mapping[str, Option] = {
     "source": Option("Prompt file, or folder of prompts.", "PROMPTS", positional=True),
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
-    "count": Option("How many prompts are sampled.", "N", "as many as the generator was trained with", minimum=1),
+    "count": Option(
+        "How many prompts are sampled; of more than the generator was trained with, several adapters are averaged.",
+        "N",
+        "as many as the generator was trained with",
+        minimum=1,
+    ),
     "seed": Option("Seed of everything drawn at random.", "N"),
     "adapter": Option("LoRA adapter, a PEFT folder.", "ADAPTER", positional=True),
     "adapters": Option(
@@ -78,6 +83,9 @@ OPTIONS: Mapping[str, Option] = {
     "only": Option("Judge this task; a name or pattern, may be given several times.", "NAME", "all", flag="task"),
     "seeds": Option("With how many seeds the arms that draw something are measured.", "N", minimum=1),
     "oracle_steps": Option("Training steps of the LoRA on each task's own labels.", "N", minimum=1),
+    "hide_instruction": Option(
+        "Judge rows without their prompts' first paragraph: what an adapter knows of the task by itself."
+    ),
     "tables": Option("Folder that evaluate wrote; given once for each held-out set.", "DIR", flag="table"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),

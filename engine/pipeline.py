@@ -48,10 +48,9 @@ class Pipeline:
         Emits `UpdateNorms` layer by layer as the matrices are made.
         """
         spec = self.generator.spec.condition
-        used = texts[: spec.prompts]
         device = self.generator.scales.device
-        with reporter.stage("encode", len(used), "prompts") as stage, out_of_memory_told("--count"):
-            hidden = self.encoder.encode(used, spec.tokens, stage=stage)
+        with reporter.stage("encode", len(texts), "prompts") as stage, out_of_memory_told("--count"):
+            hidden = self.encoder.encode(texts, spec.tokens, stage=stage)
             stage.memory = device_memory(device)
         with reporter.stage("decode") as stage, out_of_memory_told("--device to cpu"):
             tokens = self.generator.decode(hidden).cpu()

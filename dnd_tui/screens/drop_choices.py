@@ -57,7 +57,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             [("found by its name", ("", ""))], allow_blank=False, compact=True, id="column"
         )
         self._count = DropInput(
-            placeholder="all that fit", validators=WholeNumber(1, empty=True), compact=True, id="count"
+            placeholder="as trained", validators=WholeNumber(1, empty=True), compact=True, id="count"
         )
         self._seed = DropInput("0", validators=WholeNumber(), compact=True, id="seed")
         self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
@@ -71,7 +71,9 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         """The prompts, then the models."""
         with Vertical(classes="part"):
             yield FormField("Prompt column", self._column, "The column that holds the prompts")
-            yield FormField("Prompts", self._count, "How many are sampled; empty: as many as the generator can read")
+            yield FormField(
+                "Prompts", self._count, "How many are sampled; empty: as in training; of more, adapters are averaged"
+            )
             yield FormField("Seed", self._seed, "Another seed samples other prompts")
         with Vertical(classes="part", id="models"):
             yield FormField("Base", self._base, '"default", a hub id, a model folder or a .gguf file')

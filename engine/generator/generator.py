@@ -67,9 +67,16 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def decode(self, hidden: Tensor) -> Tensor:
-        """Encoded prompts (n, L, C), any n ≥ 1 -> scaled weight tokens (T, h, w)."""
-        condition = fill_condition(hidden, self.spec.condition.prompts).to(self.scales.device)
-        return self.decoder(condition[None])[0] * self.scales[:, None, None]
+        """Encoded prompts (n, L, C), any n ≥ 1 -> scaled weight tokens (T, h, w).
+
+        More prompts than the condition has places for are dealt in turn to as many conditions of like size as it
+        takes, and what is made of these is averaged.
+        """
+        most, device = self.spec.condition.prompts, self.scales.device
+        hands = max(1, -(-hidden.shape[0] // most))
+        conditions = (fill_condition(hidden[hand::hands], most).to(device) for hand in range(hands))
+        total = torch.stack([self.decoder(condition[None])[0] for condition in conditions]).mean(0)
+        return total * self.scales[:, None, None]
 
     def detokenise(self, tokens: Tensor) -> LoraAdapter:
         """Scaled weight tokens (T, h, w) -> adapter, float32 on the CPU.

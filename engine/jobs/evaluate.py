@@ -15,7 +15,7 @@ from engine.files import digest_json, write_json, write_text
 from engine.forge.card import generator_card
 from engine.forge.library import Library, open_library
 from engine.forge.recipe import recipe_from_json
-from engine.forge.tasks import SEEN, Task, named_tasks, read_rows, read_tasks
+from engine.forge.tasks import SEEN, Task, named_tasks, read_rows, read_tasks, without_instruction
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
 from engine.judge.arms import ARMS, LIBRARY_GROUP, LORA, MULTI_TASK, ORACLE, arm_title, chosen_arms, is_drawn
@@ -36,8 +36,7 @@ from engine.weights.storage import frame_digest
 
 def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     """The quality table of a generator on tasks of one split."""
-    tasks = _tasks(request)
-    judged = [_judged(task) for task in tasks]
+    tasks, judged = _judged(request, reporter)
     pipeline = load_pipeline(request.models, reporter)
     arms, unmeasured = _Bench(request, tasks, pipeline, reporter).arms()
     if trained := sorted({task.name for task in tasks} & set(pipeline.about["history"].get("tasks", {}))):
@@ -54,10 +53,12 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
             "generator": pipeline.about["sha256"],
             "count": request.count or pipeline.generator.spec.condition.prompts,
             "seed": request.seed,
+            **({"hide_instruction": True} if request.hide_instruction else {}),
         },
         reporter=reporter,
         unmeasured=unmeasured,
     )
+    table = replace(table, hide_instruction=request.hide_instruction)
     _write(request.out, table)
     if request.record:
         _record(pipeline, table, request)
@@ -87,13 +88,22 @@ def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -
     record_history(pipeline.folder, generator.spec.history, generator_card(generator))
 
 
-def _tasks(request: EvaluateRequest) -> list[Task]:
-    return named_tasks(read_tasks(request.tasks, request.split), request.only, request.tasks)
-
-
-def _judged(task: Task) -> JudgedTask:
-    rows = [(row.prompt, row.references) for row in read_rows(task.test_path)]
-    return JudgedTask(task.name, task.metric, rows, task.source, task.digest)
+def _judged(request: EvaluateRequest, reporter: Reporter) -> tuple[list[Task], list[JudgedTask]]:
+    """The tasks judged, and the same with their rows as they are asked."""
+    if request.hide_instruction and request.record:
+        problem = "a generator's card tells the table of whole prompts"
+        raise EngineError(problem, hint="Leave out --record or --hide-instruction")
+    found = named_tasks(read_tasks(request.tasks, request.split), request.only, request.tasks)
+    rows = {task.name: [(row.prompt, row.references) for row in read_rows(task.test_path)] for task in found}
+    if request.hide_instruction:
+        asked = {name: [(without_instruction(prompt), answers) for prompt, answers in rows[name]] for name in rows}
+        found = [task for task in found if asked[task.name] != rows[task.name]]
+        if not found:
+            raise EngineError("no task's prompts have a first paragraph to leave out", where=str(request.tasks))
+        if left := len(rows) - len(found):
+            reporter.note(f"{left} tasks whose prompts are one paragraph are left out")
+        rows = asked
+    return found, [JudgedTask(t.name, t.metric, rows[t.name], t.source, t.digest) for t in found]
 
 
 @dataclass
@@ -140,7 +150,7 @@ class _Bench:
         """Without a generator: base, examples, multi-task, oracle."""
         base, frame, seed = self.pipeline.base, self._multi_task_frame(), self.request.seed
         multi_task = frame.base_adapter
-        digest = frame_digest(frame)
+        digest, hidden = frame_digest(frame), self.request.hide_instruction
         history: Mapping[str, Any] = self.pipeline.about["history"]
         oracle = Oracle(
             base,
@@ -148,13 +158,15 @@ class _Bench:
             recipe_from_json(dict(history.get("recipe", {}))).data,
             Budget(self.request.oracle_steps),
             self.request.out / ORACLE,
-            digest_json([base.ref.fingerprint, digest]),
+            digest_json([base.ref.fingerprint, digest, *(["hidden"] if hidden else [])]),
             seed,
+            hidden,
         )
 
         def examples(task: JudgedTask) -> list[tuple[str, str]]:
             prompts = [prompt for prompt, _ in task.rows]
-            return draw_examples(base, self._task(task.name), prompts, seed, self.request.max_new_tokens)
+            shown = without_instruction if hidden else str
+            return draw_examples(base, self._task(task.name), prompts, seed, self.request.max_new_tokens, shown)
 
         return {
             "base": Arm(lambda task, seed: None),

@@ -40,8 +40,8 @@ def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
     }
     lines = facts_lines(report)
     if request.sample:
-        most = int(read_about(request.generator or released_generator())["condition"]["prompts"])
-        batch = sample_batch(prompts, choice, most, reporter)
+        trained = int(read_about(request.generator or released_generator())["condition"]["prompts"])
+        batch = sample_batch(prompts, choice, trained, reporter)
         data["sample"] = _batch_data(batch)
         lines += (("batch", f"{len(batch.texts)} of {batch.total}"),)
     return Result(data, lines)

@@ -17,12 +17,9 @@ TO_TRAIN = "no training can be timed"
 TO_SCORE = "no chain of layers can be scored"
 
 
-def sample_batch(prompts: PromptSet, choice: PromptChoice, most: int, reporter: Reporter) -> PromptBatch:
-    """The prompt batch of a choice: as many prompts as it asks for, at most as many as the generator takes, `most`."""
-    count = choice.count or most
-    if count > most:
-        reporter.note(f"the generator reads {most} prompts, not {count}", warning=True)
-    return sample_prompts(prompts, min(count, most), choice.seed, reporter)
+def sample_batch(prompts: PromptSet, choice: PromptChoice, trained: int, reporter: Reporter) -> PromptBatch:
+    """The prompt batch of a choice: as many prompts as it asks for, or as the generator was `trained` with."""
+    return sample_prompts(prompts, choice.count or trained, choice.seed, reporter)
 
 
 def labelled_prompts(source: Path, column: str | None, purpose: str) -> PromptSet:

@@ -78,7 +78,9 @@ _PROMPTS = {
     NO_PROMPTS: ArmRule("Generated, no prompts", "what an empty condition gives: the generator's frame"),
     **{
         f"prompts_{count}": ArmRule(
-            f"Generated, {count} prompt{'s' if count > 1 else ''}", "from so many prompts of the task", drawn=True
+            f"Generated, {count} prompt{'s' if count > 1 else ''}",
+            "from so many prompts of the task, or all there are",
+            drawn=True,
         )
         for count in PROMPT_COUNTS
     },

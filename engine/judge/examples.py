@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.base.chat import prompts_ids
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def draw_examples(
-    base: LoadedBase, task: Task, prompts: Sequence[str], seed: int, max_new_tokens: int
+    base: LoadedBase,
+    task: Task,
+    prompts: Sequence[str],
+    seed: int,
+    max_new_tokens: int,
+    shown: Callable[[str], str] = str,
 ) -> list[tuple[str, str]]:
     """`EXAMPLES` labelled training rows of a task, drawn by the seed, as (prompt, answer).
 
@@ -23,10 +28,11 @@ def draw_examples(
 
     Args:
         prompts: what is asked after the examples.
+        shown: of a training row's prompt, what of it is shown.
     """
     rows = read_rows(task.train_path)
     drawn = random.Random(f"{seed}/examples/{task.name}").sample(rows, min(EXAMPLES, len(rows)))
-    examples = [(row.prompt, row.response) for row in drawn]
+    examples = [(shown(row.prompt), row.response) for row in drawn]
     limit = getattr(base.ref.config, "max_position_embeddings", None)
     while limit and examples:
         longest = max(map(len, prompts_ids(base.tokenizer, prompts, examples)))

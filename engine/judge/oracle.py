@@ -63,6 +63,7 @@ class Oracle:
     """Trains adapters of tasks from `frame` and keeps them in `folder`.
 
     data: how rows are packed. identity: what must be the same for a kept adapter to count (base, generator).
+    hidden: the rows it is trained on lose their instruction, as those that are judged do.
     """
 
     base: LoadedBase
@@ -72,6 +73,7 @@ class Oracle:
     folder: Path
     identity: str
     seed: int
+    hidden: bool = False
 
     def train(self, tasks: Sequence[Task], reporter: Reporter) -> dict[str, float]:
         """Train what is not there yet; returns the device seconds of each task's adapter, earlier ones too.
@@ -121,7 +123,8 @@ class Oracle:
         a, b = as_matrices(frame, parameters)
         with adapters_in_batch(self.base.model, frame.layout, a, b):
             for step in range(first, self.budget.steps):
-                batch = draw_batch(self.base, group, self.budget.packs, recipe, f"{self.seed}/oracle/{step}")
+                place = f"{self.seed}/oracle/{step}"
+                batch = draw_batch(self.base, group, self.budget.packs, recipe, place, [self.hidden] * len(group))
                 began = time.perf_counter()
                 losses = token_losses(self.base.model, batch, len(group))
                 losses.sum().backward()

@@ -16,7 +16,8 @@ def as_svg(table: QualityTable) -> str:
     arms = [arm for arm in table.arms if table.task_means(arm)]
     width = _LABELS + len(FIGURES) * (_PANEL + _GAP)
     height = _TOP + _LINE * len(arms) + _BOTTOM
-    root = canvas(width, height, f"Arms over {len(table.tasks)} tasks")
+    without = ", rows without their instruction" if table.hide_instruction else ""
+    root = canvas(width, height, f"Arms over {len(table.tasks)} tasks{without}")
     for place, arm in enumerate(arms):
         weight = "bold" if arm == GENERATED else "normal"
         add_text(root, _LABELS - 14, _middle(place) + 4, arm_title(arm), "end", weight)

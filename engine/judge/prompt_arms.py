@@ -50,11 +50,9 @@ class PromptArms:
 
     def unmeasured(self) -> dict[str, str]:
         """By arm, why it cannot be made."""
-        most = self.generator.spec.condition.prompts
-        reasons = {f"prompts_{count}": f"the generator reads {most} prompts" for count in PROMPT_COUNTS if count > most}
         if len(self.tasks) < 2:
-            reasons |= dict.fromkeys((OTHER_PROMPTS, "noisy_prompts"), "there is only one task")
-        return reasons
+            return dict.fromkeys((OTHER_PROMPTS, "noisy_prompts"), "there is only one task")
+        return {}
 
     def texts(self, name: str, seed: int, count: int | None = None) -> list[str]:
         """The prompts that a generation with this seed would sample from the task's training rows."""

@@ -9,11 +9,13 @@ from engine.judge.statistics import Difference, Recovery
 from engine.judge.table import BITS, FIGURES, SCORE, Figure, QualityTable
 
 _MISSING = "not measured"
+_HIDDEN = "The judged rows lost their instruction; the prompts that adapters were made from kept it.\n"
 
 
 def as_markdown(table: QualityTable) -> str:
     """The arms, what generated adapters gain, the recovery, every task, and the rules by which the arms were made."""
-    parts = [_arms(table)]
+    parts = [_HIDDEN] if table.hide_instruction else []
+    parts.append(_arms(table))
     parts += [_differences(table, figure) for figure in FIGURES if table.differences(figure)]
     if recovered := list(_recoveries(table)):
         parts.append("\n".join(recovered) + "\n")

@@ -86,13 +86,14 @@ class QualityTable:
     """Task figures with what follows from them.
 
     costs: by arm. unmeasured: by arm, why there are no figures. settings: by arm, what its answers depend on besides
-    the settings of all. seed: of the bootstrap.
+    the settings of all. hide_instruction: the judged rows had lost their instruction. seed: of the bootstrap.
     """
 
     tasks: Sequence[TaskRuns]
     costs: Mapping[str, Cost]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hide_instruction: bool = False
     seed: int = 0
 
     @property
@@ -159,6 +160,7 @@ class QualityTable:
     def to_json(self) -> dict[str, Any]:
         """Plain data for a JSON file; null stands for what was not measured."""
         return {
+            "hide_instruction": self.hide_instruction,
             "arms": {arm: self._arm_json(arm) for arm in self.arms},
             "differences": {figure.name: [vars(one) for one in self.differences(figure)] for figure in FIGURES},
             "recovery": {

@@ -30,7 +30,8 @@ class PromptChoice:
 
     source: a prompt file or a dataset folder.
     column: name of the prompt column; None finds it.
-    count: how many prompts are sampled; None is what the generator was trained with.
+    count: how many prompts are sampled; None is what the generator was trained with. Of more, several adapters are
+        made and averaged.
     seed: seed of the sampling.
     """
 

@@ -87,6 +87,8 @@ class EvaluateRequest:
     rows: test rows a task.
     seed, seeds: arms that draw something are measured with `seeds` seeds, `seed` the first of them.
     oracle_steps: optimizer steps of each LoRA trained on a task's own labels.
+    hide_instruction: the judged rows lose their prompts' first paragraph, while the prompts that an adapter is made
+        from keep it; tasks whose prompts have only one paragraph are left out.
     record: write the arms' means into the generator's generator.json and card.
     """
 
@@ -102,6 +104,7 @@ class EvaluateRequest:
     seed: int = 0
     seeds: int = 3
     oracle_steps: int = 60
+    hide_instruction: bool = False
     max_new_tokens: int = 64
     batch: int = 16
     record: bool = False

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from engine.errors import Cancelled, EngineError
-from engine.events import Event, Reporter, StageAdvanced
+from engine.events import Event, Note, Reporter, StageAdvanced
 from engine.generator.artifact import load_generator
 from engine.jobs import run
 from engine.judge.arms import ARMS, GROUPS, chosen_arms
@@ -70,33 +70,60 @@ def answers_in(out: Path) -> list[dict[str, object]]:
 def test_every_arm_is_measured_in_both_figures(whole: EvaluateRequest) -> None:
     table = json.loads((whole.out / "table.json").read_text())
     library = [f"lora:{name}" for name in json.loads((whole.library / "library.json").read_text())["tasks"]]  # type: ignore[operator]
-    too_many = {"prompts_64", "prompts_128"}
     assert set(table["arms"]) == {*GROUPS["table"], *GROUPS["prompts"], *library}
     for arm, figures in table["arms"].items():
-        if arm in too_many:
-            assert figures["not_measured"] == "the generator reads 16 prompts"
-            continue
         assert figures["tasks_measured"] == 3 and figures["not_measured"] is None
         assert 0 <= figures["score"]["mean"] <= 1 and figures["bits_per_byte"]["mean"] > 0
         assert len(figures["bits_per_byte"]["by_seed"]) == (2 if arm in ARMS and ARMS[arm].drawn else 1)
         assert figures["making_seconds"] >= 0 and figures["answering_seconds"] > 0
-    bits = {arm: figures["bits_per_byte"]["mean"] for arm, figures in table["arms"].items() if arm not in too_many}
+    bits = {arm: figures["bits_per_byte"]["mean"] for arm, figures in table["arms"].items()}
     chosen = json.loads((whole.out / "best_single.json").read_text())["name"]
     assert bits["best_single"] == bits[f"lora:{chosen}"]
     assert bits["prompts_16"] == bits["generated"], "as many as this generator reads"
     assert bits["no_prompts"] == bits["multi_task"], "the frame was not trained along"
-    others = [value for arm, value in bits.items() if arm not in ("best_single", "nearest", "prompts_16", "no_prompts")]
+    assert bits["prompts_64"] == bits["prompts_128"], "a task has 24 prompts"
+    twice = ("best_single", "nearest", "prompts_16", "prompts_128", "no_prompts")
+    others = [value for arm, value in bits.items() if arm not in twice]
     assert len(set(others)) == len(others), "no two arms answer with the same adapter and prompt"
     assert bits["oracle"] < bits["multi_task"]
     assert table["arms"]["oracle"]["making_seconds"] > table["arms"]["base"]["making_seconds"]
     assert table["recovery"]["generated"]["bits_per_byte"]["tasks"] == 3
 
 
+def test_rows_can_be_judged_without_their_instruction(made: EvaluateRequest, whole: EvaluateRequest) -> None:
+    """The prompts that an adapter is made from keep it."""
+    tasks = made.out.parent / "tasks too"
+    shutil.copytree(made.tasks, tasks)
+    write_tasks(tasks, ["plain"], split="unseen")
+    for part in ("train", "test"):
+        file = tasks / f"plain.{part}.jsonl"
+        file.write_text(file.read_text().replace("plain:\\n\\n", ""))
+    arms = ("base", "examples", "multi_task", "generated", "oracle")
+    request = replace(made, tasks=tasks, arms=arms, seeds=1, out=made.out.parent / "hidden", hide_instruction=True)
+    notes: list[str] = []
+    run(request, Reporter(lambda event: notes.append(event.text) if isinstance(event, Note) else None))
+    assert "1 tasks whose prompts are one paragraph are left out" in notes
+    table = json.loads((request.out / "table.json").read_text())
+    assert table["hide_instruction"] and [task["name"] for task in table["tasks"]] == ["judged0", "judged1", "judged2"]
+    before = json.loads((whole.out / "table.json").read_text())
+    for arm in arms:
+        bits, other = (found["arms"][arm]["bits_per_byte"]["by_seed"]["0"] for found in (table, before))
+        assert bits != other, f"{arm} saw other rows"
+    assert (request.out / "table.md").read_text().startswith("The judged rows lost their instruction")
+    assert "rows without their instruction" in (request.out / "table.svg").read_text()
+    with pytest.raises(EngineError, match="another hide_instruction"):
+        run(replace(request, hide_instruction=False, only=("judged*",)), Reporter())
+    with pytest.raises(EngineError, match="card tells the table of whole prompts"):
+        run(replace(request, record=True), Reporter())
+    with pytest.raises(EngineError, match="no task's prompts have a first paragraph"):
+        run(replace(request, only=("plain",)), Reporter())
+
+
 def test_table_and_plot_are_written_for_people(whole: EvaluateRequest) -> None:
     text = (whole.out / "table.md").read_text()
     for arm in GROUPS["table"]:
         assert f"| {ARMS[arm].title} |" in text and f"- {ARMS[arm].title}: " in text
-    assert "not measured: the generator reads 16 prompts" in text and "± " in text and "Sign test p" in text
+    assert "± " in text and "Sign test p" in text
     picture = ElementTree.parse(whole.out / "table.svg")
     words = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert {"Generated", "Oracle LoRA", "Score", "Bits per byte", "lower is better"} <= words

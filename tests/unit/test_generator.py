@@ -70,6 +70,14 @@ def test_other_prompts_give_another_adapter_and_the_same_the_same() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def test_of_more_prompts_than_a_condition_holds_the_mean_of_several_is_made() -> None:
+    generator, ten = make_generator(), hidden(10)
+    most = generator.spec.condition.prompts
+    assert most == 4
+    parts = [generator.decode(ten[first::3]) for first in range(3)]  # of 4, 3 and 3 prompts
+    assert torch.allclose(generator.decode(ten), torch.stack(parts).mean(0))
+
+
 def test_fewer_prompts_are_repeated_in_turn() -> None:
     three = hidden(3)
     assert torch.equal(fill_condition(three, 5), three[[0, 1, 2, 0, 1]])
