@@ -13,7 +13,7 @@ from types import TracebackType
 
 import pytest
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class Terminal:
