@@ -236,6 +236,8 @@ def _others(count: int) -> list[int]:
 
 def _of(differences: Mapping[str, Tensor], adapters: Sequence[int]) -> Mapping[str, Tensor]:
     """Differences (E, rows, columns) of these adapters, in this order."""
+    if list(adapters) == list(range(len(adapters))):
+        return differences  # as they are: every step would copy every matrix
     return {name: value[list(adapters)] for name, value in differences.items()}
 
 

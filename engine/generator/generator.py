@@ -75,8 +75,8 @@ class Generator(nn.Module):
         most, device = self.spec.condition.prompts, self.scales.device
         hands = max(1, -(-hidden.shape[0] // most))
         conditions = (fill_condition(hidden[hand::hands], most).to(device) for hand in range(hands))
-        total = torch.stack([self.decoder(condition[None])[0] for condition in conditions]).mean(0)
-        return total * self.scales[:, None, None]
+        total = sum(self.decoder(condition[None])[0] for condition in conditions)
+        return total / hands * self.scales[:, None, None]
 
     def detokenise(self, tokens: Tensor) -> LoraAdapter:
         """Scaled weight tokens (T, h, w) -> adapter, float32 on the CPU.

@@ -53,6 +53,7 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
             "generator": pipeline.about["sha256"],
             "count": request.count or pipeline.generator.spec.condition.prompts,
             "seed": request.seed,
+            # Only where it is so: folders written before there was the choice go on.
             **({"hide_instruction": True} if request.hide_instruction else {}),
         },
         reporter=reporter,
