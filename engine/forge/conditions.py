@@ -14,6 +14,7 @@ from engine.condition.encoder import TextEncoder, fill_condition
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file
 from engine.forge.rows import TaskTokens
+from engine.forge.workers import join_workers
 from engine.weights.storage import read_tensors
 
 # Prompts encoded a task, in units of the condition's N: enough for fresh batches, small enough for the disk.
@@ -30,21 +31,27 @@ class ConditionPool:
         self._pools: dict[str, Tensor] = {}
 
     def fill(self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter) -> None:
-        """Encode what is not on disk yet."""
+        """Encode what is not on disk yet; several processes share the work."""
+        workers = join_workers()
         with reporter.stage("encode", len(data), "tasks") as stage:
+            for tokens in workers.share(data):
+                self._encode(encoder, tokens, seed)
+                stage.advance(min(workers.count, len(data) - stage.step))
+            workers.wait()
             for tokens in data:
-                texts = _draw_texts(tokens, self.prompts * POOL, seed)
-                name = tokens.task.name
-                path = (
-                    self._folder / f"{name}-{digest_json([encoder.fingerprint, self.tokens, texts])[:12]}.safetensors"
-                )
-                if not path.is_file():
-                    hidden = encoder.encode(texts, self.tokens).to(torch.float16)
-                    used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
-                    with replacing_file(path) as part:
-                        save_file({"hidden": hidden[:, :used].contiguous()}, part)
-                self._pools[name] = read_tensors(path)["hidden"]
-                stage.advance()
+                # Processes of other machines may have written elsewhere; then it is encoded here too.
+                self._pools[tokens.name] = read_tensors(self._encode(encoder, tokens, seed))["hidden"]
+
+    def _encode(self, encoder: TextEncoder, tokens: TaskTokens, seed: int) -> Path:
+        texts = _draw_texts(tokens, self.prompts * POOL, seed)
+        digest = digest_json([encoder.fingerprint, self.tokens, texts])[:12]
+        path = self._folder / f"{tokens.name}-{digest}.safetensors"
+        if not path.is_file():
+            hidden = encoder.encode(texts, self.tokens).to(torch.float16)
+            used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
+            with replacing_file(path) as part:
+                save_file({"hidden": hidden[:, :used].contiguous()}, part)
+        return path
 
     def draw(self, task: str, place: str, few: float = 0.0) -> Tensor:
         """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts."""
@@ -59,4 +66,4 @@ class ConditionPool:
 
 def _draw_texts(tokens: TaskTokens, count: int, seed: int) -> list[str]:
     texts = list(dict.fromkeys(tokens.prompts))
-    return random.Random(f"{seed}/pool/{tokens.task.name}").sample(texts, min(count, len(texts)))
+    return random.Random(f"{seed}/pool/{tokens.name}").sample(texts, min(count, len(texts)))

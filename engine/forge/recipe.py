@@ -36,6 +36,9 @@ class DataRecipe:
     pack_tokens: rows of one task are packed into one sequence of at most that many tokens (their prefix once).
     pack_rows: at most that many rows in one packed sequence.
     pad_to: sequences are padded to a multiple of that many tokens; with few lengths, little is compiled.
+    variants: so many further tasks are made from every training task (engine/forge/variants.py); each counts as a task
+        of its own for the multi-task adapter and the language loss.
+    variant_share: part of the tasks of a step that are exchanged for one of their variants.
     """
 
     row_tokens: int = 256
@@ -43,6 +46,8 @@ class DataRecipe:
     pack_tokens: int = 384
     pack_rows: int = 8
     pad_to: int = 1
+    variants: int = 0
+    variant_share: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
 from engine.forge.recipe import DataRecipe
-from engine.forge.tasks import Task, read_rows, without_instruction
+from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
+from engine.forge.variants import task_variants
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -24,12 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskTokens:
-    """The usable training rows of a task; `hidden` are the same rows without their instruction."""
+    """The usable training rows of a task, or of a variant of it.
+
+    hidden: the same rows without their instruction.
+    variant: which variant of the task these rows are; empty for the task itself.
+    variants: further tasks made from this one.
+    """
 
     task: Task
     prompts: tuple[str, ...]
     rows: tuple[TokenRow, ...]
     hidden: tuple[TokenRow, ...]
+    variant: str = ""
+    variants: tuple[TaskTokens, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The task's name, and its variant's."""
+        return f"{self.task.name}~{self.variant}" if self.variant else self.task.name
 
     @property
     def mean_length(self) -> float:
@@ -37,12 +50,14 @@ class TaskTokens:
         return sum(map(len, self.rows)) / len(self.rows)
 
 
-def tokenize_tasks(base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter) -> list[TaskTokens]:
-    """All tasks as tokens; tasks with too few short rows are left out and said."""
+def tokenize_tasks(
+    base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter, seed: int = 0
+) -> list[TaskTokens]:
+    """All tasks as tokens; tasks with too few short rows are left out and said. `seed` draws their variants."""
     kept, left_out = [], []
     with reporter.stage("tokenize", len(tasks), "tasks") as stage:
         for task in tasks:
-            tokens = _tokenize(base, task, recipe)
+            tokens = _tokenize(base, task, recipe, seed)
             if len(tokens.rows) >= recipe.task_rows:
                 kept.append(tokens)
             else:
@@ -77,7 +92,7 @@ def draw_pack(tokens: TaskTokens, recipe: DataRecipe, place: str, hidden: bool =
 
     Drawn by `place` (seed, stage, step, …).
     """
-    chance = random.Random(f"{place}/{tokens.task.name}")
+    chance = random.Random(f"{place}/{tokens.name}")
     rows = tokens.hidden if hidden else tokens.rows
     return take_that_fit(chance.sample(rows, min(recipe.pack_rows, len(rows))), recipe.pack_tokens)
 
@@ -106,14 +121,35 @@ def draw_batch(
     return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
 
 
-def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe) -> TaskTokens:
+def with_variants(tasks: Sequence[TaskTokens], part: float, place: str) -> list[TaskTokens]:
+    """The tasks with a `part` of them exchanged for one of their variants, drawn by `place`."""
+    chance = random.Random(f"{place}/variants")
+    return [chance.choice(t.variants) if t.variants and chance.random() < part else t for t in tasks]
+
+
+def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe, seed: int) -> TaskTokens:
     labelled = read_rows(task.train_path)
+    made = task_variants(task.name, labelled, recipe.variants, seed) if recipe.variants else []
+    variants = (_tokens(base, task, rows, recipe, name) for name, rows in made)
+    kept = tuple(tokens for tokens in variants if len(tokens.rows) >= recipe.task_rows)
+    return _tokens(base, task, labelled, recipe, "", kept)
+
+
+def _tokens(
+    base: LoadedBase,
+    task: Task,
+    labelled: Sequence[TaskRow],
+    recipe: DataRecipe,
+    variant: str,
+    variants: tuple[TaskTokens, ...] = (),
+) -> TaskTokens:
     answers = answers_ids(base.tokenizer, [row.response for row in labelled])
     full = _with_answers(base, [row.prompt for row in labelled], answers)
     fitting = [place for place, row in enumerate(full) if len(row) <= recipe.row_tokens]
     prompts = [labelled[place].prompt for place in fitting]
     hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
-    return TaskTokens(task, tuple(prompts), tuple(full[place] for place in fitting), tuple(hidden))
+    rows = tuple(full[place] for place in fitting)
+    return TaskTokens(task, tuple(prompts), rows, tuple(hidden), variant, variants)
 
 
 def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:

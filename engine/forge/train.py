@@ -30,7 +30,7 @@ from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
 from engine.forge.packing import PackedBatch
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
-from engine.forge.rows import TaskTokens, draw_batch
+from engine.forge.rows import TaskTokens, draw_batch, with_variants
 from engine.forge.workers import Workers, join_workers
 from engine.generator.generator import Generator
 from engine.weights.frame import Frame, in_half_precision
@@ -183,7 +183,8 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             chosen = run.workers.share(
                 random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
             )
-            condition = torch.stack([run.data.pool.draw(t.task.name, place, settings.few_prompts) for t in chosen])
+            chosen = with_variants(chosen, run.recipe.data.variant_share, place)
+            condition = torch.stack([run.data.pool.draw(t.name, place, settings.few_prompts) for t in chosen])
             differences = _dropped(
                 generator.differences(condition.to(base.device)), settings.drop_condition, f"{place}/drop"
             )
@@ -268,7 +269,7 @@ def _held_out_losses(run: _Run, stage: Stage, counted: int) -> dict[str, float]:
     for index, tokens in enumerate(tasks):
         other = tasks[(index + 1) % len(tasks)]
         batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
-        matched, swapped = (run.data.pool.draw(t.task.name, place)[None].to(run.base.device) for t in (tokens, other))
+        matched, swapped = (run.data.pool.draw(t.name, place)[None].to(run.base.device) for t in (tokens, other))
         differences = run.generator.differences(matched)
         zero = {name: torch.zeros_like(value) for name, value in differences.items()}
         arms["multi_task"].append(_losses(run, zero, batch, 1).item())

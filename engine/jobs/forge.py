@@ -107,12 +107,13 @@ def _training_data(
             raise EngineError("has changed since the library was collected", where=str(task.train_path))
     if missing := sorted(set(known) - {task.name for task in tasks}):
         raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
-    tokens = tokenize_tasks(base, tasks, recipe.data, reporter)
+    tokens = tokenize_tasks(base, tasks, recipe.data, reporter, request.seed)
     encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
     pool = ConditionPool(folder, recipe.decoder.prompts, recipe.decoder.prompt_tokens)
-    pool.fill(encoder, tokens, request.seed, reporter)
-    train = [task for task in tokens if task.task.name in library.about["tasks"]]
-    held_out = [task for task in tokens if task.task.name in library.about["held_out"]]
+    train = [task for task in tokens if task.name in library.about["tasks"]]
+    held_out = [task for task in tokens if task.name in library.about["held_out"]]
+    variants = [variant for task in train for variant in task.variants]
+    pool.fill(encoder, [*tokens, *variants], request.seed, reporter)
     return TrainingData(train, held_out, pool), encoder
 
 

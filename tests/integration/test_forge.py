@@ -366,3 +366,26 @@ def counted_compilations() -> Iterator[list[object]]:
     seen: list[object] = []
     yield seen
     seen += range(counters["stats"]["unique_graphs"])
+
+
+def test_variants_of_the_training_tasks_are_trained_on_too(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    longer = {"variants": 2, "variant_share": 1.0, "row_tokens": 400, "pack_tokens": 400}
+    data = RECIPE["data"] | longer  # type: ignore[operator]
+    recipe.write_text(json.dumps(RECIPE | {"data": data}))
+    seen: list[Event] = []
+    varied = (replace(collecting, out=tmp_path / "varied"), replace(training, library=tmp_path / "varied"))
+    run(varied[0], Reporter())
+    run(replace(varied[1], out=tmp_path / "from variants"), Reporter(seen.append))
+    plain, other = open_library(collecting.out), open_library(tmp_path / "varied")
+    assert plain.task_names == other.task_names  # checkpoints are of the tasks themselves
+    assert any(not torch.equal(plain.frame.b[path], other.frame.b[path]) for path in plain.frame.b)
+    encoded = {event.total for event in seen if isinstance(event, StageAdvanced) and event.stage == "encode"}
+    assert len(encoded) == 1 and 6 < encoded.pop() <= 6 + 2 * 4  # two held-out tasks have none
+    taught = load_generator(training.out), load_generator(tmp_path / "from variants")
+    first, second = (dict(generator.decoder.named_parameters()) for generator in taught)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
