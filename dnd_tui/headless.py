@@ -118,8 +118,12 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
     arms = request.arms if isinstance(request, CompareRequest) else ()
     answers = AnswersAsJson(_write, arms) if as_json else AnswersForPeople(_write)
     one_terminal = sys.stdout.isatty()
+    # Of several processes (`accelerate launch`, torchrun) the first one speaks for all.
+    silent = os.environ.get("RANK", "0") != "0"
 
     def sink(event: Event) -> None:
+        if silent:
+            return
         if not isinstance(event, AnswerText):
             progress.handle(event)
             return
@@ -131,7 +135,8 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
 
     result = run_job(request, Reporter(sink, interrupts.asked))
     answers.close()
-    _write(_json_line(result.to_json()) if as_json else _lines(result.summary()))
+    if not silent:
+        _write(_json_line(result.to_json()) if as_json else _lines(result.summary()))
 
 
 def _write(text: str) -> None:

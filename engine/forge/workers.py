@@ -1,4 +1,4 @@
-"""Several processes (GPUs or machines) started by `accelerate launch`; alone, every call here costs nothing."""
+"""Several processes (GPUs or machines) started by `accelerate launch` or torchrun; alone, every call here costs nothing."""
 
 from __future__ import annotations
 
@@ -45,8 +45,11 @@ class Workers:
 
 
 def join_workers() -> Workers:
-    """The process group that `accelerate launch` made, or one process alone."""
+    """The process group that `accelerate launch` or torchrun made, or one process alone."""
+    import torch
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    state = PartialState()
+    # Without this word accelerate takes processes that have no accelerator for strangers.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
     return Workers(state.process_index, state.num_processes, state)
