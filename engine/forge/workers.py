@@ -1,4 +1,4 @@
-"""Several processes (GPUs or machines) started by `accelerate launch` or torchrun; alone, every call here costs nothing."""
+"""Several processes (GPUs, machines) started by `accelerate launch` or torchrun; alone, every call costs nothing."""
 
 from __future__ import annotations
 
