@@ -29,10 +29,10 @@ from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_f
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks, with_variants
 from engine.forge.tasks import Task
-from engine.forge.workers import Workers, join_workers
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
 from engine.weights.storage import frame_digest, read_frame, write_frame
+from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -159,7 +159,7 @@ def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
                 state.save(step + 1, last=step + 1 == settings.steps)
             seconds = time.perf_counter() - began
             stage.memory = device_memory(run.base.device)
-            _tell(stage, run.log, "multi-task", step + 1, loss.item(), batch.tokens, seconds)
+            _tell(stage, run.log, "multi-task", step + 1, loss.item(), batch.tokens * run.workers.count, seconds)
     named = {name: in_half_precision(parameter.detach()[0].cpu()) for name, parameter in parameters.items()}
     a, b = as_matrices(frame, named)
     state.path.unlink(missing_ok=True)

@@ -14,8 +14,8 @@ from engine.condition.encoder import TextEncoder, fill_condition
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file
 from engine.forge.rows import TaskTokens
-from engine.forge.workers import join_workers
 from engine.weights.storage import read_tensors
+from engine.workers import join_workers
 
 # Prompts encoded a task, in units of the condition's N: enough for fresh batches, small enough for the disk.
 POOL = 2

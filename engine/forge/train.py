@@ -31,9 +31,9 @@ from engine.forge.packing import PackedBatch
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch, with_variants
-from engine.forge.workers import Workers, join_workers
 from engine.generator.generator import Generator
 from engine.weights.frame import Frame, in_half_precision
+from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -203,7 +203,7 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             if run.workers.is_main:
                 state.save(step + 1, last=step + 1 == settings.steps)
             seconds = time.perf_counter() - began
-            figures["tokens_per_second"] = batch.tokens / seconds
+            figures["tokens_per_second"] = batch.tokens * run.workers.count / seconds
             run.log.add(stage="language loss", step=step + 1, seconds=seconds, **figures)
             stage.memory = device_memory(base.device)
             stage.advance(**figures)

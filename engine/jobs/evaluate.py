@@ -32,6 +32,7 @@ from engine.prompts import read_prompts, sample_prompts
 from engine.requests import EvaluateRequest
 from engine.weights.frame import Frame
 from engine.weights.storage import frame_digest
+from engine.workers import join_workers
 
 
 def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
@@ -59,6 +60,8 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
         reporter=reporter,
         unmeasured=unmeasured,
     )
+    if not join_workers().is_main:
+        return Result({}, ())
     table = replace(table, hide_instruction=request.hide_instruction)
     _write(request.out, table)
     if request.record:
@@ -156,7 +159,7 @@ class _Bench:
         oracle = Oracle(
             base,
             frame,
-            recipe_from_json(dict(history.get("recipe", {}))).data,
+            replace(recipe_from_json(dict(history.get("recipe", {}))).data, variants=0),
             Budget(self.request.oracle_steps),
             self.request.out / ORACLE,
             digest_json([base.ref.fingerprint, digest, *(["hidden"] if hidden else [])]),

@@ -27,7 +27,6 @@ from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
 from engine.forge.rows import tokenize_tasks
 from engine.forge.tasks import SEEN, read_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
-from engine.forge.workers import join_workers
 from engine.generator.about import TENSORS, read_about
 from engine.generator.artifact import check_base, load_generator, save_generator
 from engine.generator.generator import Generator, GeneratorSpec, token_scales
@@ -35,6 +34,7 @@ from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import CollectRequest, TrainRequest
 from engine.text import readable_size
+from engine.workers import join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -1,10 +1,10 @@
 """The folder of an evaluation: its answers, one line a row, and the settings they belong to.
 
     settings.json    what all answers depend on, what those of single arms depend on, digests of the tasks
-    answers.jsonl    {"arm", "seed", "task", "row", "answer", "score", ...}; appended, flushed a line
+    answers.jsonl    {"arm", "seed", "task", "row", "answer", "score", ...}; appended a run to a task at a time
 
 The answers of an arm to a task with a seed count once all rows are there, so a run can be killed at any moment and
-taken up again.
+taken up again. Several processes may append, each its own runs, while none of them loads.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class AnswerLog:
         plain, by_arm = (json.loads(json.dumps(dict(data))) for data in (settings, arms))
         self._agree(folder / "settings.json", plain, by_arm, {name: digest for name, (_, digest) in tasks.items()})
         self._complete: dict[_Key, list[ScoredAnswer]] = {}
-        self._load()
+        self.load()
 
     def answers(self, task: str, arm: str, seed: int) -> list[ScoredAnswer] | None:
         """All answers of an arm to a task with a seed, in the order of rows; None when they are not complete."""
@@ -83,10 +83,9 @@ class AnswerLog:
     def append(self, answers: Sequence[ScoredAnswer]) -> None:
         """Write down all answers of one run to one task. Raises EngineError when they cannot be written."""
         try:
-            with open(self._path, "a", encoding="utf-8", newline="\n") as file:
-                for answer in answers:
-                    file.write(_as_line(answer))
-                    file.flush()
+            # Unbuffered: the lines go in one write, which no other process's comes between.
+            with open(self._path, "ab", buffering=0) as file:
+                file.write("".join(map(_as_line, answers)).encode())
                 os.fsync(file.fileno())
         except OSError as error:
             hint = "The answers before are kept: free some space and run the same command again"
@@ -113,8 +112,8 @@ class AnswerLog:
             write_json(path, new)
         self.arm_settings: dict[str, dict[str, Any]] = new["arms"]
 
-    def _load(self) -> None:
-        """Read the file; what is not complete goes, so that the file never holds an answer twice."""
+    def load(self) -> None:
+        """Read the file, anew; what is not complete goes, so that the file never holds an answer twice."""
         if not self._path.exists():
             return
         try:

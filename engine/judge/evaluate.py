@@ -24,6 +24,7 @@ from engine.judge.answers import answer_all
 from engine.judge.likelihood import answer_nats, bits_per_byte
 from engine.judge.metrics import score
 from engine.judge.table import Cost, QualityTable, Run, TaskRuns
+from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
     from engine.adapter.lora import LoraAdapter
@@ -56,8 +57,8 @@ class Arm:
     adapter: of a task and a seed, the adapter that answers; None is the base alone. Called only for what must be run.
     seeds: measured once for each of them.
     examples: of a task, (prompt, answer) pairs that stand before each prompt.
-    prepare: called with the tasks that are left, once before the first `adapter`, while nothing is attached; returns
-        the device seconds that went into each task's adapter, by name.
+    prepare: called with the tasks that are left for this process, once before the first `adapter`, while nothing is
+        attached, by every process if by any; returns the device seconds that went into each task's adapter, by name.
     settings: what the answers of this arm depend on besides the settings of all, as plain data.
     """
 
@@ -85,7 +86,8 @@ def evaluate_arms(
 
     Answers are kept in `out` (see `answer_log`); what is complete there is not run again, and arms found there that
     are not in `arms` stay in the table. Arm by arm, one adapter is attached at a time, which is faster than rows with
-    different adapters in one batch; an arm that returns the same adapter again keeps it attached.
+    different adapters in one batch; an arm that returns the same adapter again keeps it attached. Several processes
+    share the tasks of each arm; all of them return the whole table.
 
     Args:
         arms: by name, in the order in which they are measured.
@@ -107,11 +109,16 @@ def evaluate_arms(
         "max_new_tokens": max_new_tokens,
     }
     digests = {task.name: (len(task.rows), _digest(task)) for task in judged}
-    log = AnswerLog(out, {**own, **settings}, {name: arm.settings for name, arm in arms.items()}, digests)
+    workers = join_workers()
+    with workers.main_first():
+        log = AnswerLog(out, {**own, **settings}, {name: arm.settings for name, arm in arms.items()}, digests)
     with AttachedModel(base) as attached:
-        judge = _Judge(base, attached, log, max_new_tokens, batch)
+        judge = _Judge(base, attached, log, max_new_tokens, batch, workers)
         for name, arm in arms.items():
             judge.measure(name, arm, judged, reporter)
+    if workers.count > 1:
+        workers.wait()
+        log.load()
     return _table(log, judged, unmeasured or {})
 
 
@@ -122,26 +129,28 @@ class _Judge:
     log: AnswerLog
     max_new_tokens: int
     batch: int
+    workers: Workers
     current: LoraAdapter | None = None
 
     def measure(self, name: str, arm: Arm, tasks: Sequence[JudgedTask], reporter: Reporter) -> None:
-        """Everything of one arm that is not in the log yet, in a stage of its own."""
+        """This process's share of what the log lacks of one arm, in a stage of its own."""
         wanted = [(task, seed) for seed in arm.seeds for task in tasks]
         left = [(task, seed) for task, seed in wanted if self.log.answers(task.name, name, seed) is None]
+        mine = self.workers.share(left)
         spent: Mapping[str, float] = {}
         if left:
             self._attach(None)
-            waiting = {task.name for task, _ in left}
+            waiting = {task.name for task, _ in mine}
             spent = arm.prepare([task for task in tasks if task.name in waiting])
         with reporter.stage(f"evaluate {name}", len(wanted), "tasks") as stage:
             stage.advance(len(wanted) - len(left))
-            for task, seed in left:
+            for task, seed in mine:
                 began = time.perf_counter()
                 self._attach(arm.adapter(task, seed))
                 making = time.perf_counter() - began + spent.get(task.name, 0.0)
                 with out_of_memory_told("--batch"):
                     self.log.append(self._answers(name, arm, task, seed, making, stage))
-                stage.advance(1)
+                stage.advance(min(self.workers.count, len(wanted) - stage.step))
 
     def _attach(self, adapter: LoraAdapter | None) -> None:
         if adapter is self.current:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from engine.forge.recipe import recipe_from_json
 from engine.forge.rows import draw_batch, tokenize_tasks
 from engine.forge.tasks import Task
 from engine.judge.arms import NEIGHBOURS
+from engine.workers import join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -128,7 +129,7 @@ def choose_best_single(
         EngineError: an adapter has no seen task other than its own.
     """
     began = time.perf_counter()
-    data = recipe_from_json(arms.library.about["recipe"]).data
+    data = replace(recipe_from_json(arms.library.about["recipe"]).data, variants=0)
     probes = tokenize_tasks(base, random.Random(f"{seed}/probes").sample(seen, min(PROBES, len(seen))), data, reporter)
     own = {tokens.task.name for tokens in probes}
     if not own or (len(own) == 1 and own & set(arms.names)):
@@ -144,14 +145,16 @@ def choose_best_single(
             # One line a probe: each line's mean, although one adapter answers them all.
             return token_losses(base.model, batch, len(probes)).cpu()
 
+    workers = join_workers()
     start = losses(arms.library.frame.base_adapter)
     gains = {}
     with reporter.stage("choose best single", len(arms.names), "adapters") as stage:
-        for name in arms.names:
+        for name in workers.share(arms.names):
             gained = start - losses(arms.adapter(name))
             others = [index for index in range(len(probes)) if index != place.get(name)]
             gains[name] = gained[others].mean().item()
-            stage.advance()
+            stage.advance(min(workers.count, len(arms.names) - stage.step))
+    gains = workers.united(gains)
     best = max(sorted(gains), key=lambda name: gains[name])
     return Choice(best, gains, time.perf_counter() - began)
 

@@ -17,6 +17,7 @@ from engine.jobs import run
 from engine.judge.arms import ARMS, GROUPS, chosen_arms
 from engine.requests import CollectRequest, EvaluateRequest, LeaveOneOutRequest, ModelChoice, TrainRequest
 from tests.tiny import write_tasks
+from tests.two_processes import headless_in_two
 
 RECIPE = {
     "frame": {"lora": {"rank": 2, "alpha": 4}},
@@ -158,6 +159,38 @@ def test_a_stopped_run_goes_on_and_ends_the_same(
         run(request, Reporter(seen.append, reached))
     run(request, Reporter())
     assert answers_in(request.out) == [line for line in answers_in(whole.out) if line["arm"] in chosen_arms(asked)]
+
+
+def test_two_processes_share_the_tasks_and_make_the_same_table(whole: EvaluateRequest, tmp_path: Path) -> None:
+    out, models = tmp_path / "table", whole.models
+    words: list[object] = [
+        "--base",
+        models.base,
+        "--generator",
+        models.generator,
+        "--device",
+        "cpu",
+        "--tasks",
+        whole.tasks,
+    ]
+    words += ["--library", whole.library, "--rows", 3, "--seeds", 2, "--max-new-tokens", 4, "--oracle-steps", 3]
+    arms = [word for arm in EVERYTHING for word in ("--arm", arm)]
+    lines = headless_in_two("evaluate", *words, *arms, "--out", out)
+    assert lines[-1].split() == ["table", str(out / "table.md")] and lines[0].startswith("Base ")
+
+    def nats(folder: Path) -> dict[tuple[object, ...], object]:
+        found = answers_in(folder)
+        by_row = {tuple(line[key] for key in ("arm", "seed", "task", "row")): line["nats"] for line in found}
+        assert len(by_row) == len(found), "no row is answered twice"
+        return by_row
+
+    assert nats(out) == pytest.approx(nats(whole.out), rel=1e-3)
+    chosen, alone = (json.loads((folder / "best_single.json").read_text())["gains"] for folder in (out, whole.out))
+    assert chosen == pytest.approx(alone, rel=1e-3, abs=1e-5)
+    made, before = (json.loads((folder / "table.json").read_text()) for folder in (out, whole.out))
+    assert {arm: figures["tasks_measured"] for arm, figures in made["arms"].items()} == {
+        arm: figures["tasks_measured"] for arm, figures in before["arms"].items()
+    }
 
 
 def test_what_is_unseen_does_not_choose_the_best_single_adapter(whole: EvaluateRequest, tmp_path: Path) -> None:

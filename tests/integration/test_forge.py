@@ -28,6 +28,7 @@ from engine.generator.artifact import load_generator
 from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, TrainRequest
 from tests.tiny import write_tasks
+from tests.two_processes import headless_in_two
 
 RECIPE = {
     "frame": {"lora": {"rank": 2, "alpha": 4}},
@@ -39,8 +40,6 @@ RECIPE = {
     "language_loss": {"steps": 4, "tasks": 2, "warmup_steps": 1, "judge_every": 2, "swap_every": 2},
     "held_out": 2,
 }
-
-TWO_ON_CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}  # also where there is a GPU
 
 
 @pytest.fixture
@@ -198,24 +197,12 @@ def test_kill_9_in_the_middle_loses_at_most_the_current_step(
 
 
 def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path) -> None:
-    """Two CPU processes: gradients are averaged, groups of tasks are divided.
-
-    Started by torchrun: `accelerate launch --cpu` starts one process, whatever number it is given.
-    """
+    """Gradients are averaged, groups of tasks are divided."""
     request, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "dnd_tui"]
-    words = ["--base", str(tiny_llama_folder), "--tasks", str(tasks), "--device", "cpu", "--dtype", "float32"]
-
-    def in_two(command: str, *more: str) -> list[str]:
-        """The lines on stdout."""
-        whole = [*launch, "--headless", command, *words, *more]
-        done = subprocess.run(whole, capture_output=True, text=True, env=os.environ | TWO_ON_CPU)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
-
-    lines = in_two("collect", "--out", str(request.out), "--recipe", str(recipe))
-    assert [line.split()[0] for line in lines] == ["tasks", "library", "log"]  # one process speaks for both
-    in_two("train", "--out", str(training.out), "--library", str(request.out))
+    words = ["--base", tiny_llama_folder, "--tasks", tasks, "--device", "cpu", "--dtype", "float32"]
+    lines = headless_in_two("collect", *words, "--out", request.out, "--recipe", recipe)
+    assert [line.split()[0] for line in lines] == ["tasks", "library", "log"], "one process speaks for both"
+    headless_in_two("train", *words, "--out", training.out, "--library", request.out)
     steps = [json.loads(line) for line in (run_folder(training.out) / LOG_FILE).read_text().splitlines()]
     assert [entry["step"] for entry in steps if entry["stage"] == "language loss"] == [1, 2, 3, 4]
     load_generator(training.out)

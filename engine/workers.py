@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 Item = TypeVar("Item")
+
+# One process may have hours more to do than another; by default a wait of ten minutes is taken for a fault.
+_LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,23 @@ class Workers:
             if parameter.grad is not None:
                 parameter.grad = reduce(parameter.grad, reduction="mean")
 
+    def united(self, part: Mapping[str, Item]) -> dict[str, Item]:
+        """What every process has found, in one; all of them must call this."""
+        if self.count == 1:
+            return dict(part)
+        from accelerate.utils import gather_object
+
+        return dict(pair for found in gather_object([dict(part)]) for pair in found.items())
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The block runs in the main process before it does in the others."""
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.count > 1:
@@ -51,5 +73,6 @@ def join_workers() -> Workers:
     from accelerate.utils import parse_flag_from_env
 
     # Without this word accelerate takes processes that have no accelerator for strangers.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    alone = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=alone, timeout=_LONGEST_WAIT)
     return Workers(state.process_index, state.num_processes, state)
