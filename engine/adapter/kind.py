@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from engine.adapter.commands import ADAPTER_GGUF
 from engine.adapter.gguf_header import read_field
 from engine.errors import EngineError
 
@@ -12,11 +13,22 @@ CONFIG_FILE = "adapter_config.json"
 _FIRST_BYTES = 2**16
 
 
+def adapter_path(source: Path) -> Path:
+    """Where the adapter of a path is: of a folder as our own GGUF exports make it, its file; else the path itself."""
+    file = source / ADAPTER_GGUF
+    try:
+        return file if source.is_dir() and not (source / CONFIG_FILE).is_file() and file.is_file() else source
+    except (OSError, ValueError):  # ValueError: no path at all, such as one with a zero byte
+        return source
+
+
 def adapter_kind(path: Path) -> Literal["peft", "gguf"] | None:
     """What kind of adapter lies at `path`: a folder with adapter_config.json, or a GGUF file that says it is one.
 
-    Only looks at the beginning of a GGUF file; None for anything else, and for what cannot be read.
+    A folder with such a file, named as our exports name it, is one too. Only looks at the beginning of a GGUF file;
+    None for anything else, and for what cannot be read.
     """
+    path = adapter_path(path)
     try:
         if path.is_dir():
             return "peft" if (path / CONFIG_FILE).is_file() else None
@@ -24,7 +36,7 @@ def adapter_kind(path: Path) -> Literal["peft", "gguf"] | None:
             return None
         with open(path, "rb") as file:
             said = read_field(file.read(_FIRST_BYTES), "general.type")
-    except (OSError, ValueError):  # ValueError: no path at all, such as one with a zero byte
+    except (OSError, ValueError):
         return None
     return "gguf" if said == "adapter" else None
 

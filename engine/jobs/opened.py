@@ -8,7 +8,7 @@ from typing import Literal
 from engine.adapter.foreign import Foreign
 from engine.adapter.foreign_gguf import open_foreign_gguf
 from engine.adapter.foreign_peft import open_foreign_peft
-from engine.adapter.kind import known_kind
+from engine.adapter.kind import adapter_path, known_kind
 from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.errors import EngineError
 from engine.requests import ImportRequest, ModelChoice
@@ -21,7 +21,8 @@ def opened_adapter(request: ImportRequest) -> tuple[Literal["peft", "gguf"], For
         EngineError: it is no adapter, more than LoRA, broken, or names another base than the one chosen by default.
     """
     kind = known_kind(request.source)
-    foreign: Foreign = (open_foreign_peft if kind == "peft" else open_foreign_gguf)(request.source)
+    open_foreign = open_foreign_peft if kind == "peft" else open_foreign_gguf
+    foreign: Foreign = open_foreign(adapter_path(request.source))
     _check_named(foreign.named_base, request.models.base, str(request.source))
     return kind, foreign
 

@@ -116,8 +116,10 @@ def test_a_part_of_the_layers_goes_on_into_every_form(tmp_path: Path, tiny_llama
     for form in ("merged", "gguf", "mlx", "ollama"):
         # Each is read back and compared; a difference would be an error.
         run(ExportRequest(models=models, adapter=tmp_path / "ours", out=tmp_path / form, format=form), Reporter())
-    told = imported(tiny_llama_folder, tmp_path / "gguf" / "adapter.gguf", tmp_path / "again")
-    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / "ours" / WEIGHTS).read_bytes()
+    for number, exported in enumerate(("gguf/adapter.gguf", "gguf", "ollama")):
+        again = tmp_path / f"again {number}"
+        imported(tiny_llama_folder, tmp_path / exported, again)
+        assert (again / WEIGHTS).read_bytes() == (tmp_path / "ours" / WEIGHTS).read_bytes()
 
 
 def test_what_is_refused_before_anything_is_written(tmp_path: Path, tiny_llama_folder: Path, theirs: Path) -> None:

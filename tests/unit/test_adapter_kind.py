@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.adapter.kind import adapter_kind, known_kind
+from engine.adapter.kind import adapter_kind, adapter_path, known_kind
 from engine.errors import EngineError
 
 
@@ -41,6 +41,18 @@ def test_a_folder_with_a_config_is_one(tmp_path: Path) -> None:
 def test_a_gguf_file_is_one_when_it_says_so(tmp_path: Path, type_: str | None, kind: str | None) -> None:
     assert adapter_kind(gguf_file(tmp_path / "a.gguf", type_)) == kind
     assert adapter_kind(gguf_file(tmp_path / "b.GGUF", type_, before=50)) == kind
+
+
+def test_a_folder_of_our_gguf_exports_is_one(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "other.gguf", "adapter")
+    assert adapter_kind(tmp_path) is None, "a folder of any GGUF files may be anything"
+    file = gguf_file(tmp_path / "adapter.gguf", "adapter")
+    assert adapter_kind(tmp_path) == "gguf" and adapter_path(tmp_path) == file == adapter_path(file)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert adapter_kind(tmp_path) == "peft" and adapter_path(tmp_path) == tmp_path
+    (tmp_path / "model").mkdir()
+    gguf_file(tmp_path / "model" / "adapter.gguf", "model")
+    assert adapter_kind(tmp_path / "model") is None
 
 
 def test_only_the_beginning_is_read(tmp_path: Path) -> None:
