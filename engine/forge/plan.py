@@ -124,10 +124,13 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
     collected = len(list(checkpoint_folder(library).glob("*.safetensors")))
     run = run_folder(out) if out else None
     encoded = len(list(condition_folder(run).glob("*.safetensors"))) if run else 0
+    trained = len(using) - chosen.held_out
+    # A task may have fewer variants than are asked for.
+    encoding = len(using) + recipe.data.variants * trained
     warm, language = recipe.warm_start.steps, recipe.language_loss.steps
     stages: tuple[StagePlan, ...] = (
         StagePlan("tokenize", "tasks", len(using)),
-        StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
+        StagePlan("encode", "tasks", encoding, min(encoding, encoded)),
         StagePlan("spread", "tasks", collected),
         StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),
         StagePlan("language loss", "steps", language, _steps_of(run, "language-loss", language)),

@@ -96,8 +96,9 @@ def _train_disk(library: Path, plan: Plan, reporter: Reporter) -> DiskPlan | Non
     about = read_json(library / LIBRARY_FILE)
     channels = int(read_json(encoder / "config.json")["hidden_size"])
     layout = Layout.from_json(about["layout"])
+    encoded = next(stage.steps for stage in plan.stages if stage.stage == "encode")
     with reporter.stage("import"):
-        return train_disk(layout, about["kind"], plan.recipe, channels, len(plan.tasks.used))
+        return train_disk(layout, about["kind"], plan.recipe, channels, encoded)
 
 
 def _free(request: PlanRequest) -> int | None:
