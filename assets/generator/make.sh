@@ -4,12 +4,15 @@
 #     assets/generator/make.sh TASKS OUT RECIPE [OPTION...]
 #
 # The options go to each command, for example --device cuda, or --dtype bfloat16. ARMS="--arm base --arm generated",
-# ROWS=24 and SEEDS=1 make a smaller table; START=assets/generator goes on from a generator's multi-task adapter.
+# ROWS=24 and SEEDS=1 make a smaller table; START=assets/generator goes on from a generator's multi-task adapter;
+# LAUNCH="torchrun --standalone --nproc_per_node 2" or "accelerate launch" runs every step in several processes.
 # Every step can be killed: the same command goes on.
 set -euo pipefail
 tasks=$1 out=$2 recipe=$3
 shift 3
-dnd() { "${PYTHON:-python}" -m dnd_tui --headless "$@"; }
+read -ra launch <<<"${LAUNCH:-}"
+[ ${#launch[@]} -gt 0 ] || launch=("${PYTHON:-python}")
+dnd() { "${launch[@]}" -m dnd_tui --headless "$@"; }
 
 dnd collect --tasks "$tasks" --out "$out/library" --recipe "$recipe" ${START:+--start "$START"} "$@"
 [ -f "$out/generator/generator.json" ] || dnd train --tasks "$tasks" --library "$out/library" --out "$out/generator" "$@"

@@ -41,8 +41,14 @@ def test_tasks_and_a_recipe_become_a_generator_and_its_table(
     tasks = write_tasks(tmp_path / "tasks", [f"task{number}" for number in range(4)])
     write_tasks(tasks, ["judged"], split="unseen")
     arms = "--arm multi_task --arm generated"
-    for _ in range(2):  # once more: what is finished stays
-        run_script("make.sh", tasks, tmp_path / "out", recipe, "--base", tiny_llama_folder, ARMS=arms)
+    two = {
+        "LAUNCH": "python -m torch.distributed.run --standalone --nproc_per_node 2",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    for settings in (two, {}):  # once more: what is finished stays
+        run_script("make.sh", tasks, tmp_path / "out", recipe, "--base", tiny_llama_folder, ARMS=arms, **settings)
     table = json.loads((tmp_path / "out" / "table" / "table.json").read_text())
     assert [task["name"] for task in table["tasks"]] == ["judged"]
     assert {"multi_task", "generated"} <= set(table["tasks"][0]["score"])
