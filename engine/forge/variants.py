@@ -9,6 +9,7 @@ arbitrary labels is that of symbol tuning (arXiv 2305.08298).
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -55,7 +56,10 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("Put the answer in quotation marks.", '"{}"'.format),
     ('Start with "Answer:".', "Answer: {}".format),
     ('Begin with the words "I think".', "I think {}".format),
-    ('Give the answer as JSON with the key "answer".', '{{"answer": "{}"}}'.format),
+    (
+        'Give the answer as JSON with the key "answer".',
+        lambda answer: json.dumps({"answer": answer}, ensure_ascii=False),
+    ),
     ("Write the answer as an item of a list that begins with a dash.", "- {}".format),
     ("Write the answer twice, with a comma between.", "{0}, {0}".format),
     ("End with an exclamation mark.", "{}!".format),
@@ -87,14 +91,15 @@ def task_variants(name: str, rows: Rows, count: int, seed: int) -> list[tuple[st
     kind has nothing to ask of are left out, and so is a variant with fewer than half of the rows.
     """
     chance = random.Random(f"{seed}/variants/{name}")
-    kinds = [kind for kind, (suits, _) in _KINDS.items() if suits(rows)]
+    kinds = [kind for kind, (suits, _) in _KINDS.items() if rows and suits(rows)]
     chance.shuffle(kinds)
     made: list[tuple[str, Asked]] = []
     for number in range(count if kinds else 0):
         kind = kinds[number % len(kinds)]
+        suits, make = _KINDS[kind]
         drawn = chance.sample(rows, min(_ROWS, len(rows)))
-        asked = _KINDS[kind][1](drawn, random.Random(f"{seed}/variants/{name}/{number}"))
-        if 2 * len(asked) >= len(drawn) and all(asked != known for _, known in made):
+        asked = make(drawn, random.Random(f"{seed}/variants/{name}/{number}")) if suits(drawn) else []
+        if asked and 2 * len(asked) >= len(drawn) and all(asked != known for _, known in made):
             made.append((f"{kind}-{number}", asked))
     return made
 
@@ -128,7 +133,7 @@ def _relabelled(rows: Rows, chance: random.Random) -> Asked:
 
 
 def _has_short_answers(rows: Rows) -> bool:
-    lengths = sorted(len(row.response) for row in rows)
+    lengths = sorted(len(row.response.strip()) for row in rows)
     return 0 < lengths[len(lengths) // 2] <= _ANSWER_LENGTH
 
 

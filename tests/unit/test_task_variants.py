@@ -141,6 +141,23 @@ def test_a_task_of_long_texts_has_no_variants() -> None:
     assert task_variants("task", rows, 4, 0) == []
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["Do it.\n\nwith all these words", "a", " \n\n "]), st.text(max_size=5)), max_size=30
+    ),
+    seeds,
+)
+def test_odd_tasks_have_variants_or_none(rows: list[tuple[str, str]], seed: int) -> None:
+    for _, made in task_variants("task", [row(prompt, response) for prompt, response in rows], 6, seed):
+        assert made and 2 * len(made) >= len(rows) and all(one.response for one in made)
+
+
+def test_rare_answers_that_are_not_drawn_are_no_reason_to_wait_for_them() -> None:
+    rows = [row("Say it.\n\na", "same")] * 5000 + [row("Say it.\n\na", f"rare {number}") for number in range(9)]
+    kinds = {name.split("-")[0] for name, _ in task_variants("task", rows, 5, 0)}
+    assert "choice" not in kinds and "form" in kinds
+
+
 def test_tokens_of_variants_hang_on_their_task(tmp_path: Path) -> None:
     base: Any = in_memory_base(tiny_model("llama"), tiny_tokenizer())
     tasks = read_tasks(write_tasks(tmp_path, ["one", "two"]), "seen")
