@@ -25,6 +25,7 @@ from engine.forge.places import LOG_FILE, run_folder
 from engine.forge.recipe import recipe_from_json
 from engine.forge.tasks import read_tasks
 from engine.generator.artifact import load_generator
+from engine.generator.generator import Generator
 from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, TrainRequest
 from tests.tiny import write_tasks
@@ -375,22 +376,22 @@ def counted_compilations() -> Iterator[list[object]]:
 def test_variants_of_the_training_tasks_are_trained_on_too(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    run(collecting, Reporter())
-    run(training, Reporter())
-    longer = {"variants": 2, "variant_share": 1.0, "row_tokens": 400, "pack_tokens": 400}
-    data = RECIPE["data"] | longer  # type: ignore[operator]
-    recipe.write_text(json.dumps(RECIPE | {"data": data}))
     seen: list[Event] = []
-    varied = (replace(collecting, out=tmp_path / "varied"), replace(training, library=tmp_path / "varied"))
-    run(varied[0], Reporter())
-    run(replace(varied[1], out=tmp_path / "from variants"), Reporter(seen.append))
-    plain, other = open_library(collecting.out), open_library(tmp_path / "varied")
+
+    def forged(folder: Path, share: float) -> tuple[Library, Generator]:
+        """With two variants a task, of which `share` are drawn; their instructions take more tokens."""
+        data = {"variants": 2, "variant_share": share, "row_tokens": 400, "pack_tokens": 400}
+        recipe.write_text(json.dumps(RECIPE | {"data": RECIPE["data"] | data}))  # type: ignore[operator]
+        collecting, training = requests(tiny_llama_folder, tasks, recipe, folder)
+        run(collecting, Reporter())
+        run(training, Reporter(seen.append))
+        return open_library(collecting.out), load_generator(training.out)
+
+    (plain, untaught), (other, taught) = forged(tmp_path / "none", 0.0), forged(tmp_path / "all", 1.0)
     assert plain.task_names == other.task_names  # checkpoints are of the tasks themselves
     assert any(not torch.equal(plain.frame.b[path], other.frame.b[path]) for path in plain.frame.b)
     encoded = {event.total for event in seen if isinstance(event, StageAdvanced) and event.stage == "encode"}
     assert encoded <= set(range(7, 6 + 2 * 4 + 1)), "two held-out tasks have no variants"
     assert len(encoded) == 1
-    taught = load_generator(training.out), load_generator(tmp_path / "from variants")
-    first, second = (dict(generator.decoder.named_parameters()) for generator in taught)
+    first, second = (dict(generator.decoder.named_parameters()) for generator in (untaught, taught))
     assert any(not torch.equal(first[name], second[name]) for name in first)
