@@ -132,7 +132,9 @@ PROMPTS_TO_ANSWER = Option(
     "Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter", positional=True
 )
 ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER", positional=True)
-ADAPTER_TO_IMPORT = Option("LoRA adapter of any tool: a PEFT folder, or a .gguf file.", "SOURCE", positional=True)
+ADAPTER_TO_IMPORT = Option(
+    "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE", positional=True
+)
 SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
