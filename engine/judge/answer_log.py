@@ -83,9 +83,10 @@ class AnswerLog:
     def append(self, answers: Sequence[ScoredAnswer]) -> None:
         """Write down all answers of one run to one task. Raises EngineError when they cannot be written."""
         try:
-            # Unbuffered: the lines go in one write, which no other process's comes between.
-            with open(self._path, "ab", buffering=0) as file:
+            # All lines at once: the file gets them in one write, which no other process's comes between.
+            with open(self._path, "ab") as file:
                 file.write("".join(map(_as_line, answers)).encode())
+                file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             hint = "The answers before are kept: free some space and run the same command again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,25 @@ def test_a_broken_line_inside_is_told_with_its_number(whole: Path, tmp_path: Pat
     (tmp_path / "settings.json").write_bytes((whole / "settings.json").read_bytes())
     with pytest.raises(EngineError, match="line 2"):
         run(tmp_path)
+
+
+def test_a_disk_that_fills_up_within_an_answer_is_told_and_costs_that_run_only(whole: Path, tmp_path: Path) -> None:
+    """A limit of the size of files is the full disk that a test can have without being root."""
+    answers, written = tmp_path / "answers.jsonl", (whole / "answers.jsonl").read_bytes()
+    left = b"".join(written.splitlines(keepends=True)[:-2])
+    answers.write_bytes(left)
+    (tmp_path / "settings.json").write_bytes((whole / "settings.json").read_bytes())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(left) + 20, hard))
+    try:
+        with pytest.raises(EngineError, match="cannot be written"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert answers.read_bytes().startswith(left)
+    calls: list[Call] = []
+    run(tmp_path, calls)
+    assert len(calls) == 1 and len(answers.read_bytes().splitlines()) == len(written.splitlines())
 
 
 def test_answers_without_settings_are_refused(whole: Path, tmp_path: Path) -> None:
