@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
+
+from engine.events import Stage
 
 Item = TypeVar("Item")
 
@@ -51,14 +53,14 @@ class Workers:
 
         return dict(pair for found in gather_object([dict(part)]) for pair in found.items())
 
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
+    def advance(self, stage: Stage) -> None:
+        """Count an item that this process has done, and those that the others do meanwhile."""
+        left = self.count if stage.total is None else stage.total - stage.step
+        stage.advance(min(self.count, left))
+
+    def main_first(self) -> AbstractContextManager[None]:
         """The block runs in the main process before it does in the others."""
-        if not self.is_main:
-            self.wait()
-        yield
-        if self.is_main:
-            self.wait()
+        return cast(AbstractContextManager[None], self.state.main_process_first())
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -73,6 +75,6 @@ def join_workers() -> Workers:
     from accelerate.utils import parse_flag_from_env
 
     # Without this word accelerate takes processes that have no accelerator for strangers.
-    alone = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    state = PartialState(cpu=alone, timeout=_LONGEST_WAIT)
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
     return Workers(state.process_index, state.num_processes, state)

@@ -17,7 +17,7 @@ def adapter_path(source: Path) -> Path:
     """Where the adapter of a path is: of a folder as our own GGUF exports make it, its file; else the path itself."""
     file = source / ADAPTER_GGUF
     try:
-        return file if source.is_dir() and not (source / CONFIG_FILE).is_file() and file.is_file() else source
+        return file if file.is_file() and not (source / CONFIG_FILE).is_file() else source
     except (OSError, ValueError):  # ValueError: no path at all, such as one with a zero byte
         return source
 

@@ -27,7 +27,7 @@ from engine.forge.library import Library, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import Recipe
-from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks, with_variants
+from engine.forge.rows import TaskTokens, add_variants, draw_batch, split_held_out, tokenize_tasks, with_variants
 from engine.forge.tasks import Task
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
@@ -80,7 +80,7 @@ def collect(
     """
     workers = join_workers()
     layout = derive_layout(base.ref.config, recipe.frame.lora)
-    data, held_out = split_held_out(tokenize_tasks(base, tasks, recipe.data, reporter, seed), recipe.held_out, seed)
+    data, held_out = split_held_out(tokenize_tasks(base, tasks, recipe.data, reporter), recipe.held_out, seed)
     facts = {
         "kind": recipe.frame.kind,
         "layout": layout.to_json(),
@@ -133,6 +133,7 @@ def as_matrices(frame: Frame, parameters: Mapping[str, Tensor]) -> tuple[dict[st
 
 def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
     settings = run.recipe.multi_task
+    data = add_variants(run.base, run.data, run.recipe.data, run.seed, reporter) if settings.steps else []
     parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))
@@ -146,7 +147,7 @@ def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
         stage.advance(first)
         for step in range(first, settings.steps):
             place = f"{run.seed}/multi-task/{step}"
-            chosen = run.workers.share(random.Random(place).sample(run.data, min(settings.packs, len(run.data))))
+            chosen = run.workers.share(random.Random(place).sample(data, min(settings.packs, len(data))))
             chosen = with_variants(chosen, run.recipe.data.variant_share, place)
             batch = draw_batch(run.base, chosen, 1, run.recipe.data, place)
             began = time.perf_counter()

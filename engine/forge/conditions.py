@@ -32,26 +32,29 @@ class ConditionPool:
 
     def fill(self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter) -> None:
         """Encode what is not on disk yet; several processes share the work."""
-        workers = join_workers()
+        workers, fingerprint = join_workers(), encoder.fingerprint
+        texts = {tokens.name: _draw_texts(tokens, self.prompts * POOL, seed) for tokens in data}
+        paths = {
+            name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, drawn])[:12]}.safetensors"
+            for name, drawn in texts.items()
+        }
         with reporter.stage("encode", len(data), "tasks") as stage:
-            for tokens in workers.share(data):
-                self._encode(encoder, tokens, seed)
-                stage.advance(min(workers.count, len(data) - stage.step))
+            for name in workers.share(list(paths)):
+                self._encode(encoder, texts[name], paths[name])
+                workers.advance(stage)
             workers.wait()
-            for tokens in data:
+            for name, path in paths.items():
                 # Processes of other machines may have written elsewhere; then it is encoded here too.
-                self._pools[tokens.name] = read_tensors(self._encode(encoder, tokens, seed))["hidden"]
+                self._encode(encoder, texts[name], path)
+                self._pools[name] = read_tensors(path)["hidden"]
 
-    def _encode(self, encoder: TextEncoder, tokens: TaskTokens, seed: int) -> Path:
-        texts = _draw_texts(tokens, self.prompts * POOL, seed)
-        digest = digest_json([encoder.fingerprint, self.tokens, texts])[:12]
-        path = self._folder / f"{tokens.name}-{digest}.safetensors"
-        if not path.is_file():
-            hidden = encoder.encode(texts, self.tokens).to(torch.float16)
-            used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
-            with replacing_file(path) as part:
-                save_file({"hidden": hidden[:, :used].contiguous()}, part)
-        return path
+    def _encode(self, encoder: TextEncoder, texts: Sequence[str], path: Path) -> None:
+        if path.is_file():
+            return
+        hidden = encoder.encode(texts, self.tokens).to(torch.float16)
+        used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
+        with replacing_file(path) as part:
+            save_file({"hidden": hidden[:, :used].contiguous()}, part)
 
     def draw(self, task: str, place: str, few: float = 0.0) -> Tensor:
         """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts."""

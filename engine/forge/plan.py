@@ -94,9 +94,12 @@ def plan_collect(tasks: Path, recipe: Recipe, out: Path | None, seed: int) -> Pl
     trained = max(0, len(chosen.used) - chosen.held_out)
     collected = min(recipe.library.tasks or trained, trained)
     groups = -(-collected // recipe.library.adapters)
+    multi_task = StagePlan("multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe))
+    varied = bool(recipe.data.variants) and multi_task.done < multi_task.steps
     stages = (
         StagePlan("tokenize", "tasks", len(using)),
-        StagePlan("multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe)),
+        *([StagePlan("variants", "tasks", trained)] if varied else []),
+        multi_task,
         StagePlan("library", "steps", groups * recipe.library.steps, _library_done(out, recipe, collected)),
     )
     refusal = _other_library(library, using, recipe, seed) if library else None
@@ -130,6 +133,7 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
     warm, language = recipe.warm_start.steps, recipe.language_loss.steps
     stages: tuple[StagePlan, ...] = (
         StagePlan("tokenize", "tasks", len(using)),
+        StagePlan("variants", "tasks", trained if recipe.data.variants else 0),
         StagePlan("encode", "tasks", encoding, min(encoding, encoded)),
         StagePlan("spread", "tasks", collected),
         StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.base.attention import has_full_attention
@@ -50,14 +50,12 @@ class TaskTokens:
         return sum(map(len, self.rows)) / len(self.rows)
 
 
-def tokenize_tasks(
-    base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter, seed: int = 0
-) -> list[TaskTokens]:
-    """All tasks as tokens; tasks with too few short rows are left out and said. `seed` draws their variants."""
+def tokenize_tasks(base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter) -> list[TaskTokens]:
+    """All tasks as tokens; tasks with too few short rows are left out and said."""
     kept, left_out = [], []
     with reporter.stage("tokenize", len(tasks), "tasks") as stage:
         for task in tasks:
-            tokens = _tokenize(base, task, recipe, seed)
+            tokens = _tokenize(base, task, read_rows(task.train_path), recipe)
             if len(tokens.rows) >= recipe.task_rows:
                 kept.append(tokens)
             else:
@@ -121,27 +119,32 @@ def draw_batch(
     return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
 
 
+def add_variants(
+    base: LoadedBase, data: Sequence[TaskTokens], recipe: DataRecipe, seed: int, reporter: Reporter
+) -> list[TaskTokens]:
+    """Training tasks with their variants, drawn by the seed; variants with too few short rows are left out."""
+    if not recipe.variants:
+        return list(data)
+    varied = []
+    with reporter.stage("variants", len(data), "tasks") as stage:
+        for tokens in data:
+            task = tokens.task
+            made = task_variants(task.name, read_rows(task.train_path), recipe.variants, seed)
+            variants = (_tokenize(base, task, rows, recipe, variant) for variant, rows in made)
+            kept = tuple(variant for variant in variants if len(variant.rows) >= recipe.task_rows)
+            varied.append(replace(tokens, variants=kept))
+            stage.advance()
+    return varied
+
+
 def with_variants(tasks: Sequence[TaskTokens], part: float, place: str) -> list[TaskTokens]:
     """The tasks with a `part` of them exchanged for one of their variants, drawn by `place`."""
     chance = random.Random(f"{place}/variants")
     return [chance.choice(t.variants) if t.variants and chance.random() < part else t for t in tasks]
 
 
-def _tokenize(base: LoadedBase, task: Task, recipe: DataRecipe, seed: int) -> TaskTokens:
-    labelled = read_rows(task.train_path)
-    made = task_variants(task.name, labelled, recipe.variants, seed) if recipe.variants else []
-    variants = (_tokens(base, task, rows, recipe, name) for name, rows in made)
-    kept = tuple(tokens for tokens in variants if len(tokens.rows) >= recipe.task_rows)
-    return _tokens(base, task, labelled, recipe, "", kept)
-
-
-def _tokens(
-    base: LoadedBase,
-    task: Task,
-    labelled: Sequence[TaskRow],
-    recipe: DataRecipe,
-    variant: str,
-    variants: tuple[TaskTokens, ...] = (),
+def _tokenize(
+    base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe, variant: str = ""
 ) -> TaskTokens:
     answers = answers_ids(base.tokenizer, [row.response for row in labelled])
     full = _with_answers(base, [row.prompt for row in labelled], answers)
@@ -149,7 +152,7 @@ def _tokens(
     prompts = [labelled[place].prompt for place in fitting]
     hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
     rows = tuple(full[place] for place in fitting)
-    return TaskTokens(task, tuple(prompts), rows, tuple(hidden), variant, variants)
+    return TaskTokens(task, tuple(prompts), rows, tuple(hidden), variant)
 
 
 def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:

@@ -14,6 +14,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import median_high
 
 from engine.forge.tasks import TaskRow, without_instruction
 
@@ -106,16 +107,17 @@ def task_variants(name: str, rows: Rows, count: int, seed: int) -> list[tuple[st
 
 def instructed(prompt: str, sentence: str) -> str:
     """The prompt with a further sentence in its instruction, or with that as its instruction where it has none."""
-    rest = without_instruction(prompt)
-    if rest == prompt:
-        return f"{sentence}\n\n{prompt}"
-    instruction = prompt.partition("\n\n")[0].rstrip()
-    stop = "" if instruction[-1:] in (".", "!", "?", ":", "") else "."
-    return f"{instruction}{stop} {sentence}\n\n{rest}"
+    instruction, text = _parted(prompt)
+    if instruction and instruction[-1] not in ".!?:":
+        instruction += "."
+    asked = f"{instruction} {sentence}" if instruction else sentence
+    return f"{asked}\n\n{text}"
 
 
-def _instruction(prompt: str) -> str:
-    return prompt.partition("\n\n")[0] if without_instruction(prompt) != prompt else ""
+def _parted(prompt: str) -> tuple[str, str]:
+    """The instruction, empty where there is none, and the text."""
+    text = without_instruction(prompt)
+    return "" if text == prompt else prompt.partition("\n\n")[0].rstrip(), text
 
 
 def _is_classification(rows: Rows) -> bool:
@@ -133,8 +135,7 @@ def _relabelled(rows: Rows, chance: random.Random) -> Asked:
 
 
 def _has_short_answers(rows: Rows) -> bool:
-    lengths = sorted(len(row.response.strip()) for row in rows)
-    return 0 < lengths[len(lengths) // 2] <= _ANSWER_LENGTH
+    return 0 < median_high(len(row.response.strip()) for row in rows) <= _ANSWER_LENGTH
 
 
 def _in_other_form(rows: Rows, chance: random.Random) -> Asked:
@@ -186,21 +187,21 @@ def _another(answers: Sequence[str], taken: Sequence[str], chance: random.Random
 
 
 def _has_short_inputs(rows: Rows) -> bool:
-    lengths = sorted(len(without_instruction(row.prompt)) for row in rows)
-    return lengths[len(lengths) // 2] <= _INPUT_LENGTH
+    return median_high(len(without_instruction(row.prompt)) for row in rows) <= _INPUT_LENGTH
 
 
 def _can_be_inverted(rows: Rows) -> bool:
-    return _has_short_inputs(rows) and _has_many_answers(rows) and bool(_instruction(rows[0].prompt))
+    return _has_short_inputs(rows) and _has_many_answers(rows) and bool(_parted(rows[0].prompt)[0])
 
 
 def _inverted(rows: Rows, chance: random.Random) -> Asked:
     sentence = chance.choice(_INVERTED)
-    return [
-        _row(instructed(f"{_instruction(row.prompt)}\n\n{row.response}", sentence), without_instruction(row.prompt))
-        for row in rows
-        if row.response.strip() and len(without_instruction(row.prompt)) <= _INPUT_LENGTH
-    ]
+    asked = []
+    for row in rows:
+        instruction, text = _parted(row.prompt)
+        if row.response.strip() and len(text) <= _INPUT_LENGTH:
+            asked.append(_row(instructed(f"{instruction}\n\n{row.response}", sentence), text))
+    return asked
 
 
 def _asked_of_text(rows: Rows, chance: random.Random) -> Asked:

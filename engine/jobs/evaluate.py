@@ -159,7 +159,7 @@ class _Bench:
         oracle = Oracle(
             base,
             frame,
-            replace(recipe_from_json(dict(history.get("recipe", {}))).data, variants=0),
+            recipe_from_json(dict(history.get("recipe", {}))).data,
             Budget(self.request.oracle_steps),
             self.request.out / ORACLE,
             digest_json([base.ref.fingerprint, digest, *(["hidden"] if hidden else [])]),

@@ -24,7 +24,7 @@ from engine.forge.history import Curve, read_curves
 from engine.forge.library import Library, open_library
 from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
-from engine.forge.rows import tokenize_tasks
+from engine.forge.rows import add_variants, tokenize_tasks
 from engine.forge.tasks import SEEN, read_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.generator.about import TENSORS, read_about
@@ -107,10 +107,11 @@ def _training_data(
             raise EngineError("has changed since the library was collected", where=str(task.train_path))
     if missing := sorted(set(known) - {task.name for task in tasks}):
         raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
-    tokens = tokenize_tasks(base, tasks, recipe.data, reporter, request.seed)
+    tokens = tokenize_tasks(base, tasks, recipe.data, reporter)
     encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
     pool = ConditionPool(folder, recipe.decoder.prompts, recipe.decoder.prompt_tokens)
     train = [task for task in tokens if task.name in library.about["tasks"]]
+    train = add_variants(base, train, recipe.data, request.seed, reporter)
     held_out = [task for task in tokens if task.name in library.about["held_out"]]
     variants = [variant for task in train for variant in task.variants]
     pool.fill(encoder, [*tokens, *variants], request.seed, reporter)

@@ -150,7 +150,7 @@ class _Judge:
                 making = time.perf_counter() - began + spent.get(task.name, 0.0)
                 with out_of_memory_told("--batch"):
                     self.log.append(self._answers(name, arm, task, seed, making, stage))
-                stage.advance(min(self.workers.count, len(wanted) - stage.step))
+                self.workers.advance(stage)
 
     def _attach(self, adapter: LoraAdapter | None) -> None:
         if adapter is self.current:

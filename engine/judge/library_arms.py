@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ def choose_best_single(
         EngineError: an adapter has no seen task other than its own.
     """
     began = time.perf_counter()
-    data = replace(recipe_from_json(arms.library.about["recipe"]).data, variants=0)
+    data = recipe_from_json(arms.library.about["recipe"]).data
     probes = tokenize_tasks(base, random.Random(f"{seed}/probes").sample(seen, min(PROBES, len(seen))), data, reporter)
     own = {tokens.task.name for tokens in probes}
     if not own or (len(own) == 1 and own & set(arms.names)):
@@ -153,7 +153,7 @@ def choose_best_single(
             gained = start - losses(arms.adapter(name))
             others = [index for index in range(len(probes)) if index != place.get(name)]
             gains[name] = gained[others].mean().item()
-            stage.advance(min(workers.count, len(arms.names) - stage.step))
+            workers.advance(stage)
     gains = workers.united(gains)
     best = max(sorted(gains), key=lambda name: gains[name])
     return Choice(best, gains, time.perf_counter() - began)

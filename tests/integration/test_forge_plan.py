@@ -189,6 +189,9 @@ def test_variants_of_the_trained_tasks_are_encoded_too(made: Made, tmp_path: Pat
     varied.write_text(json.dumps(RECIPE | {"data": RECIPE["data"] | {"variants": 3}}))  # type: ignore[operator]
     before, after = made.plan("train"), made.plan("train", recipe=varied)
     assert (stages(before, "steps")["encode"], stages(after, "steps")["encode"]) == (7, 7 + 3 * 5)
+    assert "variants" not in stages(before, "steps") and stages(after, "steps")["variants"] == 5
+    begun, done = (made.plan("collect", recipe=varied, out=out) for out in (tmp_path / "library", made.collect.out))
+    assert stages(begun, "steps")["variants"] == 5 and "variants" not in stages(done, "steps")
     if before["disk"]:  # the encoder is here
         assert after["disk"]["temporary"] > before["disk"]["temporary"]
 

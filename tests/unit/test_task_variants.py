@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.events import Reporter
 from engine.forge.recipe import DataRecipe
-from engine.forge.rows import TaskTokens, tokenize_tasks, with_variants
+from engine.forge.rows import TaskTokens, add_variants, tokenize_tasks, with_variants
 from engine.forge.tasks import TaskRow, read_tasks, without_instruction
 from engine.forge.variants import instructed, task_variants
 from tests.tiny import in_memory_base, tiny_model, write_tasks
@@ -162,7 +162,7 @@ def test_tokens_of_variants_hang_on_their_task(tmp_path: Path) -> None:
     base: Any = in_memory_base(tiny_model("llama"), tiny_tokenizer())
     tasks = read_tasks(write_tasks(tmp_path, ["one", "two"]), "seen")
     plain = tokenize_tasks(base, tasks, DataRecipe(task_rows=8), Reporter())
-    made = tokenize_tasks(base, tasks, DataRecipe(task_rows=8, variants=3), Reporter(), 5)
+    made = add_variants(base, plain, DataRecipe(task_rows=8, variants=3), 5, Reporter())
     assert [(t.rows, t.hidden, t.prompts) for t in made] == [(t.rows, t.hidden, t.prompts) for t in plain]
     assert all(not t.variants for t in plain) and all(t.variants for t in made)
     names = [t.name for t in made] + [variant.name for t in made for variant in t.variants]
