@@ -9,14 +9,14 @@ import os
 import subprocess
 import sys
 
-_LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "dnd_tui"]
+_LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
 # The first also where there is a GPU.
 _SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
 def headless_in_two(*words: object) -> list[str]:
     """Runs `dnd-tui --headless WORDS`; the lines on stdout."""
-    command = [*_LAUNCH, "--headless", *map(str, words)]
+    command = [*_LAUNCH, "dnd_tui", "--headless", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | _SETTINGS)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -10,9 +10,12 @@
 set -euo pipefail
 tasks=$1 out=$2 recipe=$3
 shift 3
-read -ra launch <<<"${LAUNCH:-}"
-[ ${#launch[@]} -gt 0 ] || launch=("${PYTHON:-python}")
-dnd() { "${launch[@]}" -m dnd_tui --headless "$@"; }
+launch=("${PYTHON:-python}" -m)
+if [ -n "${LAUNCH:-}" ]; then
+    read -ra launch <<<"$LAUNCH"
+    launch+=(-m --) # torchrun takes our --start for its own, shortened, unless the options end before
+fi
+dnd() { "${launch[@]}" dnd_tui --headless "$@"; }
 
 dnd collect --tasks "$tasks" --out "$out/library" --recipe "$recipe" ${START:+--start "$START"} "$@"
 [ -f "$out/generator/generator.json" ] || dnd train --tasks "$tasks" --library "$out/library" --out "$out/generator" "$@"
