@@ -56,14 +56,15 @@ class ConditionPool:
         with replacing_file(path) as part:
             save_file({"hidden": hidden[:, :used].contiguous()}, part)
 
-    def draw(self, task: str, place: str, few: float = 0.0) -> Tensor:
+    def draw(self, task: str, place: str, few: float = 0.0, device: torch.device | None = None) -> Tensor:
         """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts."""
         chance = random.Random(f"{place}/{task}")
         pool = self._pools[task]
         count = chance.randint(1, self.prompts) if chance.random() < few else self.prompts
         places = chance.sample(range(pool.shape[0]), min(count, pool.shape[0]))
-        hidden = torch.zeros(len(places), self.tokens, pool.shape[2])
-        hidden[:, : pool.shape[1]] = pool[torch.tensor(places)].float()
+        hidden = torch.zeros(len(places), self.tokens, pool.shape[2], device=device)
+        # What is sent to a device is as small as it is kept.
+        hidden[:, : pool.shape[1]] = pool[torch.tensor(places)].to(device)
         return fill_condition(hidden, self.prompts)
 
 

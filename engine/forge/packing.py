@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
+PADDING = -1
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,25 @@ class PackedBatch:
     """Padded packed sequences, one a line.
 
     ids, positions, targets: (P, S) int64; targets[i, j] is the token that position j must predict, or IGNORED.
-    mask: (P, 1, S, S) bool, True where attention is allowed.
+    owner: (P, S) int64, which row of its line a token belongs to: from 1 on, 0 in the prefix, PADDING in the padding.
     one_row_a_line: no line holds two rows, so the mask is the causal one but for padding.
     """
 
     ids: Tensor
     positions: Tensor
     targets: Tensor
-    mask: Tensor
+    owner: Tensor
     one_row_a_line: bool = False
+
+    @property
+    def mask(self) -> Tensor:
+        """(P, 1, S, S) bool, True where attention is allowed."""
+        length = self.ids.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=self.ids.device).tril()
+        same = self.owner[:, :, None] == self.owner[:, None, :]
+        prefix = (self.owner == 0)[:, None, :] & (self.owner >= 0)[:, :, None]
+        # Padding sees padding only: no row of the mask is empty, so no softmax is undefined.
+        return (causal & (same | prefix))[:, None]
 
     @property
     def tokens(self) -> int:
@@ -55,24 +66,24 @@ class PackedBatch:
     def additive_mask(self, dtype: torch.dtype) -> Tensor:
         """What is added to attention scores: 0 where attention is allowed, the lowest number elsewhere."""
         lowest = torch.finfo(torch.float32).min
-        return torch.zeros(self.mask.shape, device=self.ids.device).masked_fill(~self.mask, lowest).to(dtype)
+        mask = self.mask
+        return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, lowest).to(dtype)
 
     def to(self, device: torch.device) -> PackedBatch:
         """On another device."""
-        ids, positions, targets, mask = (
-            part.to(device) for part in (self.ids, self.positions, self.targets, self.mask)
+        ids, positions, targets, owner = (
+            part.to(device) for part in (self.ids, self.positions, self.targets, self.owner)
         )
-        return PackedBatch(ids, positions, targets, mask, self.one_row_a_line)
+        return PackedBatch(ids, positions, targets, owner, self.one_row_a_line)
 
 
 def common_prefix(rows: Sequence[TokenRow]) -> int:
     """Length of the longest prefix that all prompts share, leaving each prompt its last token at least."""
-    shortest = min(len(row.prompt) for row in rows) - 1
-    first = rows[0].prompt
-    for place in range(shortest):
-        if any(row.prompt[place] != first[place] for row in rows[1:]):
-            return place
-    return shortest
+    prompts = [row.prompt for row in rows]
+    shortest = min(map(len, prompts)) - 1
+    # What the first and the last in order share, all between them share.
+    low, high = min(prompts), max(prompts)
+    return next((place for place in range(shortest) if low[place] != high[place]), shortest)
 
 
 def packed_length(rows: Sequence[TokenRow]) -> int:
@@ -95,22 +106,12 @@ def pack(packs: Sequence[Sequence[TokenRow]], pad_id: int, multiple: int = 1) ->
     """Rows, grouped into packs -> one batch of P = len(packs) sequences, padded to a `multiple` of tokens."""
     lines = [_line(rows) for rows in packs]
     length = -(-max(len(ids) for ids, _, _, _ in lines) // multiple) * multiple
-    ids = torch.full((len(lines), length), pad_id)
-    positions = torch.zeros(len(lines), length, dtype=torch.long)
-    targets = torch.full((len(lines), length), IGNORED)
-    owner = torch.full((len(lines), length), -1)
-    for index, (line_ids, line_positions, line_targets, line_owner) in enumerate(lines):
-        size = len(line_ids)
-        ids[index, :size] = torch.tensor(line_ids)
-        positions[index, :size] = torch.tensor(line_positions)
-        targets[index, :size] = torch.tensor(line_targets)
-        owner[index, :size] = torch.tensor(line_owner)
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    same = owner[:, :, None] == owner[:, None, :]
-    prefix = (owner == 0)[:, None, :] & (owner >= 0)[:, :, None]
-    # Padding has owner -1 and sees padding only: no row of the mask is empty, so no softmax is undefined.
-    mask = (causal & (same | prefix))[:, None]
-    return PackedBatch(ids, positions, targets, mask, one_row_a_line=all(len(rows) == 1 for rows in packs))
+    fills = (pad_id, 0, IGNORED, PADDING)
+    ids, positions, targets, owner = (
+        torch.tensor([part + [fill] * (length - len(part)) for part in parts])
+        for parts, fill in zip(zip(*lines, strict=True), fills, strict=True)
+    )
+    return PackedBatch(ids, positions, targets, owner, one_row_a_line=all(len(rows) == 1 for rows in packs))
 
 
 def _line(rows: Sequence[TokenRow]) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -146,11 +146,11 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
             chance = random.Random(place)
             chosen = run.workers.share(chance.sample(names, min(settings.tasks, len(names))))
             noise = torch.Generator().manual_seed(step * run.workers.count + run.workers.index)
-            condition = torch.stack([run.data.pool.draw(task, place) for task in chosen])
+            condition = torch.stack([run.data.pool.draw(task, place, device=device) for task in chosen])
             target = torch.stack([targets[task][chance.randrange(len(targets[task]))] for task in chosen]).float()
-            condition += settings.noise * torch.randn(condition.shape, generator=noise)
+            condition += settings.noise * torch.randn(condition.shape, generator=noise).to(device)
             target += settings.target_noise * torch.randn(target.shape, generator=noise)
-            made = generator.decoder(condition.to(device))
+            made = generator.decoder(condition)
             loss = weighted_squared_error(made, target.to(device), mask, weight)
             loss.backward()
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
@@ -184,9 +184,11 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
                 random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
             )
             chosen = with_variants(chosen, run.recipe.data.variant_share, place)
-            condition = torch.stack([run.data.pool.draw(t.name, place, settings.few_prompts) for t in chosen])
+            condition = torch.stack(
+                [run.data.pool.draw(t.name, place, settings.few_prompts, base.device) for t in chosen]
+            )
             differences = _dropped(
-                generator.differences(condition.to(base.device)), settings.drop_condition, f"{place}/drop"
+                generator.differences(condition), settings.drop_condition, f"{place}/drop"
             )
             hidden, adapters = drawn_queries(len(chosen), settings, f"{place}/queries")
             batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, hidden)
@@ -269,7 +271,7 @@ def _held_out_losses(run: _Run, stage: Stage, counted: int) -> dict[str, float]:
     for index, tokens in enumerate(tasks):
         other = tasks[(index + 1) % len(tasks)]
         batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
-        matched, swapped = (run.data.pool.draw(t.name, place)[None].to(run.base.device) for t in (tokens, other))
+        matched, swapped = (run.data.pool.draw(t.name, place, device=run.base.device)[None] for t in (tokens, other))
         differences = run.generator.differences(matched)
         zero = {name: torch.zeros_like(value) for name, value in differences.items()}
         arms["multi_task"].append(_losses(run, zero, batch, 1).item())
