@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -24,7 +25,6 @@ class Workers:
 
     index: int
     count: int
-    state: Any
 
     @property
     def is_main(self) -> bool:
@@ -58,14 +58,23 @@ class Workers:
         left = self.count if stage.total is None else stage.total - stage.step
         stage.advance(min(self.count, left))
 
-    def main_first(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
         """The block runs in the main process before it does in the others."""
-        return cast(AbstractContextManager[None], self.state.main_process_first())
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
 
     def wait(self) -> None:
         """Until every process is here."""
-        if self.count > 1:
-            self.state.wait_for_everyone()
+        if self.count == 1:
+            return
+        from torch.distributed import barrier
+
+        # accelerate's own names a GPU by the process's number, which there is not where processes share one.
+        barrier()
 
 
 def join_workers() -> Workers:
@@ -74,7 +83,7 @@ def join_workers() -> Workers:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # Without this word accelerate takes processes that have no accelerator for strangers.
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
-    return Workers(state.process_index, state.num_processes, state)
+    # NCCL refuses processes that share a GPU; without the word "cpu" accelerate takes those without one for strangers.
+    few = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.accelerator.device_count()
+    state = PartialState(cpu=few or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=_LONGEST_WAIT)
+    return Workers(state.process_index, state.num_processes)

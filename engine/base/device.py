@@ -17,16 +17,19 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 def pick_device(name: str = "auto") -> torch.device:
     """The device called `name`: "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:1", "mps".
 
+    Of several processes on a machine, each gets a GPU of its own for "auto" and "cuda", or shares one in turn.
+
     Raises:
         EngineError: there is no such device here; those that are there are listed.
     """
     available = _available_devices()
+    gpus = [kind for kind in available if kind.startswith("cuda")]
+    # torchrun and `accelerate launch` number the processes of a machine.
+    own = gpus[int(os.environ.get("LOCAL_RANK", "0")) % len(gpus)] if gpus else "cuda"
     if name == "auto":
-        # A process that `accelerate launch` started has a GPU of its own.
-        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        return torch.device(next(kind for kind in (own, "cuda:0", "mps", "cpu") if kind in available))
-    if name == "cuda" and "cuda:0" in available:
-        return torch.device("cuda", torch.cuda.current_device())
+        name = next(kind for kind in (own, "mps", "cpu") if kind in available)
+    if name == "cuda":
+        name = own
     if name not in available:
         raise EngineError(
             f"there is no device {name!r} here", where="--device", hint=f"There is: {', '.join(available)}"

@@ -21,7 +21,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     def pretend(cuda: int, mps: bool, bfloat16: bool = True) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
@@ -88,7 +87,14 @@ def test_memory_of_the_process_is_known_or_none() -> None:
     assert memory is None or memory > 1 << 20
 
 
-def test_each_launched_process_takes_a_gpu_of_its_own(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(2, False)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert pick_device("auto") == torch.device("cuda:1")
+@pytest.mark.parametrize(("gpus", "taken"), [(2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]), (1, ["cuda:0"] * 4)])
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_launched_processes_take_the_gpus_in_turn(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, taken: list[str]
+) -> None:
+    machine(gpus, False)
+    found = []
+    for process in range(len(taken)):
+        monkeypatch.setenv("LOCAL_RANK", str(process))
+        found.append(str(pick_device(name)))
+    assert found == taken
