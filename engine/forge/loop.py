@@ -1,4 +1,4 @@
-"""What every training stage shares: schedule, clipping, a log, and a state on disk that survives kill -9."""
+"""What training stages share: schedule, clipping, a log, states on disk that survive kill -9."""
 
 from __future__ import annotations
 
@@ -120,6 +120,47 @@ class TrainingState:
             save_file(tensors, part, metadata=about)
         self._saved_at = time.perf_counter()
         self._cost = self._saved_at - now
+
+
+class BestState:
+    """The parameters as they were at the lowest loss so far, in one safetensors file.
+
+    Args:
+        path: where they live.
+        parameters: by name; restored in place.
+        identity: as of `TrainingState`; what another run left there counts for nothing.
+    """
+
+    def __init__(self, path: Path, parameters: Mapping[str, Tensor], identity: str) -> None:
+        self.path, self.parameters, self.identity = path, parameters, identity
+
+    def offer(self, step: int, loss: float) -> None:
+        """Keep the parameters after `step` finished steps if `loss` is lower than all before."""
+        kept = self._about()
+        if kept and loss >= float(kept["loss"]):
+            return
+        tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in self.parameters.items()}
+        about = {"step": str(step), "loss": repr(loss), "identity": self.identity}
+        with replacing_file(self.path) as part:
+            save_file(tensors, part, metadata=about)
+
+    def restore(self) -> int | None:
+        """Load what is kept; returns after how many steps that was, None where nothing was offered."""
+        kept = self._about()
+        if not kept:
+            return None
+        with safe_open(self.path, framework="pt") as file:
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(file.get_tensor(name))
+        return int(kept["step"])
+
+    def _about(self) -> dict[str, str]:
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                about: dict[str, str] = file.metadata() or {}
+        except (OSError, SafetensorError):
+            return {}
+        return about if about.get("identity") == self.identity else {}
 
 
 class RunLog:

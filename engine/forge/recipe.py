@@ -125,7 +125,8 @@ class LanguageLossRecipe:
     other_adapter: part of the other packs, whose instruction is in sight, that are answered with another task's
         adapter: a new task's adapter will be wrong somewhere, and must not drown what the prompt itself says.
     few_prompts: part of the conditions made from 1 to N prompts instead of N.
-    judge_every: so many steps apart, the loss on the held-out tasks is measured and logged.
+    judge_every: so many steps apart, and after the last, the loss on the held-out tasks is measured and logged; the
+        generator is taken as it was where that loss was lowest. 0 takes the last state unseen.
     swap_every: every so many steps the same packs are also answered with another task's adapter, and where they lost
         their instruction the loss asks for a difference of at least `margin` (nats a token); 0 leaves it out.
     frame_learning_rate: peak for the frame's own B, which is then trained along with the decoder and stays what an
@@ -155,7 +156,8 @@ class Recipe:
     """Everything.
 
     exclude: names (or patterns) of tasks never used, whatever their split.
-    held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them tells when to stop.
+    held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them tells
+        which state of the generator to take.
     compile: let torch compile the base for the training steps and, on CUDA, capture its kernels as graphs. Worth it on
         a GPU, where a step is mostly launches, with `data.pad_to` at `data.pack_tokens` or half of it; every new shape
         takes a while.

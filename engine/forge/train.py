@@ -26,7 +26,7 @@ from engine.events import Reporter, Stage
 from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
-from engine.forge.loop import RunLog, TrainingState, apply_update, cosine
+from engine.forge.loop import BestState, RunLog, TrainingState, apply_update, cosine
 from engine.forge.packing import PackedBatch
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
@@ -174,6 +174,7 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
         parameters |= moving
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state = TrainingState(state_file(run.out, "language-loss"), parameters, optimizer, f"language-loss/{run.identity}")
+    best = BestState(state_file(run.out, "best"), parameters, state.identity)
     first = state.restore()
     with reporter.stage("language loss", settings.steps) as stage:
         stage.advance(first)
@@ -187,9 +188,7 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             condition = torch.stack(
                 [run.data.pool.draw(t.name, place, settings.few_prompts, base.device) for t in chosen]
             )
-            differences = _dropped(
-                generator.differences(condition), settings.drop_condition, f"{place}/drop"
-            )
+            differences = _dropped(generator.differences(condition), settings.drop_condition, f"{place}/drop")
             hidden, adapters = drawn_queries(len(chosen), settings, f"{place}/queries")
             batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, hidden)
             losses = _losses(run, _of(differences, adapters), batch, len(chosen), body)
@@ -202,15 +201,22 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             loss.backward()
             rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
             _update(run, optimizer, parameters, rate)
-            if run.workers.is_main:
-                state.save(step + 1, last=step + 1 == settings.steps)
             seconds = time.perf_counter() - began
             figures["tokens_per_second"] = batch.tokens * run.workers.count / seconds
             run.log.add(stage="language loss", step=step + 1, seconds=seconds, **figures)
+            last = step + 1 == settings.steps
+            # Before the step counts as done: whoever goes on must not miss it.
+            if settings.judge_every and (last or (step + 1) % settings.judge_every == 0):
+                watched = _watch(run, step + 1, stage)
+                if watched and run.workers.is_main:
+                    best.offer(step + 1, watched["generated"])
+            if run.workers.is_main:
+                state.save(step + 1, last=last)
             stage.memory = device_memory(base.device)
             stage.advance(**figures)
-            if settings.judge_every and (step + 1) % settings.judge_every == 0:
-                _watch(run, step + 1, stage)
+    # Only what the main process has in the end is written.
+    if run.workers.is_main and (kept := best.restore()) not in (None, settings.steps):
+        reporter.note(f"taken as it was after step {kept}: the loss on the held-out tasks was lowest there")
     if settings.frame_learning_rate:
         b = {path: in_half_precision(matrix.detach()) for path, matrix in run.frame.b.items()}
         run.frame = replace(run.frame, b=b)
@@ -281,12 +287,13 @@ def _held_out_losses(run: _Run, stage: Stage, counted: int) -> dict[str, float]:
     return {arm: sum(values) / len(values) for arm, values in arms.items()}
 
 
-def _watch(run: _Run, step: int, stage: Stage) -> None:
+def _watch(run: _Run, step: int, stage: Stage) -> dict[str, float]:
     if len(run.data.held_out) < 2:
-        return
+        return {}
     losses = _held_out_losses(run, stage, 0)
     run.log.add(stage="held-out", step=step, **losses)
     stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
+    return losses
 
 
 def _losses(

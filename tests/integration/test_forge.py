@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from engine.errors import Cancelled, EngineError
-from engine.events import Event, Reporter, StageAdvanced
+from engine.events import Event, Note, Reporter, StageAdvanced
 from engine.forge.collect import collect
 from engine.forge.library import Library, open_library
 from engine.forge.places import LOG_FILE, run_folder
@@ -136,6 +136,24 @@ def test_a_library_of_other_tasks_is_not_continued(
     write_tasks(tasks, ["task0"], seed=1)
     with pytest.raises(EngineError, match="another tasks|another held_out"):
         run(request, Reporter())
+
+
+def test_the_generator_is_taken_as_it_was_where_the_held_out_loss_was_lowest(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    # Trained far too hard, so that it gets worse on what it does not see.
+    hard = {"steps": 6, "learning_rate": 0.8, "frame_learning_rate": 0.8, "warmup_steps": 0, "drop_condition": 0.5}
+    recipe.write_text(json.dumps(RECIPE | {"language_loss": RECIPE["language_loss"] | hard | {"judge_every": 1}}))  # type: ignore[operator]
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    heard: list[Event] = []
+    run(training, Reporter(heard.append))
+    log = [json.loads(line) for line in (training.out / "run" / "log.jsonl").read_text().splitlines()]
+    watched = {line["step"]: line["generated"] for line in log if line["stage"] == "held-out"}
+    best = min(watched, key=lambda step: watched[step])
+    assert list(watched) == [1, 2, 3, 4, 5, 6]
+    assert load_generator(training.out).spec.history["losses"]["generated"] == pytest.approx(watched[best], rel=1e-3)
+    assert any(isinstance(event, Note) and f"after step {best}:" in event.text for event in heard) == (best != 6)
 
 
 @pytest.mark.parametrize(("stage", "step"), [("warm start", 2), ("language loss", 3)])
