@@ -52,5 +52,7 @@ def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: 
         decoder = HyperConvDecoder((first, *wanted.cascade, last), wanted.kernel)
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
     conditions = tasks * POOL * wanted.prompts * wanted.prompt_tokens * channels * _FLOAT16
-    states = (1 + _COPIES) * parameters * _STATE
+    moving = parameters + (layout.generated_parameters(kind) if recipe.language_loss.frame_learning_rate else 0)
+    # Of the second stage the values at the lowest held-out loss too.
+    states = parameters * _STATE + _COPIES * moving * (_STATE + _FLOAT32)
     return DiskPlan((parameters + layout.parameters) * _FLOAT16, conditions + states)

@@ -136,8 +136,7 @@ class BestState:
 
     def offer(self, step: int, loss: float) -> None:
         """Keep the parameters after `step` finished steps if `loss` is lower than all before."""
-        kept = self._about()
-        if kept and loss >= float(kept["loss"]):
+        if not loss < float(self._about().get("loss", "inf")):  # nor one that is no number
             return
         tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in self.parameters.items()}
         about = {"step": str(step), "loss": repr(loss), "identity": self.identity}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ def trained(folder: Path, losses: list[float], identity: str = "a run") -> tuple
 
 
 def test_what_was_best_comes_back(tmp_path: Path) -> None:
-    best, parameter = trained(tmp_path, [2.5, 1.25, 1.25, 3.0])
+    best, parameter = trained(tmp_path, [2.5, 1.25, 1.25, 3.0, math.nan])
     assert (best.restore(), parameter.tolist()) == (2, [2, 2])
 
 
