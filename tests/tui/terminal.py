@@ -14,6 +14,8 @@ from types import TracebackType
 import pytest
 
 PATIENCE = 300.0
+# Looks at the screen, a twentieth of a second apart, between which what is clicked must not have moved.
+_STILL = 5
 
 
 class Terminal:
@@ -65,14 +67,18 @@ class Terminal:
         self._tmux("paste-buffer", "-p", "-b", "drop")
 
     def click(self, text: str) -> None:
-        """Press and release the left button on the first place that shows `text`."""
-        for line, shown in enumerate(self.screen().splitlines(), 1):
-            if text in shown:
-                column = shown.index(text) + 1 + len(text) // 2
-                for kind in ("M", "m"):
-                    self._tmux("send-keys", "-l", f"\x1b[<0;{column};{line}{kind}")
-                return
-        raise AssertionError(f"{text!r} is not on the screen:\n{self.screen()}")
+        """Press and release the left button on the first place that shows `text`, once that stands still."""
+        seen: list[tuple[int, int] | None] = []
+
+        def stands_still(screen: str) -> bool:
+            seen.append(_place(screen, text))
+            return seen[-1] is not None and seen[-_STILL:] == [seen[-1]] * _STILL
+
+        self.wait(stands_still)
+        assert seen[-1] is not None
+        line, column = seen[-1]
+        for kind in ("M", "m"):
+            self._tmux("send-keys", "-l", f"\x1b[<0;{column};{line}{kind}")
 
     def screen(self) -> str:
         """What the terminal shows."""
@@ -128,3 +134,11 @@ class Terminal:
         if done.returncode:
             raise AssertionError(f"tmux {shlex.join(arguments)}: {done.stderr}")
         return done.stdout
+
+
+def _place(screen: str, text: str) -> tuple[int, int] | None:
+    """Line and column, from 1, of the middle of the first place that shows `text`."""
+    for line, shown in enumerate(screen.splitlines(), 1):
+        if text in shown:
+            return line, shown.index(text) + 1 + len(text) // 2
+    return None
