@@ -136,7 +136,8 @@ class _Judge:
         """This process's share of what the log lacks of one arm, in a stage of its own."""
         wanted = [(task, seed) for seed in arm.seeds for task in tasks]
         left = [(task, seed) for task, seed in wanted if self.log.answers(task.name, name, seed) is None]
-        mine = self.workers.share(left)
+        # The longest first: dealt out in turn, about as much is left to each process.
+        mine = self.workers.share(sorted(left, key=lambda pair: -_length(pair[0])))
         spent: Mapping[str, float] = {}
         if left:
             self._attach(None)
@@ -204,6 +205,11 @@ def _first_rows(task: JudgedTask, rows: int) -> JudgedTask:
         raise EngineError("has no test rows", where=task.name)
     score(task.metric, "", ())  # an unknown metric should be told before hours of answers
     return JudgedTask(task.name, task.metric, task.rows[:rows], task.source, task.prompts_digest)
+
+
+def _length(task: JudgedTask) -> int:
+    """Characters of all prompts."""
+    return sum(len(prompt) for prompt, _ in task.rows)
 
 
 def _digest(task: JudgedTask) -> str:
