@@ -136,8 +136,8 @@ class _Judge:
         """This process's share of what the log lacks of one arm, in a stage of its own."""
         wanted = [(task, seed) for seed in arm.seeds for task in tasks]
         left = [(task, seed) for task, seed in wanted if self.log.answers(task.name, name, seed) is None]
-        # The longest first: dealt out in turn, about as much is left to each process.
-        mine = self.workers.share(sorted(left, key=lambda pair: -_length(pair[0])))
+        # The longest of a seed first: dealt out in turn, about as much is left to each process.
+        mine = self.workers.share(sorted(left, key=lambda pair: (pair[1], -_length(pair[0]))))
         spent: Mapping[str, float] = {}
         if left:
             self._attach(None)
