@@ -47,7 +47,29 @@ _INVERTED = (
     "Now the other way round: from the answer, write the input.",
     "You are given the answer. Write the input it belongs to.",
 )
-_CHECKED = (("yes", "no"), ("true", "false"), ("right", "wrong"), ("correct", "incorrect"), ("1", "0"))
+_VERDICTS = (("yes", "no"), ("true", "false"), ("right", "wrong"), ("correct", "incorrect"), ("1", "0"))
+_NAMED = (
+    "Answer with one of: {}.",
+    "The possible answers are {}.",
+    "Choose between {} and write nothing else.",
+    "Options: {}.",
+    "Your answer must be one of these: {}.",
+)
+_WRITTEN: tuple[Callable[[str], str], ...] = (
+    str,
+    str.lower,
+    str.upper,
+    str.title,
+    "<{}>".format,
+    "the answer {}".format,
+)
+_SORTED = (
+    'Write "{yes}" for a text that {trait}, and "{no}" for any other.',
+    'If the text {trait}, the answer is "{yes}", otherwise "{no}".',
+    'There are two classes, "{no}" and "{yes}". A text belongs to "{yes}" if it {trait}.',
+)
+# No class of a sorted task is smaller than this part of its texts.
+_SMALLEST_CLASS = 0.2
 _OPTIONS = ("{}", "({})", "[{}]", "Option {}")
 _CHOICES = 3
 
@@ -82,6 +104,18 @@ _TEXTS: tuple[tuple[str, Callable[[list[str]], str]], ...] = (
     ("Exchange the first and the last word of the text.", lambda words: " ".join([words[-1], *words[1:-1], words[0]])),
     ("Write the second word of the text twice.", lambda words: f"{words[1]} {words[1]}"),
     ("Is the number of words in the text even or odd?", lambda words: "odd" if len(words) % 2 else "even"),
+)
+
+_TRAITS: tuple[tuple[str, Callable[[list[str]], bool]], ...] = (
+    ("ends with a question mark", lambda words: words[-1].endswith("?")),
+    ("ends with a full stop", lambda words: words[-1].endswith(".")),
+    ("contains a comma", lambda words: any("," in word for word in words)),
+    ("contains a digit", lambda words: any(map(str.isdigit, "".join(words)))),
+    ('contains the word "the"', lambda words: "the" in map(str.lower, words)),
+    ('contains "a" or "an"', lambda words: not {"a", "an"}.isdisjoint(map(str.lower, words))),
+    ("begins with a vowel", lambda words: words[0][0].lower() in "aeiou"),
+    ("begins with a capital letter", lambda words: words[0][0].isupper()),
+    ("has a word with a capital letter after the first", lambda words: any(w[0].isupper() for w in words[1:])),
 )
 
 
@@ -134,6 +168,15 @@ def _relabelled(rows: Rows, chance: random.Random) -> Asked:
     return [_row(instructed(row.prompt, said), new[row.response]) for row in rows]
 
 
+def _with_named_labels(rows: Rows, chance: random.Random) -> Asked:
+    written = chance.choice(_WRITTEN)
+    names = {label: written(label) for label in sorted({row.response for row in rows})}
+    said = [f'"{name}"' for name in names.values()]
+    chance.shuffle(said)
+    sentence = chance.choice(_NAMED).format(f"{', '.join(said[:-1])} and {said[-1]}")
+    return [_row(instructed(row.prompt, sentence), names[row.response]) for row in rows]
+
+
 def _has_short_answers(rows: Rows) -> bool:
     return 0 < median_high(len(row.response.strip()) for row in rows) <= _ANSWER_LENGTH
 
@@ -152,7 +195,7 @@ def _has_many_answers(rows: Rows) -> bool:
 
 
 def _checked(rows: Rows, chance: random.Random) -> Asked:
-    right, wrong = chance.choice(_CHECKED)
+    right, wrong = chance.choice(_VERDICTS)
     sentence = f'An answer is given. Say whether it is the right one: "{right}" or "{wrong}".'
     answers = [row.response for row in rows]
     asked = []
@@ -206,13 +249,35 @@ def _inverted(rows: Rows, chance: random.Random) -> Asked:
 
 def _asked_of_text(rows: Rows, chance: random.Random) -> Asked:
     sentence, answer = chance.choice(_TEXTS)
-    asked = []
-    for row in rows:
-        text = without_instruction(row.prompt).strip()
-        words = re.findall(r"\S+", text)
-        if sum(word[0].isalpha() for word in words) >= 3 and len(text) <= _INPUT_LENGTH:
-            asked.append(_row(f"{sentence}\n\n{text}", answer(words)))
-    return asked
+    return [_row(f"{sentence}\n\n{text}", answer(words)) for text, words in _short_texts(rows)]
+
+
+def _can_be_sorted(rows: Rows) -> bool:
+    return _has_short_inputs(rows) and bool(_telling_traits([words for _, words in _short_texts(rows)]))
+
+
+def _telling_traits(texts: Sequence[list[str]]) -> list[tuple[str, Callable[[list[str]], bool]]]:
+    if not texts:
+        return []
+    middle = median_high(map(len, texts))
+    traits = [*_TRAITS, (f"has at least {middle} words", lambda words: len(words) >= middle)]
+    least, most = _SMALLEST_CLASS * len(texts), (1 - _SMALLEST_CLASS) * len(texts)
+    return [trait for trait in traits if least <= sum(map(trait[1], texts)) <= most]
+
+
+def _sorted_by_trait(rows: Rows, chance: random.Random) -> Asked:
+    texts = _short_texts(rows)
+    trait, has_it = chance.choice(_telling_traits([words for _, words in texts]))
+    yes, no = chance.choice([chance.choice(_VERDICTS), tuple(chance.sample(chance.choice(_NEW_LABELS), 2))])
+    sentence = chance.choice(_SORTED).format(trait=trait, yes=yes, no=no)
+    return [_row(f"{sentence}\n\n{text}", yes if has_it(words) else no) for text, words in texts]
+
+
+def _short_texts(rows: Rows) -> list[tuple[str, list[str]]]:
+    """The inputs that are short and have three words at least, each with its words."""
+    texts = [without_instruction(row.prompt).strip() for row in rows]
+    split = [(text, re.findall(r"\S+", text)) for text in texts if len(text) <= _INPUT_LENGTH]
+    return [(text, words) for text, words in split if sum(word[0].isalpha() for word in words) >= 3]
 
 
 def _row(prompt: str, response: str) -> TaskRow:
@@ -222,9 +287,11 @@ def _row(prompt: str, response: str) -> TaskRow:
 _Kind = tuple[Callable[[Rows], bool], Callable[[Rows, random.Random], Asked]]
 _KINDS: dict[str, _Kind] = {
     "labels": (_is_classification, _relabelled),
+    "names": (_is_classification, _with_named_labels),
     "form": (_has_short_answers, _in_other_form),
     "check": (_has_many_answers, _checked),
     "choice": (_has_many_answers, _chosen),
     "inverse": (_can_be_inverted, _inverted),
     "text": (_has_short_inputs, _asked_of_text),
+    "sort": (_can_be_sorted, _sorted_by_trait),
 }

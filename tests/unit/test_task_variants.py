@@ -27,10 +27,13 @@ def row(prompt: str, response: str) -> TaskRow:
 
 
 def reviews(count: int = 40) -> list[TaskRow]:
-    """A classification with an instruction."""
+    """A classification with an instruction; some inputs are longer than others."""
     chance = random.Random(1)
     return [
-        row(f"Is the review good?\n\nreview number {number} of many", chance.choice(["good", "bad", "mixed"]))
+        row(
+            f"Is the review good?\n\nreview {number} of{' very' * (number % 3)} many",
+            chance.choice(["good", "bad", "so so"]),
+        )
         for number in range(count)
     ]
 
@@ -56,7 +59,8 @@ def test_variants_are_drawn_by_name_and_seed_and_none_comes_twice() -> None:
 def test_every_kind_that_suits_comes_before_one_comes_again() -> None:
     kinds = [name.split("-")[0] for name, _ in task_variants("task", questions(), 5, 0)]
     assert sorted(kinds) == ["check", "choice", "form", "inverse", "text"]
-    assert {name.split("-")[0] for name, _ in task_variants("task", reviews(), 3, 0)} == {"labels", "form", "text"}
+    kinds = [name.split("-")[0] for name, _ in task_variants("task", reviews(), 5, 0)]
+    assert sorted(kinds) == ["form", "labels", "names", "sort", "text"]
 
 
 @given(seeds)
@@ -70,6 +74,30 @@ def test_new_labels_stand_in_the_instruction_and_stand_for_one_old_label_each(se
         assert said.startswith("Is the review good? ") and f'"{old}"' in said and f'"{one.response}"' in said
         pairs.add((old, one.response))
     assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs}) == 3
+
+
+@given(seeds)
+def test_named_labels_all_stand_in_the_instruction_and_an_answer_is_one_of_them(seed: int) -> None:
+    by_input = {without_instruction(one.prompt): one.response for one in reviews()}
+    made = kinds_of(reviews(), seed)["names"]
+    names = re.findall(r'"(.*?)"', made[0].prompt.partition("\n\n")[0])
+    assert len(names) == 3 and {one.response for one in made} == set(names)
+    for one in made:
+        assert one.prompt.startswith("Is the review good? ")
+        assert by_input[without_instruction(one.prompt)] in one.response.lower()
+
+
+@given(seeds)
+def test_sorted_texts_fall_into_two_named_classes_by_what_the_instruction_says(seed: int) -> None:
+    inputs = {without_instruction(one.prompt) for one in reviews()}
+    made = kinds_of(reviews(), seed)["sort"]
+    said = made[0].prompt.partition("\n\n")[0]
+    assert {one.response for one in made} == set(re.findall(r'"(.*?)"', said)) and "Is the review" not in said
+    # Only their length tells these texts apart.
+    middle = int(re.findall(r"at least (\d+) words", said)[0])
+    longer = {one.response for one in made if len(without_instruction(one.prompt).split()) >= middle}
+    assert len(longer) == 1 and {without_instruction(one.prompt) for one in made} == inputs
+    assert all(len(without_instruction(one.prompt).split()) >= middle for one in made if one.response in longer)
 
 
 @given(seeds)
