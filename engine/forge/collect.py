@@ -23,7 +23,7 @@ from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
 from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
-from engine.forge.library import Library, open_library, write_checkpoints
+from engine.forge.library import START_TASKS, Library, open_library, write_checkpoints
 from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import Recipe
@@ -59,6 +59,14 @@ class _Run:
         return self.recipe.to_json()
 
 
+@dataclass(frozen=True)
+class Start:
+    """A multi-task adapter to go on from, and the tasks it was trained on: hashes of their rows by name."""
+
+    frame: Frame
+    tasks: Mapping[str, str]
+
+
 def collect(
     base: LoadedBase,
     tasks: Sequence[Task],
@@ -66,7 +74,7 @@ def collect(
     out: Path,
     seed: int,
     reporter: Reporter,
-    start: Frame | None = None,
+    start: Start | None = None,
 ) -> Library:
     """Train the frame and the checkpoints into `out`; what is there already is kept and not trained again.
 
@@ -75,12 +83,13 @@ def collect(
 
     Raises:
         EngineError: `out` holds another library, no task has enough short rows, `start` has another layout or kind
-            than the recipe says.
+            than the recipe says or was trained on tasks that would have to be held out.
         Cancelled: the person asked for it; the same call goes on from there.
     """
     workers = join_workers()
     layout = derive_layout(base.ref.config, recipe.frame.lora)
-    data, held_out = split_held_out(tokenize_tasks(base, tasks, recipe.data, reporter), recipe.held_out, seed)
+    usable = tokenize_tasks(base, tasks, recipe.data, reporter)
+    data, held_out = split_held_out(usable, recipe.held_out, seed, start.tasks if start else ())
     facts = {
         "kind": recipe.frame.kind,
         "layout": layout.to_json(),
@@ -90,19 +99,21 @@ def collect(
         "held_out": {tokens.task.name: tokens.task.digest for tokens in held_out},
     }
     if start is not None:
-        if (start.layout.digest, start.kind) != (layout.digest, recipe.frame.kind):
+        if (start.frame.layout.digest, start.frame.kind) != (layout.digest, recipe.frame.kind):
             raise EngineError(
                 "the generator to start from has other matrices than the recipe says",
                 hint="Give the recipe the same frame, or start without --start",
             )
-        facts["start"] = frame_digest(start)
+        facts |= {"start": frame_digest(start.frame), START_TASKS: dict(start.tasks)}
     if (out / LIBRARY_FILE).is_file():
         _check_same(read_json(out / LIBRARY_FILE), facts, out)
     log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / FRAME_FILE
     if not frame_path.is_file():
-        frame = _train_multi_task(run, start or fresh_frame(layout, recipe.frame.kind, seed), reporter)
+        frame = _train_multi_task(
+            run, start.frame if start else fresh_frame(layout, recipe.frame.kind, seed), reporter
+        )
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()
@@ -238,7 +249,7 @@ def _train_group(
 
 
 def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
-    for name, value in ({"start": None} | dict(wanted)).items():
+    for name, value in ({"start": None, START_TASKS: None} | dict(wanted)).items():
         # By digest: what was read from JSON has lists where this run has tuples.
         if digest_json(there.get(name)) != digest_json(value):
             raise EngineError(

@@ -26,6 +26,9 @@ from engine.weights.frame import Frame
 from engine.weights.layout import Layout
 from engine.weights.storage import read_frame, read_tensors
 
+# Tasks of the generator that the multi-task adapter was trained on from; not there without one.
+START_TASKS = "start_tasks"
+
 
 @dataclass(frozen=True)
 class Library:
@@ -41,6 +44,11 @@ class Library:
         return sorted(
             path.name.removesuffix(".safetensors") for path in checkpoint_folder(self.folder).glob("*.safetensors")
         )
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """Tasks that the frame has met, those of the generator it started from too: hashes of their rows by name."""
+        return {**self.about.get(START_TASKS, {}), **self.about["tasks"]}
 
     def checkpoints(self, task: str) -> dict[str, Tensor]:
         """Differences from the frame by matrix name: (K, rows, columns), float32."""

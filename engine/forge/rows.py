@@ -6,7 +6,7 @@ What a step sees depends on (seed, stage, step, task) alone, so a resumed run se
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -71,17 +71,28 @@ def tokenize_tasks(base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, 
     return kept
 
 
-def split_held_out(data: Sequence[TaskTokens], count: int, seed: int) -> tuple[list[TaskTokens], list[TaskTokens]]:
+def split_held_out(
+    data: Sequence[TaskTokens], count: int, seed: int, known: Collection[str] = ()
+) -> tuple[list[TaskTokens], list[TaskTokens]]:
     """Tasks for training, and `count` tasks kept from it, drawn by the seed.
 
+    Args:
+        known: tasks that what is trained on was trained on before: nothing is kept from it by holding these out.
+
     Raises:
-        EngineError: nothing would be left to train on.
+        EngineError: nothing would be left to train on, or too few tasks are new to it.
     """
     if count >= len(data):
         raise EngineError(
             f"{count} held-out tasks leave none of {len(data)} to train on", hint="Lower held_out in the recipe"
         )
-    names = set(random.Random(f"{seed}/held-out").sample(sorted(tokens.task.name for tokens in data), count))
+    new = sorted(tokens.task.name for tokens in data if tokens.task.name not in known)
+    if count > len(new):
+        raise EngineError(
+            f"{count} held-out tasks are asked for, but the generator to start from was trained on all but {len(new)}",
+            hint="Lower held_out in the recipe",
+        )
+    names = set(random.Random(f"{seed}/held-out").sample(new, count))
     return [t for t in data if t.task.name not in names], [t for t in data if t.task.name in names]
 
 

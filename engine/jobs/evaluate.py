@@ -39,9 +39,11 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     """The quality table of a generator on tasks of one split."""
     tasks, judged = _judged(request, reporter)
     pipeline = load_pipeline(request.models, reporter)
-    arms, unmeasured = _Bench(request, tasks, pipeline, reporter).arms()
-    if trained := sorted({task.name for task in tasks} & set(pipeline.about["history"].get("tasks", {}))):
-        reporter.note(f"the generator was trained on {len(trained)} of these tasks, as {trained[0]}", warning=True)
+    bench = _Bench(request, tasks, pipeline, reporter)
+    arms, unmeasured = bench.arms()
+    for what, known in bench.trained_on().items():
+        if trained := sorted({task.name for task in tasks} & set(known)):
+            reporter.note(f"the {what} was trained on {len(trained)} of these tasks, as {trained[0]}", warning=True)
     table = evaluate_arms(
         pipeline.base,
         arms,
@@ -182,6 +184,11 @@ class _Bench:
                 settings=oracle.budget.to_json() | {"frame": digest[:12]},
             ),
         }
+
+    def trained_on(self) -> dict[str, Mapping[str, str]]:
+        """What generator and library have met in training: hashes of the rows by task name."""
+        known: dict[str, Mapping[str, str]] = {"generator": self.pipeline.about["history"].get("tasks", {})}
+        return known | ({"library": self._library.trained_on} if self._library else {})
 
     def _multi_task_frame(self) -> Frame:
         """The library's: a generator that was trained along with its frame has moved its own."""

@@ -17,7 +17,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_file, write_text
 from engine.forge.card import generator_card
-from engine.forge.collect import collect
+from engine.forge.collect import Start, collect
 from engine.forge.conditions import ConditionPool
 from engine.forge.curve_plot import as_svg
 from engine.forge.history import Curve, read_curves
@@ -47,8 +47,9 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
     base = load_chosen_base(request.models, reporter)
     start = None
     if request.start:
-        check_base(read_about(request.start), base.ref)
-        start = load_generator(request.start).frame
+        about = read_about(request.start)
+        check_base(about, base.ref)
+        start = Start(load_generator(request.start).frame, about["history"].get("tasks", {}))
     with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
         library = collect(base, tasks, recipe, request.out, request.seed, reporter, start)
     done = library.task_names
@@ -129,7 +130,7 @@ def _new_generator(
         {
             "recipe": recipe.to_json(),
             "seed": seed,
-            "tasks": library.about["tasks"],
+            "tasks": library.trained_on,
             "held_out": library.about["held_out"],
             "library_tasks": library.task_names,
         },

@@ -328,6 +328,37 @@ def test_collecting_goes_on_from_a_generator(
         run(replace(collecting, out=tmp_path / "rank", start=training.out), Reporter())
 
 
+def test_what_a_start_was_trained_on_is_not_held_out_and_not_forgotten(
+    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
+) -> None:
+    """Another seed would hold out others, and a recipe may leave tasks out that the start has met."""
+    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    first = open_library(collecting.out).about
+    recipe.write_text(json.dumps(RECIPE | {"multi_task": {"steps": 0}, "language_loss": {"steps": 0}}))
+    fresh = replace(collecting, out=tmp_path / "fresh", seed=3)
+    run(fresh, Reporter())
+    assert open_library(fresh.out).about["held_out"] != first["held_out"]
+    again = replace(fresh, out=tmp_path / "again", start=training.out)
+    run(again, Reporter())
+    assert open_library(again.out).about["held_out"] == first["held_out"]
+
+    left_out = min(first["tasks"])
+    fewer = json.loads(recipe.read_text()) | {"exclude": [left_out]}
+    recipe.write_text(json.dumps(fewer))
+    without = replace(again, out=tmp_path / "without")
+    run(without, Reporter())
+    library = open_library(without.out)
+    assert left_out not in library.about["tasks"] and left_out in library.trained_on
+    run(replace(training, library=without.out, out=tmp_path / "other"), Reporter())
+    assert left_out in load_generator(tmp_path / "other").spec.history["tasks"]
+
+    recipe.write_text(json.dumps(fewer | {"exclude": [min(first["held_out"])]}))
+    with pytest.raises(EngineError, match="2 held-out tasks are asked for, .* on all but 1"):
+        run(replace(again, out=tmp_path / "none"), Reporter())
+
+
 def test_a_larger_scale_is_that_of_every_weight_token(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
 ) -> None:
