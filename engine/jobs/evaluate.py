@@ -15,7 +15,7 @@ from engine.files import digest_json, write_json, write_text
 from engine.forge.card import generator_card
 from engine.forge.library import Library, open_library
 from engine.forge.recipe import recipe_from_json
-from engine.forge.tasks import SEEN, Task, named_tasks, read_rows, read_tasks, without_instruction
+from engine.forge.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
 from engine.judge.arms import ARMS, LIBRARY_GROUP, LORA, MULTI_TASK, ORACLE, arm_title, chosen_arms, is_drawn
@@ -23,6 +23,7 @@ from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
 from engine.judge.examples import draw_examples
 from engine.judge.library_arms import LibraryArms, prompt_embedding
 from engine.judge.oracle import Budget, Oracle
+from engine.judge.overlap import SharedPassages, shared_passages
 from engine.judge.plot import as_svg
 from engine.judge.prompt_arms import PromptArms
 from engine.judge.report import as_markdown
@@ -41,9 +42,7 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     pipeline = load_pipeline(request.models, reporter)
     bench = _Bench(request, tasks, pipeline, reporter)
     arms, unmeasured = bench.arms()
-    for what, known in bench.trained_on().items():
-        if trained := sorted({task.name for task in tasks} & set(known)):
-            reporter.note(f"the {what} was trained on {len(trained)} of these tasks, as {trained[0]}", warning=True)
+    shared = _warn_of_what_is_known(bench, reporter) if join_workers().is_main else []
     table = evaluate_arms(
         pipeline.base,
         arms,
@@ -64,12 +63,29 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     )
     if not join_workers().is_main:
         return Result({}, ())
-    table = replace(table, hide_instruction=request.hide_instruction)
+    table = replace(table, hide_instruction=request.hide_instruction, shared=shared)
     _write(request.out, table)
     if request.record:
         _record(pipeline, table, request)
     lines = ((arm_title(arm), _told(table, arm)) for arm in table.arms)
     return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
+
+
+def _warn_of_what_is_known(bench: _Bench, reporter: Reporter) -> list[SharedPassages]:
+    """Judged tasks, and texts of theirs, that generator or library have met in training."""
+    judged, known = {task.name for task in bench.tasks}, bench.trained_on()
+    for what, tasks in known.items():
+        if trained := sorted(judged & set(tasks)):
+            reporter.note(f"the {what} was trained on {len(trained)} of these tasks, as {trained[0]}", warning=True)
+    shared = bench.shared_passages({name: digest for tasks in known.values() for name, digest in tasks.items()})
+    if shared:
+        most = shared[0]
+        reporter.note(
+            f"training rows of {len({pair.trained for pair in shared})} tasks share passages with judged rows, as "
+            f"{most.rows} of {most.of} rows of {most.trained} with {most.judged}: see the table",
+            warning=True,
+        )
+    return shared
 
 
 def _told(table: QualityTable, arm: str) -> str:
@@ -110,6 +126,11 @@ def _judged(request: EvaluateRequest, reporter: Reporter) -> tuple[list[Task], l
             reporter.note(f"{left} tasks whose prompts are one paragraph are left out")
         rows = asked
     return found, [JudgedTask(t.name, t.metric, rows[t.name], t.source, t.digest) for t in found]
+
+
+def _text(row: TaskRow) -> str:
+    """What a row is about: its instruction is that of all rows."""
+    return f"{without_instruction(row.prompt)} {row.response}"
 
 
 @dataclass
@@ -189,6 +210,15 @@ class _Bench:
         """What generator and library have met in training: hashes of the rows by task name."""
         known: dict[str, Mapping[str, str]] = {"generator": self.pipeline.about["history"].get("tasks", {})}
         return known | ({"library": self._library.trained_on} if self._library else {})
+
+    def shared_passages(self, known: Mapping[str, str]) -> list[SharedPassages]:
+        """What rows of the tasks in `known`, so far as the task folder has them, share with the judged rows."""
+        judged = {
+            task.name: [_text(row) for row in read_rows(task.test_path)[: self.request.rows]] for task in self.tasks
+        }
+        there = [task for task in read_tasks(self.request.tasks, None) if known.get(task.name) == task.digest]
+        others = (task for task in there if task.name not in judged)
+        return shared_passages(((task.name, list(map(_text, read_rows(task.train_path)))) for task in others), judged)
 
     def _multi_task_frame(self) -> Frame:
         """The library's: a generator that was trained along with its frame has moved its own."""

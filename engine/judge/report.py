@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from engine.judge.arms import ARMS, GENERATED, OTHER_PROMPTS, arm_title
+from engine.judge.overlap import WORDS, SharedPassages
 from engine.judge.statistics import Difference, Recovery
 from engine.judge.table import BITS, FIGURES, SCORE, Figure, QualityTable
 
@@ -20,9 +21,18 @@ def as_markdown(table: QualityTable) -> str:
     if recovered := list(_recoveries(table)):
         parts.append("\n".join(recovered) + "\n")
     parts += [_tasks(table, figure) for figure in FIGURES]
+    if table.shared:
+        parts.append(shared_as_markdown(table.shared))
     rules = (f"- {ARMS[arm].title}: {ARMS[arm].rule}{_settings(table, arm)}.\n" for arm in table.arms if arm in ARMS)
     parts.append("Arms:\n\n" + "".join(rules))
     return "\n".join(parts)
+
+
+def shared_as_markdown(shared: Iterable[SharedPassages]) -> str:
+    """Which training tasks share texts with judged tasks."""
+    pairs = ([pair.trained, pair.judged, f"{pair.rows} of {pair.of}"] for pair in shared)
+    head = ["Trained on", f"Shares passages of {WORDS} words with", "Training rows that do"]
+    return markdown_table(head, pairs, 2)
 
 
 def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.judge.arms import ARMS, GENERATED, MULTI_TASK, ORACLE, OTHER_PROMPTS, TABLE_ARMS, arm_title
+from engine.judge.overlap import SharedPassages
 from engine.judge.statistics import SAMPLES, Difference, Recovery, bootstrap_interval, difference, recovery
 
 
@@ -86,7 +87,8 @@ class QualityTable:
     """Task figures with what follows from them.
 
     costs: by arm. unmeasured: by arm, why there are no figures. settings: by arm, what its answers depend on besides
-    the settings of all. hide_instruction: the judged rows had lost their instruction. seed: of the bootstrap.
+    the settings of all. hide_instruction: the judged rows had lost their instruction. shared: passages of
+    theirs that training rows hold too. seed: of the bootstrap.
     """
 
     tasks: Sequence[TaskRuns]
@@ -94,6 +96,7 @@ class QualityTable:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hide_instruction: bool = False
+    shared: Sequence[SharedPassages] = ()
     seed: int = 0
 
     @property
@@ -167,6 +170,7 @@ class QualityTable:
                 arm: {figure.name: vars(found) if (found := self.recovery(arm, figure)) else None for figure in FIGURES}
                 for arm in (GENERATED, OTHER_PROMPTS)
             },
+            "shared_passages": [pair._asdict() for pair in self.shared],
             "bootstrap": {"samples": SAMPLES, "seed": self.seed, "over": "tasks", "interval": 0.95},
             "tasks": [
                 {

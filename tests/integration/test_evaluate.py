@@ -209,6 +209,31 @@ def test_what_is_unseen_does_not_choose_the_best_single_adapter(whole: EvaluateR
     assert (again["name"], again["gains"]) == (chosen["name"], chosen["gains"])
 
 
+def test_texts_that_training_rows_share_with_judged_rows_are_told(
+    whole: EvaluateRequest, tiny_llama_folder: Path, tmp_path: Path
+) -> None:
+    story = "once there was a fox who crossed the river by night to see the other side"
+    tasks = write_tasks(tmp_path / "tasks", ["seen0", "seen1", "seen2"])
+    write_tasks(tasks, ["judged0", "judged1"], split="unseen")
+    for file, row in (
+        ("seen0.train", {"prompt": f"How does it end?\n\n{story}", "response": "well"}),
+        ("judged1.test", {"prompt": "Sum it up.\n\nA fox story", "response": f"{story.title()}!"}),
+    ):
+        path = tasks / f"{file}.jsonl"
+        path.write_text(json.dumps(row) + "\n" + path.read_text())
+    models = make_generator(tiny_llama_folder, tasks, tmp_path, held_out=0)
+    request = replace(whole, models=models, tasks=tasks, library=None, out=tmp_path / "table", arms=("base",), rows=1)
+    events: list[Event] = []
+    run(request, Reporter(events.append))
+    told = "\n".join(event.text for event in events if isinstance(event, Note) and event.warning)
+    assert "training rows of 1 tasks share passages with judged rows, as 1 of 25 rows of seen0 with judged1" in told
+    pair = {"trained": "seen0", "judged": "judged1", "rows": 1, "of": 25}
+    assert json.loads((request.out / "table.json").read_text())["shared_passages"] == [pair]
+    assert "| seen0 | judged1 | 1 of 25 |" in (request.out / "table.md").read_text()
+    untouched = json.loads((whole.out / "table.json").read_text())
+    assert untouched["shared_passages"] == [] and "Shares passages" not in (whole.out / "table.md").read_text()
+
+
 def test_a_judged_task_is_left_out_of_what_the_library_offers(whole: EvaluateRequest, tmp_path: Path) -> None:
     """Judging a seen task: neither its adapter nor its rows take part in the choice among the others."""
     library = sorted(json.loads((whole.library / "library.json").read_text())["tasks"])  # type: ignore[operator]
