@@ -45,6 +45,15 @@ class Workers:
             if parameter.grad is not None:
                 parameter.grad = reduce(parameter.grad, reduction="mean")
 
+    def take_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite every tensor with the main process's; all of them must call this."""
+        if self.count == 1:
+            return
+        from accelerate.utils import broadcast
+
+        for tensor in tensors:
+            tensor.data.copy_(broadcast(tensor.detach().clone()))
+
     def united(self, part: Mapping[str, Item]) -> dict[str, Item]:
         """What every process has found, in one; all of them must call this."""
         if self.count == 1:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
+
+_HELD_OUT_ARMS = ("multi_task", "generated", "other_prompts")
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,10 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
                 state.save(step + 1, last=last)
             stage.memory = device_memory(base.device)
             stage.advance(**figures)
-    # Only what the main process has in the end is written.
+    # The others may have no such file: it may be another machine's.
     if run.workers.is_main and (kept := best.restore()) not in (None, settings.steps):
         reporter.note(f"taken as it was after step {kept}: the loss on the held-out tasks was lowest there")
+    run.workers.take_from_main(parameters.values())
     if settings.frame_learning_rate:
         b = {path: in_half_precision(matrix.detach()) for path, matrix in run.frame.b.items()}
         run.frame = replace(run.frame, b=b)
@@ -265,32 +268,34 @@ def held_out_losses(run: _Run, reporter: Reporter) -> dict[str, float]:
     if len(run.data.held_out) < 2:
         return {}
     with reporter.stage("held-out loss", len(run.data.held_out), "tasks") as stage:
-        return _held_out_losses(run, stage, 1)
+        return _held_out_losses(run, lambda: run.workers.advance(stage))
 
 
 @torch.no_grad()
-def _held_out_losses(run: _Run, stage: Stage, counted: int) -> dict[str, float]:
-    """See `held_out_losses`; `stage` counts `counted` for each task and hears a wish to stop."""
+def _held_out_losses(run: _Run, on_task: Callable[[], None]) -> dict[str, float]:
+    """See `held_out_losses`; the processes share the tasks, and all of them must call this."""
     place = f"{run.seed}/held-out"
-    arms: dict[str, list[float]] = {"multi_task": [], "generated": [], "other_prompts": []}
     tasks = list(run.data.held_out)
-    for index, tokens in enumerate(tasks):
-        other = tasks[(index + 1) % len(tasks)]
+    own: dict[str, dict[str, float]] = {}
+    for index in run.workers.share(range(len(tasks))):
+        tokens, other = tasks[index], tasks[(index + 1) % len(tasks)]
         batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
         matched, swapped = (run.data.pool.draw(t.name, place, device=run.base.device)[None] for t in (tokens, other))
         differences = run.generator.differences(matched)
         zero = {name: torch.zeros_like(value) for name, value in differences.items()}
-        arms["multi_task"].append(_losses(run, zero, batch, 1).item())
-        arms["generated"].append(_losses(run, differences, batch, 1).item())
-        arms["other_prompts"].append(_losses(run, run.generator.differences(swapped), batch, 1).item())
-        stage.advance(counted)
-    return {arm: sum(values) / len(values) for arm, values in arms.items()}
+        made = (zero, differences, run.generator.differences(swapped))
+        losses = [_losses(run, each, batch, 1).item() for each in made]
+        own[tokens.name] = dict(zip(_HELD_OUT_ARMS, losses, strict=True))
+        on_task()
+    everywhere = run.workers.united(own)
+    # In the order of the tasks, whatever the number of processes.
+    return {arm: sum(everywhere[task.name][arm] for task in tasks) / len(tasks) for arm in _HELD_OUT_ARMS}
 
 
 def _watch(run: _Run, step: int, stage: Stage) -> dict[str, float]:
     if len(run.data.held_out) < 2:
         return {}
-    losses = _held_out_losses(run, stage, 0)
+    losses = _held_out_losses(run, lambda: stage.advance(0))
     run.log.add(stage="held-out", step=step, **losses)
     stage.advance(0, **{f"held_out_{arm}": value for arm, value in losses.items()})
     return losses

@@ -224,7 +224,9 @@ def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, reci
     headless_in_two("train", *words, "--out", training.out, "--library", request.out)
     steps = [json.loads(line) for line in (run_folder(training.out) / LOG_FILE).read_text().splitlines()]
     assert [entry["step"] for entry in steps if entry["stage"] == "language loss"] == [1, 2, 3, 4]
-    load_generator(training.out)
+    lowest = min((entry for entry in steps if entry["stage"] == "held-out"), key=lambda entry: entry["generated"])
+    told = load_generator(training.out).spec.history["losses"]
+    assert {arm: round(loss, 5) for arm, loss in told.items()} == {arm: round(lowest[arm], 5) for arm in told}
     shared = open_library(request.out)
     alone, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path / "alone")
     run(alone, Reporter())
