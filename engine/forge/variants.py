@@ -169,8 +169,10 @@ def _relabelled(rows: Rows, chance: random.Random) -> Asked:
 
 
 def _with_named_labels(rows: Rows, chance: random.Random) -> Asked:
-    written = chance.choice(_WRITTEN)
-    names = {label: written(label) for label in sorted({row.response for row in rows})}
+    labels = sorted({row.response for row in rows})
+    # Labels that differ in capitals only must go on to differ.
+    written = chance.choice([way for way in _WRITTEN if len({way(label) for label in labels}) == len(labels)])
+    names = {label: written(label) for label in labels}
     said = [f'"{name}"' for name in names.values()]
     chance.shuffle(said)
     sentence = chance.choice(_NAMED).format(f"{', '.join(said[:-1])} and {said[-1]}")

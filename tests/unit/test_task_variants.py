@@ -88,6 +88,12 @@ def test_named_labels_all_stand_in_the_instruction_and_an_answer_is_one_of_them(
 
 
 @given(seeds)
+def test_labels_that_differ_in_capitals_only_stay_apart(seed: int) -> None:
+    rows = [row(f"Which letter?\n\nthe letter at {number}", "aA"[number % 2]) for number in range(20)]
+    assert len({one.response for one in kinds_of(rows, seed)["names"]}) == 2
+
+
+@given(seeds)
 def test_sorted_texts_fall_into_two_named_classes_by_what_the_instruction_says(seed: int) -> None:
     inputs = {without_instruction(one.prompt) for one in reviews()}
     made = kinds_of(reviews(), seed)["sort"]
