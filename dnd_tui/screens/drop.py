@@ -258,10 +258,15 @@ folder or a GGUF adapter, is imported into the Library.
     @on(PreviewView.Known)
     @work(group="recent")
     async def _remember(self, message: PreviewView.Known) -> None:
+        add = partial(self.dnd.recent.add, message.path, rows=message.rows, format=message.format)
         try:
-            await ask_disk(partial(self.dnd.recent.add, message.path, rows=message.rows, format=message.format))
+            await ask_disk(add, patience=60)  # nobody waits for it, and a busy disk takes its time
         except (EngineError, TimeoutError) as error:
             self.dnd.journal.add(f"recent sources: {error}", warning=True)
+            return
+        # Whoever has left the preview meanwhile looks at a list without it.
+        if not self._previewing:
+            self._show_recent()
 
     @work(exclusive=True, group="recent-list")
     async def _show_recent(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 
 import pytest
 from textual.pilot import Pilot
@@ -396,6 +397,27 @@ async def test_escape_leaves_the_preview_for_good(models: ModelChoice, prompt_fi
         assert view.source is None and not view.display and isinstance(app.focused, DropZone)
         await until(pilot, lambda: recent(app), "the list")
         assert app.engine.jobs == []
+
+
+async def test_a_slow_disk_has_the_list_of_recent_sources_in_the_end(
+    models: ModelChoice, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = DndApp(models=models)
+    written, add = Event(), app.recent.add
+
+    def add_late(path: Path, **about: object) -> None:
+        written.wait(60)
+        add(path, **about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(app.recent, "add", add_late)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not recent(app)
+        written.set()
+        await until(pilot, lambda: recent(app), "the list")
+        assert prompt_file.name in recent(app)[0]
 
 
 # -- what goes wrong
