@@ -34,8 +34,7 @@ class ConditionPool:
         """Encode what is not on disk yet; several processes share the work."""
         workers, fingerprint = join_workers(), encoder.fingerprint
         # A variant is met a few times in all: its prompts need not be fresh ones each time, and encoding takes long.
-        counts = {tokens.name: self.prompts * (1 if tokens.variant else POOL) for tokens in data}
-        texts = {tokens.name: _draw_texts(tokens, counts[tokens.name], seed) for tokens in data}
+        texts = {each.name: _draw_texts(each, self.prompts * (1 if each.variant else POOL), seed) for each in data}
         paths = {
             name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, drawn])[:12]}.safetensors"
             for name, drawn in texts.items()

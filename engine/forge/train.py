@@ -32,13 +32,14 @@ from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch, with_variants
 from engine.generator.generator import Generator
+from engine.judge.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
 from engine.weights.frame import Frame, in_half_precision
 from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
-_HELD_OUT_ARMS = ("multi_task", "generated", "other_prompts")
+_HELD_OUT_ARMS = (MULTI_TASK, GENERATED, OTHER_PROMPTS)
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             if settings.judge_every and (last or (step + 1) % settings.judge_every == 0):
                 watched = _watch(run, step + 1, stage)
                 if watched and run.workers.is_main:
-                    best.offer(step + 1, watched["generated"])
+                    best.offer(step + 1, watched[GENERATED])
             if run.workers.is_main:
                 state.save(step + 1, last=last)
             stage.memory = device_memory(base.device)

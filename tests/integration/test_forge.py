@@ -66,6 +66,14 @@ def requests(
     )
 
 
+def carried_out(base: Path, tasks: Path, recipe: Path, folder: Path) -> tuple[CollectRequest, TrainRequest]:
+    """The same requests, carried out."""
+    collecting, training = requests(base, tasks, recipe, folder)
+    run(collecting, Reporter())
+    run(training, Reporter())
+    return collecting, training
+
+
 def stop_after(stage: str, step: int) -> Reporter:
     """Asks to stop once `step` steps of `stage` are done."""
     seen: list[Event] = []
@@ -250,9 +258,7 @@ def train_on_top(library_of: CollectRequest, trained: TrainRequest, settings: di
 def test_the_frame_stays_unless_it_is_trained_along_with_the_decoder(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    run(collecting, Reporter())
-    run(training, Reporter())
+    collecting, training = carried_out(tiny_llama_folder, tasks, recipe, tmp_path)
     library, kept = open_library(collecting.out).frame, load_generator(training.out).frame
     assert all(torch.equal(library.b[path], kept.b[path]) for path in library.b)
     folder = train_on_top(collecting, training, {"frame_learning_rate": 1e-2, "drop_condition": 0.5}, tmp_path)
@@ -314,9 +320,7 @@ def test_where_every_instruction_is_in_sight_no_margin_between_adapters_is_asked
 def test_collecting_goes_on_from_a_generator(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    run(collecting, Reporter())
-    run(training, Reporter())
+    collecting, training = carried_out(tiny_llama_folder, tasks, recipe, tmp_path)
     start = load_generator(training.out).frame
     recipe.write_text(json.dumps(RECIPE | {"multi_task": {"steps": 0}}))
     again = replace(collecting, out=tmp_path / "again", start=training.out)
@@ -334,9 +338,7 @@ def test_what_a_start_was_trained_on_is_not_held_out_and_not_forgotten(
     tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
 ) -> None:
     """Another seed would hold out others, and a recipe may leave tasks out that the start has met."""
-    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    run(collecting, Reporter())
-    run(training, Reporter())
+    collecting, training = carried_out(tiny_llama_folder, tasks, recipe, tmp_path)
     first = open_library(collecting.out).about
     recipe.write_text(json.dumps(RECIPE | {"multi_task": {"steps": 0}, "language_loss": {"steps": 0}}))
     fresh = replace(collecting, out=tmp_path / "fresh", seed=3)
@@ -366,9 +368,7 @@ def test_a_larger_scale_is_that_of_every_weight_token(
 ) -> None:
     untrained = RECIPE | {"warm_start": {"steps": 0}, "language_loss": {"steps": 0}}
     recipe.write_text(json.dumps(untrained))
-    collecting, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
-    run(collecting, Reporter())
-    run(training, Reporter())
+    _, training = carried_out(tiny_llama_folder, tasks, recipe, tmp_path)
     recipe.write_text(json.dumps(untrained | {"decoder": untrained["decoder"] | {"scale": 64.0}}))  # type: ignore[operator]
     larger = replace(training, recipe=recipe, out=tmp_path / "larger")
     run(larger, Reporter())
