@@ -1,7 +1,8 @@
 """How right an answer is, from 0 to 1, against one or more references.
 
-Every metric looks at the whole answer: a right first line with rambling after it is not an exact match,
-because an adapter that has learned the task has also learned where to stop.
+A metric looks at the whole answer: a right first line with rambling after it is not an exact match, because an
+adapter that has learned the task has also learned where to stop. Only "label" asks what an answer says first: where
+the answers are few labels, a program that reads them can look for the label itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,11 @@ _NUMBER = re.compile(
 )
 
 
-def score(metric: str, answer: str, references: Sequence[str]) -> float:
+RIGHT_OR_WRONG = frozenset({"exact_match", "last_number", "label"})
+"""Metrics that give 0 or 1 and nothing between."""
+
+
+def score(metric: str, answer: str, references: Sequence[str], *, labels: Sequence[str] = ()) -> float:
     """The best score of `answer` over `references`, in [0, 1]; 0 without references.
 
     Metrics:
@@ -51,15 +56,44 @@ def score(metric: str, answer: str, references: Sequence[str]) -> float:
             knows only the letters a to z and digits: a reference without any is compared by exact_match.
         last_number: 1 if the last number of the answer equals the last number of the reference (`last_number`);
             a reference without a number is compared by exact_match.
+        label: 1 if the label that the answer names first is a reference (`first_label`).
+
+    Args:
+        labels: all answers that there are, for "label"; the references are labels in any case.
 
     Raises:
         EngineError: an unknown metric.
     """
-    try:
-        against = METRICS[metric]
-    except KeyError:
-        raise EngineError(f"unknown metric {metric!r}", hint=f"Metrics: {', '.join(METRICS)}") from None
-    return max((against(answer, reference) for reference in references), default=0.0)
+    if metric not in METRICS:
+        raise EngineError(f"unknown metric {metric!r}", hint=f"Metrics: {', '.join(METRICS)}")
+    if metric == "label":
+        right = [normalised(reference) for reference in references]
+        return float(first_label(answer, [*map(normalised, labels), *right]) in right)
+    return max((_AGAINST[metric](answer, reference) for reference in references), default=0.0)
+
+
+def first_label(answer: str, labels: Sequence[str]) -> str | None:
+    """The label that an answer names first, as a whole word; the longest of several at the same place.
+
+    An answer that is a label after `normalised` names that one. A label of one letter counts where it begins the
+    answer, stands in brackets or quotes, or is a capital: "a" is a word of its own too.
+
+    Args:
+        labels: as `normalised` gives them.
+
+    Returns:
+        One of `labels`; None where the answer names none.
+    """
+    whole = normalised(answer)
+    if whole in labels:
+        return whole
+    found = _label_pattern(tuple(labels)).search(" ".join(answer.split()))
+    return found[0].lower() if found else None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is one number, as `last_number` reads it, and nothing else."""
+    return _NUMBER.fullmatch(normalised(text)) is not None
 
 
 def normalised(text: str) -> str:
@@ -117,6 +151,20 @@ def _last_number(answer: str, reference: str) -> float:
     return float(last_number(answer) == right)
 
 
+# Asked for every answer of a comparison, with the same labels.
+@lru_cache(maxsize=64)
+def _label_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
+    named = [_named(label) for label in sorted(filter(None, labels), key=len, reverse=True)]
+    # Without a label nothing is found.
+    return re.compile(rf"(?<!\w)(?:{'|'.join(named) or '(?!)'})(?!\w)", re.IGNORECASE)
+
+
+def _named(label: str) -> str:
+    if len(label) > 1 or not label.isalpha():
+        return re.escape(label)
+    return rf"(?:\A{label}|(?<=[(\[{{\"'`*]){label}|(?-i:{re.escape(label.upper())}))"
+
+
 def _is_enclosed(text: str) -> bool:
     if len(text) < 2:
         return False
@@ -140,6 +188,8 @@ def _rouge_scorer() -> RougeScorer:
     return RougeScorer(["rougeL"], use_stemmer=False)
 
 
-METRICS: Mapping[str, Callable[[str, str], float]] = MappingProxyType(
+_AGAINST: Mapping[str, Callable[[str, str], float]] = MappingProxyType(
     {"exact_match": _exact_match, "rouge_l": _rouge_l, "last_number": _last_number}
 )
+METRICS = (*_AGAINST, "label")
+"""Names of all metrics."""

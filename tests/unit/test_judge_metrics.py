@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
-from engine.judge.metrics import METRICS, last_number, normalised, score
+from engine.judge.metrics import METRICS, first_label, is_number, last_number, normalised, score
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,56 @@ def test_last_number_score(answer: str, reference: str, expected: float) -> None
     assert score("last_number", answer, [reference]) == expected
 
 
+TOPICS = ("billing", "refund", "not entailment", "entailment", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ("Billing.", "billing"),
+        ("**Refund**: the customer paid for billing twice", "refund"),
+        ("It is Not  entailment", "not entailment"),
+        ("Entailment, not entailment", "entailment"),
+        ("prebilling, refunds", None),
+        ("I do not know", None),
+        ("", None),
+        ("(B) because of (A)", "b"),
+        ("b", "b"),
+        ("b, not a", "b"),
+        # "a" is a word of its own too.
+        ("This is a question for (B)", "b"),
+        ("The answer is B", "b"),
+        ("It is a refund", "refund"),
+    ],
+)
+def test_the_label_that_is_named_first(answer: str, named: str | None) -> None:
+    assert first_label(answer, TOPICS) == named
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "labels", "expected"),
+    [
+        ("Refund, I think", ["Refund"], TOPICS, 1.0),
+        ("Billing or refund", ["refund"], TOPICS, 0.0),
+        # Without the other labels it cannot be seen that another one is named first.
+        ("Billing or refund", ["refund"], (), 1.0),
+        ("not entailment", ["entailment"], TOPICS, 0.0),
+        ("spam", ["Spam"], TOPICS, 1.0),
+        ("ham", ["spam"], TOPICS, 0.0),
+        ("yes", [], ("yes",), 0.0),
+    ],
+)
+def test_label_score(answer: str, references: list[str], labels: tuple[str, ...], expected: float) -> None:
+    assert score("label", answer, references, labels=labels) == expected
+
+
+@pytest.mark.parametrize(("text", "number"), [("42.", True), ("-1,000.5", True), ("3/4", True), ("4 legs", False)])
+def test_is_number(text: str, number: bool) -> None:
+    assert is_number(text) is number
+
+
 def test_unknown_metric_lists_the_metrics() -> None:
-    with pytest.raises(EngineError, match=r"bleu.*exact_match, rouge_l, last_number"):
+    with pytest.raises(EngineError, match=r"bleu.*exact_match, rouge_l, last_number, label"):
         score("bleu", "a", ["a"])
 
 
@@ -144,3 +192,19 @@ def test_the_reference_itself_scores_1(metric: str, reference: str, others: list
 @given(texts)
 def test_normalised_twice_is_normalised_once(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)
+
+
+labels_drawn = st.sampled_from(["billing", "Refund", "(A)", "[b]", "yes", "not entailment", "entailment", "C++", "7"])
+
+
+@given(labels_drawn, labels_drawn, st.lists(labels_drawn))
+def test_an_answer_that_is_a_label_scores_as_exact_match(answer: str, reference: str, labels: list[str]) -> None:
+    known = [answer, *labels]
+    assert score("label", answer, [reference], labels=known) == score("exact_match", answer, [reference])
+
+
+@given(labels_drawn, labels_drawn, texts | labels_drawn)
+def test_text_after_the_first_label_changes_nothing(first: str, reference: str, text: str) -> None:
+    labels = ["billing", "Refund", "(A)", "[b]", "yes", "not entailment", "entailment", "C++", "7"]
+    alone = score("label", first, [reference], labels=labels)
+    assert score("label", f"{first}; {text}", [reference], labels=labels) == alone
