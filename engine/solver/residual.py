@@ -1,0 +1,150 @@
+"""Which linear modules of a base write into its residual stream, found by looking at what its layers add up.
+
+    what a layer adds to the residual stream = sum over its writers of  scale * norm(output of the writer)
+
+A tiny pass shows inputs and outputs of every layer and of each linear module as wide as the stream. Least squares then
+finds the scale of each module's output in what the layer adds: near zero for those that are no writers. Only where the
+sum is matched exactly can a change of the stream be asked of a module; other layers are refused with the reason.
+
+Sequential blocks (Llama, Qwen, Mistral), parallel ones (GPT-NeoX), scaled ones (Granite) and those with a norm after
+the sub-layer (Gemma 2 and 3) are all of that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import EngineError
+
+# How far the sum may be from what the layer adds, in parts of its length: rounding of each number format.
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+_NO_WRITER = 1e-2
+_PROBE_TOKENS = 16
+_HINT = "Choose a base of the kind of Llama, Mistral, Qwen, Gemma or Phi-3"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A linear module that adds to the residual stream: `scale * norm(its output)`; norm is None in most bases."""
+
+    path: str
+    module: nn.Module
+    scale: float
+    norm: nn.Module | None
+
+
+@dataclass(frozen=True)
+class StreamLayer:
+    """A layer and its writers, in the order in which they run."""
+
+    module: nn.Module
+    writers: tuple[Writer, ...]
+
+
+def stream_layers(model: Any) -> list[StreamLayer]:
+    """The layers of a causal language model with what writes into the residual stream.
+
+    Raises:
+        EngineError: it is not known where the layers are, or what they add is not the sum of some linear modules.
+    """
+    name = type(model).__name__
+    layers = _layers(model)
+    if layers is None:
+        raise EngineError(f"it is not known how {name} keeps its layers, so nothing can be solved", hint=_HINT)
+    paths = {module: path for path, module in model.named_modules()}
+    seen = _probe(model, layers)
+    return [_stream_layer(name, layer, seen[layer], paths) for layer in layers]
+
+
+def _layers(model: Any) -> nn.ModuleList | None:
+    count = getattr(model.config, "num_hidden_layers", None)
+    lists = (part for part in model.base_model.modules() if isinstance(part, nn.ModuleList))
+    return next((part for part in lists if len(part) == count), None)
+
+
+@dataclass
+class _Seen:
+    """What the probe saw of a layer: the stream before and after it; (module, norm after it, values) in order."""
+
+    before: Tensor
+    after: Tensor | None
+    written: list[tuple[nn.Module, nn.Module | None, Tensor]]
+
+
+def _probe(model: Any, layers: nn.ModuleList) -> dict[nn.Module, _Seen]:
+    """One short pass with everything that could write noted down."""
+    seen: dict[nn.Module, _Seen] = {}
+    handles = []
+    open_layer: list[_Seen] = []
+
+    def enter(layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        hidden = inputs[0] if inputs else named["hidden_states"]
+        seen[layer] = _Seen(hidden.detach().clone(), None, [])
+        open_layer[:] = [seen[layer]]
+
+    def leave(layer: nn.Module, inputs: Any, output: Any) -> None:
+        seen[layer].after = (output[0] if isinstance(output, tuple) else output).detach()
+
+    def wrote(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if open_layer and output.shape == open_layer[0].before.shape:
+            open_layer[0].written.append((module, None, output))
+
+    def normed(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not open_layer or not inputs or not isinstance(output, Tensor):
+            return
+        written = open_layer[0].written
+        for place, (writer, norm, values) in enumerate(written):
+            if norm is None and inputs[0] is values:
+                written[place] = (writer, module, output)
+
+    try:
+        for layer in layers:
+            handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(layer.register_forward_hook(leave))
+            wrapped = {inner for part in layer.modules() if _plain(part) is not part for inner in part.modules()}
+            wrapped -= {part for part in layer.modules() if _plain(part) is not part}
+            for part in layer.modules():
+                if isinstance(_plain(part), nn.Linear) and part not in wrapped:
+                    handles.append(part.register_forward_hook(wrote))
+                elif "norm" in type(part).__name__.lower():
+                    handles.append(part.register_forward_hook(normed))
+        size = model.get_input_embeddings().weight.shape[0]
+        ids = torch.arange(_PROBE_TOKENS)[None] * 37 % size
+        with torch.inference_mode():
+            model.base_model(input_ids=ids.to(next(model.parameters()).device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """The linear module itself, or the one that peft has wrapped."""
+    inner = getattr(module, "base_layer", None)
+    return inner if isinstance(inner, nn.Module) else module
+
+
+def _stream_layer(name: str, layer: nn.Module, seen: _Seen, paths: Mapping[nn.Module, str]) -> StreamLayer:
+    where = paths.get(layer, "")
+    if seen.after is None or seen.after.shape != seen.before.shape or not seen.written:
+        raise EngineError(f"no linear module of {name} writes into the residual stream", where=where, hint=_HINT)
+    # The first token takes norms that hide everything else (attention sink).
+    added = (seen.after.float() - seen.before.float())[0, 1:].flatten()
+    parts = torch.stack([values.float()[0, 1:].flatten() for _, _, values in seen.written], dim=1)
+    added, parts = added.cpu().double(), parts.cpu().double()
+    scales = torch.linalg.lstsq(parts, added[:, None]).solution[:, 0]
+    missed = (parts @ scales - added).norm() / added.norm()
+    if not missed < _TOLERANCE.get(seen.before.dtype, 1e-3):
+        problem = f"what this layer of {name} adds to the residual stream is not the sum of its linear modules"
+        raise EngineError(problem, where=where, hint=_HINT)
+    writers = tuple(
+        Writer(paths[module], module, round(float(scale), 4), norm)
+        for (module, norm, _), scale in zip(seen.written, scales, strict=True)
+        if abs(float(scale)) > _NO_WRITER
+    )
+    return StreamLayer(layer, writers)

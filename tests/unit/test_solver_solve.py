@@ -1,0 +1,154 @@
+"""The two streams: a solved adapter moves the base without the context towards the base with it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from engine.adapter.attach import AttachedModel
+from engine.errors import EngineError
+from engine.forge.packing import TokenRow
+from engine.solver.solve import ContextRow, SolveSettings, solve
+from tests.tiny import in_memory_base, tiny_model
+from tests.tiny_tokenizer import tiny_tokenizer
+from tests.unit.test_solver_residual import other
+
+FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "gemma3", "granite", "gpt_neox"]
+
+
+def tokens(chance: random.Random, count: int) -> tuple[int, ...]:
+    return tuple(chance.randrange(3, 300) for _ in range(count))
+
+
+def made_groups(groups: int = 2, rows: int = 6, seed: int = 0, context: int = 20) -> list[list[ContextRow]]:
+    """Rows with a context of random tokens, the end of every prompt the same five tokens."""
+    chance = random.Random(seed)
+    start, end = tokens(chance, 2), tokens(chance, 5)
+    made = []
+    for _ in range(groups):
+        before = tokens(chance, context)
+        queries = [(tokens(chance, chance.randrange(3, 8)), tokens(chance, chance.randrange(1, 4))) for _ in range(rows)]
+        made.append(
+            [ContextRow(TokenRow(start + before + q + end, a), TokenRow(start + q + end, a)) for q, a in queries]
+        )
+    return made
+
+
+def base_of(model: Any) -> Any:
+    return in_memory_base(model, tiny_tokenizer())
+
+
+def ends(model: Any, rows: list[TokenRow], count: int) -> torch.Tensor:
+    """The last hidden states (rows, count, hidden) of each row by itself."""
+    hidden = [model.base_model(torch.tensor([row.prompt + row.answer])).last_hidden_state[0, -count:] for row in rows]
+    return torch.stack(hidden)
+
+
+def distances(model: Any, adapter: Any, groups: list[list[ContextRow]]) -> tuple[float, float]:
+    """How far the student's last states are from the teacher's, without and with the adapter."""
+    rows = [row for group in groups for row in group]
+    teacher, student = ends(model, [r.teacher for r in rows], 1), ends(model, [r.student for r in rows], 1)
+    with AttachedModel(model) as attached:
+        attached.add("solved", adapter)
+        attached.use("solved")
+        moved = ends(model, [row.student for row in rows], 1)
+    return float((teacher - student).norm()), float((teacher - moved).norm())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_student_comes_near_the_teacher(family: str) -> None:
+    model, groups = other(family), made_groups()
+    adapter = solve(base_of(model), groups, SolveSettings(rank=16, ridges=(1e-4,)))
+    before, after = distances(model, adapter, groups)
+    assert after < 0.5 * before
+    assert not any(part._forward_hooks for part in model.modules())
+
+
+def test_on_rows_it_never_saw_it_helps_where_the_context_is_the_same() -> None:
+    model = tiny_model("llama", num_hidden_layers=4)
+    (rows,) = made_groups(groups=1, rows=40)
+    adapter = solve(base_of(model), [rows[:30]], SolveSettings(rank=8))
+    before, after = distances(model, adapter, [rows[30:]])
+    assert after < 0.9 * before
+
+
+def test_rows_in_one_line_and_each_in_its_own_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, groups = tiny_model("llama"), made_groups()
+    together = solve(base_of(model), groups, SolveSettings(rank=4, ridges=(0.3,)))
+    monkeypatch.setattr("engine.solver.solve._can_pack", lambda base, groups: False)
+    apart = solve(base_of(model), groups, SolveSettings(rank=4, ridges=(0.3,)))
+    for path in together.a:
+        one, other_update = together.b[path] @ together.a[path], apart.b[path] @ apart.a[path]
+        assert torch.allclose(one, other_update, atol=2e-3 * one.abs().max().item())
+
+
+def test_a_context_beyond_the_window_changes_nothing() -> None:
+    """Mistral with a window of 24: rows get lines of their own, under the model's own mask."""
+    model = other("mistral")
+    chance = random.Random(0)
+    near = tokens(chance, 60)
+    rows = []
+    for _ in range(6):
+        query, answer = tokens(chance, 5), tokens(chance, 2)
+        teacher = TokenRow(tokens(chance, 30) + near + query, answer)
+        rows.append(ContextRow(teacher, TokenRow((1, *near, *query), answer)))
+    adapter = solve(base_of(model), [rows], SolveSettings())
+    assert max(float((adapter.b[path] @ adapter.a[path]).abs().max()) for path in adapter.a) < 1e-3
+
+
+def test_no_context_asks_for_no_change() -> None:
+    model = tiny_model("qwen2")
+    rows = [[ContextRow(row.student, row.student) for row in group] for group in made_groups()]
+    adapter = solve(base_of(model), rows, SolveSettings())
+    # What is left are differences of rounding between lines of other lengths.
+    assert max(float((adapter.b[path] @ adapter.a[path]).abs().max()) for path in adapter.a) < 1e-4
+
+
+def test_only_the_modules_that_are_asked_for() -> None:
+    model = tiny_model("llama")
+    adapter = solve(base_of(model), made_groups(), SolveSettings(modules=("down_proj",), rank=3))
+    assert adapter.layout.kinds == ("down_proj",) and adapter.layout.lora.rank == 3
+    with pytest.raises(EngineError, match="q_proj") as error:
+        solve(base_of(model), made_groups(), SolveSettings(modules=("q_proj",)))
+    assert "o_proj" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("rank", [0, 65])
+def test_a_rank_out_of_range_is_refused(rank: int) -> None:
+    with pytest.raises(EngineError, match="rank"):
+        SolveSettings(rank=rank)
+
+
+def test_tokens_that_differ_before_the_answer_are_not_matched() -> None:
+    """A tokenizer may join characters across the seam: what is matched ends where the ids differ."""
+    from engine.solver.solve import _matched
+
+    teacher = TokenRow((1, 9, 9, 50, 7, 8), (20, 21))
+    assert _matched(ContextRow(teacher, TokenRow((1, 51, 7, 8), (20, 21))), tail=5) == 4
+    with pytest.raises(EngineError, match="answer"):
+        _matched(ContextRow(teacher, TokenRow((1, 51, 7, 8), (20,))), tail=5)
+    # The first token is never matched: it is where attention rests, with a norm beyond all others.
+    assert _matched(ContextRow(TokenRow((7, 8), (20,)), TokenRow((7, 8), (20,))), tail=5) == 2
+
+
+def test_a_row_that_goes_on_where_another_ends_keeps_its_own_tokens() -> None:
+    """The common beginning of a line may reach into the tokens that are matched."""
+    from engine.solver.solve import _lay_out
+
+    end = (60, 61, 62, 63, 64)
+    prompts = [(1, 50, *end), (1, 50, *end, 70, *end), (1, 50, *end, 71, *end)]
+    context = (1, 40, 41, 42)
+    rows = [ContextRow(TokenRow(context + p[1:], (80,)), TokenRow(p, (80,))) for p in prompts]
+    batch = _lay_out(base_of(tiny_model("llama")), [rows], 5)
+    for places in (batch.teacher, batch.student):
+        ids = batch.lines.ids[places[:, 0], places[:, 1]].tolist()
+        assert ids == [*end, 80] * 3
+
+
+def test_the_same_rows_give_the_same_adapter() -> None:
+    model = tiny_model("llama")
+    one, again = (solve(base_of(model), made_groups(), SolveSettings()) for _ in range(2))
+    assert all(torch.equal(one.a[path], again.a[path]) and torch.equal(one.b[path], again.b[path]) for path in one.a)
