@@ -18,7 +18,8 @@ import typer
 
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.judge.arms import ARMS
-from engine.requests import DEFAULT_METRIC, Request
+from engine.judge.metrics import METRICS
+from engine.requests import Request
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,14 @@ OPTIONS: Mapping[str, Option] = {
     "sampling_seed": Option("Seed of the tokens drawn above temperature 0, the same for all adapters.", "N"),
     "metric": Option(
         "How answers are scored where there are labels.",
-        default=DEFAULT_METRIC,
-        choices=("exact_match", "rouge_l", "last_number"),
+        default="the one that fits the labels",
+        choices=METRICS,
+    ),
+    "examples": Option(
+        "The base also answers with so many answered rows of the file before each prompt; rows that are answered are "
+        "never among them.",
+        "N",
+        minimum=0,
     ),
     "tasks": Option("Folder of tasks: tasks.json, NAME.train.jsonl, NAME.test.jsonl.", "DIR"),
     "library": Option("Folder that collect wrote.", "DIR"),
@@ -135,7 +142,7 @@ ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTE
 ADAPTER_TO_IMPORT = Option(
     "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE", positional=True
 )
-SEED_OF_PROMPTS = Option("Seed of the sample of prompts that an adapter is generated from.", "N")
+SEED_OF_PROMPTS = Option("Seed of the prompts that an adapter is generated from, and of the examples.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
 LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
 ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from dnd_tui.text import duration, figure, one_line
-from engine.events import Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.events import AnswersScored, Event, Note, StageAdvanced, StageFinished, StageStarted
 from engine.text import readable_size
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class PlainProgress:
         """Tell of `event`; answers are not progress."""
         if isinstance(event, Note):
             self.say(f"{'warning' if event.warning else 'note'}: {one_line(event.text)}")
+        elif isinstance(event, AnswersScored):
+            labels = f"; {len(event.labels)} labels: {', '.join(event.labels)}" if event.labels else ""
+            self.say(f"note: answers are scored by {event.metric}{one_line(labels)}")
         elif isinstance(event, StageStarted):
             self._stages[event.stage] = RunningStage(event.total, event.unit)
             self._started(event.stage, self._stages[event.stage])

@@ -3,6 +3,7 @@
 Every front end (headless run, app, tests) consumes the same events:
 
     StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
+    AnswersScored                                       how the answers that follow are scored
     AnswerText                                          a piece of streamed text
     UpdateNorms                                         how large the update of some modules came out
     ChainScored                                         a chain of layers that a search has looked at
@@ -54,12 +55,27 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class AnswersScored:
+    """How the answers that follow are scored: said once, before the first, where there are known answers.
+
+    metric: as in `engine.judge.metrics`.
+    labels: all answers that there are, the most frequent first; empty where the answers are no labels.
+    examples: how many answered rows stand before each prompt of the arm "examples"; None without that arm.
+    """
+
+    metric: str
+    labels: tuple[str, ...] = ()
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
 class AnswerText:
     """A piece of the answer to prompt number `row` by one arm (`CompareRequest.arms`); the first may be without text.
 
     tokens: tokens of this answer so far.
-    seconds: since its batch began to be read; the arms of a prompt share a batch.
+    seconds: since its batch began to be read; the arms of a prompt share a batch, or take turns.
     score: on the last piece of an answer to a prompt with labels.
+    asked: tokens of the query that is answered: the prompt as the model reads it, with all that stands before it.
     """
 
     row: int
@@ -69,6 +85,7 @@ class AnswerText:
     tokens: int = 0
     seconds: float = 0.0
     score: float | None = None
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +128,7 @@ class ChainScored:
     share: float | None = None
 
 
-Event = StageStarted | StageAdvanced | StageFinished | AnswerText | Note | UpdateNorms | ChainScored
+Event = StageStarted | StageAdvanced | StageFinished | AnswersScored | AnswerText | Note | UpdateNorms | ChainScored
 
 
 class Stage:

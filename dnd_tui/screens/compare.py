@@ -9,13 +9,13 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.compare_arms import BASE, Compared
+from dnd_tui.screens.compare_arms import Compared
+from dnd_tui.screens.compare_foot import CompareFoot
 from dnd_tui.screens.compare_options import CompareOptions, OptionsDialog
 from dnd_tui.screens.compare_prompts import PromptList
 from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
@@ -25,9 +25,8 @@ from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.answers import AnswerPanes
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
-from dnd_tui.widgets.score_bars import ScoreBars
 from engine.errors import EngineError
-from engine.events import AnswerText, Note
+from engine.events import AnswersScored, AnswerText, Note
 from engine.host import Failed
 from engine.requests import PromptChoice
 
@@ -43,8 +42,9 @@ Base and adapted model answer the same prompt in one batch, with the same random
 and press Enter, type one of your own, or run all of them. Words that differ are underlined.
 
 With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
-right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Say which answer you like best
-with the pick keys: the tally is kept with the adapter.
+right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Below the bars stands what the
+scores say, and which differences are sure. Say which answer you like best with the pick keys: the tally is kept with
+the adapter. The options (o) let the base also answer with examples in the prompt: other prompts with their answers.
 
 An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
 """
@@ -61,7 +61,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         Binding("d", "differences", "Differences", id="compare.differences", tooltip="Show or hide what differs"),
         Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
         Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
-        Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric"),
+        Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric, examples"),
         Binding("w", "save", "Save", id="compare.save", show=False, tooltip="Save the transcript as Markdown or JSON"),
         Binding("e", "export", "Export", id="compare.export", show=False, tooltip="Export the adapter"),
     ]  # fmt: skip
@@ -70,12 +70,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         #typed { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
         #side { border: none; padding: 0; }
         #answers { height: 1fr; }
-        #foot { height: auto; }
-        #scores { height: auto; padding: 0 1; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }
         &.-short #typed { margin-bottom: 0; }
+        &.-short #verdict { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
 
@@ -83,6 +80,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         super().__init__()
         self._compared: Compared | None = None
         self._earlier: dict[str, int] = {}
+        self._scored: AnswersScored | None = None
         self._job: jobs.Job | None = None
         self._differences = True
         self._typed = 0
@@ -102,16 +100,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             Pane("Answers", AnswerPanes(id="answers"), id="side", share=2),
             narrow=100,
         )
-        with Vertical(id="foot"):
-            yield ScoreBars(id="scores")
-            with Horizontal(id="buttons"):
-                yield Button("Run", id="run", variant="primary")
-                yield Button("Run all", id="all")
-                yield Button("Stop", id="stop", variant="error")
-                yield Button("Pick base", id="pick-base")
-                yield Button("Pick adapted", id="pick-next")
-                yield Button("Save", id="save")
-                yield Button("Export", id="export")
+        yield CompareFoot(id="foot")
 
     def on_mount(self) -> None:
         """Options as the settings have them; what the signs of the list mean."""
@@ -140,28 +129,22 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self.action_stop()
         self._job = None  # what it still says is about other adapters, or other prompts
         self._compared = compared
-        self.comparison = Comparison(compared.labels)
-        self._earlier = self._earlier_picks()
+        self._scored = None
+        self.comparison = Comparison(compared.arms(self.options.examples))
+        self._earlier = compared.earlier_picks
         self.shown = None
         self._typed = 0
         if compared.prompts:
             self.query_one(PromptList).open(compared.prompts)
         else:
             self.query_one(PromptList).ask()
-        self.query_one(AnswerPanes).begin("", list(compared.labels), ())
+        self.query_one(AnswerPanes).begin("", list(self.comparison.arms), ())
         self._settle()
 
     @property
     def _records(self) -> tuple[AdapterRecord, ...]:
         """The adapters of the library that are compared."""
         return self._compared.records if self._compared else ()
-
-    def _earlier_picks(self) -> dict[str, int]:
-        """Picks of earlier comparisons: kept for one adapter against its base."""
-        if len(self._records) != 1:
-            return {}
-        picks, labels = self._records[0].picks, self.comparison.arms
-        return {labels[0]: picks.get(BASE, 0), labels[1]: picks.get("adapted", 0)}
 
     # -- prompts of adapters that have none of their own
 
@@ -196,7 +179,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             return
         self.comparison.begin(numbers)
         request = self._compared.request(numbers, texts, self.options)
-        self._arm_names = dict(zip(request.arms, self._compared.labels, strict=True))
+        self._arm_names = dict(zip(request.arms, self.comparison.arms, strict=True))
         many = len(numbers) + len(texts)
         title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(request.arms)} arms"
         self._typed_now = -len(texts)
@@ -211,6 +194,8 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         for event in message.events:
             if isinstance(event, AnswerText):
                 touched.add(self._take(event))
+            elif isinstance(event, AnswersScored):
+                self._scored = event
             elif isinstance(event, Note) and event.warning:
                 self.notify(event.text, severity="warning")
         self.query_one(PromptList).show_signs(touched - {None}, self.comparison)  # type: ignore[arg-type]
@@ -249,22 +234,18 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             self.show(self.shown)
         if isinstance(message.outcome, Failed):
             self.dnd.tell(message.outcome)
-        if self.comparison.measured(self.options.metric):
+        if self.comparison.judged():
             await self._keep_scores()
         self._settle()
 
     async def _keep_scores(self) -> None:
         """Scores and picks of one adapter against its base belong to that adapter."""
-        if len(self._records) != 1:
+        measured = self.comparison.measured(self._scored.metric) if self._scored else []
+        kept = self._compared.kept(measured, self.comparison.picks(self._earlier)) if self._compared else None
+        if kept is None:
             return
-        record = self._records[0]
-        measured = self.comparison.measured(self.options.metric)
-        scores = [replace(score, arm=BASE if score.arm == BASE else "adapted") for score in measured]
-        picks = self.comparison.picks(self._earlier)
-        labels = self.comparison.arms
-        kept = {BASE: picks[labels[0]], "adapted": picks[labels[1]]}
         try:
-            await self.dnd.keep_figures(record.id, scores, kept)
+            await self.dnd.keep_figures(*kept)
         except EngineError as error:
             self.dnd.tell(error)
 
@@ -285,21 +266,18 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         assert self.shown
         answer = self.shown.answers[arm]
         panes = self.query_one(AnswerPanes)
-        panes.finish(arm, answer.score, answer.first_seconds, answer.tokens_per_second)
+        panes.finish(arm, answer.score, answer.first_seconds, answer.tokens_per_second, answer.asked)
         panes.highlight(self._differences)
 
     def _show_scores(self) -> None:
-        self.query_one(ScoreBars).show(self.comparison.scores(self._earlier))
+        self.query_one(CompareFoot).show_scores(self.comparison.scores(self._earlier))
 
     def _settle(self) -> None:
-        ready = self._compared is not None and not self.running
-        for name in ("run", "all", "save", "export"):
-            self.query_one(f"#{name}", Button).disabled = not ready
-        self.query_one("#export").display = not self._compared or bool(self._records)
-        self.query_one("#stop", Button).disabled = not self.running
-        for name in ("pick-base", "pick-next"):
-            self.query_one(f"#{name}", Button).disabled = self._compared is None
+        compared, foot = self._compared, self.query_one(CompareFoot)
+        foot.settle(chosen=compared is not None, running=self.running, exported=not compared or bool(self._records))
         self._show_scores()
+        # Not while answers come: it takes longer than a bar.
+        foot.show_verdict(compared.verdict(self.comparison, self._scored) if compared and self._scored else "")
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -341,12 +319,16 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     @on(Button.Pressed, "#all")
     def action_run_all(self) -> None:
         """Answer every prompt of the list that has no answers yet."""
-        rows = self.query_one(PromptList).rows
-        for row in rows:
+        listed = self.query_one(PromptList)
+        for row in listed.rows:
             self.comparison.prompt(row.number, row.prompt, row.references)
-        numbers = [row.number for row in rows if row.number > 0 and not self.comparison.prompts[row.number].done]
+        prompts = self.comparison.prompts
+        numbers = [row.number for row in listed.rows if row.number > 0 and not prompts[row.number].done]
+        kept = listed.kept_as_examples(numbers, self.options)
+        if kept:
+            self.notify(f"{len(kept)} of the prompts are kept as examples; run all once more for them", timeout=8)
         if numbers:
-            self._run(numbers)
+            self._run([number for number in numbers if number not in kept])
         else:
             self.notify("All prompts of the list are answered", timeout=3)
 
@@ -362,23 +344,15 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self.query_one("#typed").focus()
 
     @on(Button.Pressed, "#pick-base")
-    async def _press_base(self) -> None:
-        await self.action_pick("base")
-
     @on(Button.Pressed, "#pick-next")
-    async def _press_next(self) -> None:
-        await self.action_pick("next")
+    async def _press_pick(self, event: Button.Pressed) -> None:
+        await self.action_pick(str(event.button.id).removeprefix("pick-"))
 
     async def action_pick(self, which: str) -> None:
         """Say whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
         if self.shown is None or not self.shown.done:
             return
-        others = self.comparison.arms[1:]
-        if which == "next":
-            at = others.index(self.shown.pick) if self.shown.pick in others else -1
-            self.shown.pick = others[(at + 1) % len(others)]
-        else:
-            self.shown.pick = self.comparison.arms[0] if which == "base" else None
+        self.comparison.pick(self.shown, which)
         self.query_one(AnswerPanes).set_picked(self.shown.pick)
         self._show_scores()
         await self._keep_scores()
@@ -394,9 +368,18 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     @work(group="options")
     async def action_options(self) -> None:
-        """Length, temperature, seed and metric of what is run from now on."""
-        chosen = await self.app.push_screen_wait(OptionsDialog(self.options))
-        self.options = chosen or self.options
+        """Length, temperature, seed, metric and examples of what is run from now on."""
+        answered = bool(self.query_one(PromptList).answered)
+        chosen = await self.app.push_screen_wait(OptionsDialog(self.options, answered=answered))
+        before, self.options = self.options, chosen or self.options
+        if self._compared is not None and self.options.examples != before.examples:
+            self.action_stop()
+            self._job = None  # what it still says is of other arms
+            self.comparison.change_arms(self._compared.arms(self.options.examples))
+            self.query_one(PromptList).show_signs(self.comparison.prompts, self.comparison)
+            if self.shown:
+                self.show(self.shown)
+            self._settle()
 
     @on(Button.Pressed, "#save")
     @work(group="save")
@@ -405,7 +388,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         if self._compared is None or not self.comparison.transcript_rows():
             self.notify("There are no answers to save yet", severity="warning")
             return
-        transcript = transcript_of(self.comparison, self._compared, self.options)
+        transcript = transcript_of(self.comparison, self._compared, self.options, self._scored)
         await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))
 
     @on(Button.Pressed, "#export")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from os.path import commonprefix
 from typing import TYPE_CHECKING, cast
@@ -15,6 +15,8 @@ from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from dnd_tui import jobs
+from dnd_tui.judged import kept_as_examples
+from dnd_tui.screens.compare_options import CompareOptions
 from dnd_tui.screens.compare_rows import Comparison
 from dnd_tui.text import one_line
 from engine.host import Failed, Finished
@@ -72,6 +74,17 @@ class PromptList(Vertical):
     def rows(self) -> list[ListedPrompt]:
         """All prompts read so far, the typed ones too."""
         return list(self._rows.values())
+
+    @property
+    def answered(self) -> dict[int, tuple[str, ...]]:
+        """By number, the known answers of the prompts that have any."""
+        return {row.number: row.references for row in self.rows if row.references}
+
+    def kept_as_examples(self, numbers: Collection[int], options: CompareOptions) -> set[int]:
+        """Which of `numbers` are not run now, so that there are examples for the others; none while there is more."""
+        if self._more or not options.examples:
+            return set()
+        return kept_as_examples(self.answered, numbers, options.examples, options.seed)
 
     def compose(self) -> ComposeResult:
         """The table; a line for what went wrong."""

@@ -16,11 +16,15 @@ _RIGHT = 1 - 1e-9
 
 @dataclass
 class Answer:
-    """One arm's answer to one prompt, as far as it has come; seconds since its batch began."""
+    """One arm's answer to one prompt, as far as it has come; seconds since its batch began.
+
+    asked: tokens of the query, 0 before the first piece.
+    """
 
     text: str = ""
     done: bool = False
     score: float | None = None
+    asked: int = 0
     tokens: int = 0
     first_seconds: float | None = None
     seconds: float = 0.0
@@ -30,7 +34,7 @@ class Answer:
         self.text += piece.text
         self.done = piece.done
         self.score = piece.score
-        self.tokens, self.seconds = piece.tokens, piece.seconds
+        self.asked, self.tokens, self.seconds = piece.asked, piece.tokens, piece.seconds
         if self.first_seconds is None and piece.tokens:
             self.first_seconds = piece.seconds
 
@@ -89,6 +93,11 @@ class Comparison:
         """The prompt of this number, taken in if it is new."""
         return self.prompts.setdefault(number, ComparedPrompt(number, text, references))
 
+    def change_arms(self, arms: tuple[str, ...]) -> None:
+        """Other arms answer from now on: answers without them do not stand side by side with theirs."""
+        self.arms = arms
+        self.begin(self.prompts)
+
     def begin(self, numbers: Iterable[int]) -> None:
         """These will be answered (anew)."""
         for number in numbers:
@@ -113,6 +122,15 @@ class Comparison:
         picks = self.picks(earlier_picks)
         return [self._arm_score(arm, picks) for arm in self.arms]
 
+    def pick(self, prompt: ComparedPrompt, which: str) -> None:
+        """Whose answer is best: that of the "base", of the "next" arm after the one that is picked, or of "none"."""
+        base, *others = self.arms
+        if which == "next":
+            at = others.index(prompt.pick) if prompt.pick in others else -1
+            prompt.pick = others[(at + 1) % len(others)]
+        else:
+            prompt.pick = base if which == "base" else None
+
     def picks(self, earlier: Mapping[str, int]) -> dict[str, int]:
         """How often each arm was picked, earlier comparisons included."""
         now = [prompt.pick for prompt in self.prompts.values()]
@@ -120,7 +138,7 @@ class Comparison:
 
     def measured(self, metric: str) -> list[AdapterScore]:
         """Mean scores by arm over the prompts that every arm has answered and that have labels."""
-        rows = self._judged()
+        rows = [scores for _, scores in self.judged()]
         if not rows:
             return []
         return [
@@ -144,28 +162,33 @@ class Comparison:
         ]
 
     def timings(self) -> dict[str, dict[str, float]]:
-        """By arm: mean seconds to the first token, and mean tokens a second of an answer."""
+        """By arm: mean tokens and seconds of a query, seconds to the first token, tokens a second of an answer."""
         found = {}
         for arm in self.arms:
             answers = [p.answers[arm] for p in self.prompts.values() if p.done and arm in p.answers]
             first = [answer.first_seconds for answer in answers if answer.first_seconds is not None]
             rates = [answer.tokens_per_second for answer in answers if answer.tokens_per_second is not None]
             if first:
-                found[arm] = {"first_token_seconds": sum(first) / len(first)}
+                found[arm] = {
+                    "tokens_a_query": sum(answer.asked for answer in answers) / len(answers),
+                    "seconds_a_query": sum(answer.seconds for answer in answers) / len(answers),
+                    "first_token_seconds": sum(first) / len(first),
+                }
             if rates:
                 found[arm]["tokens_per_second"] = sum(rates) / len(rates)
         return found
 
-    def _judged(self) -> list[dict[str, float]]:
+    def judged(self) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+        """Known answers and scores by arm of the prompts that every arm has answered and that have labels."""
         rows = []
         for prompt in self.prompts.values():
             scores = {arm: a.score for arm, a in prompt.answers.items() if a.done and a.score is not None}
             if all(arm in scores for arm in self.arms):
-                rows.append(scores)
+                rows.append((prompt.references, scores))
         return rows
 
     def _arm_score(self, arm: str, picks: Mapping[str, int]) -> ArmScore:
-        scores = [row[arm] for row in self._judged()]
+        scores = [own[arm] for _, own in self.judged()]
         mean = sum(scores) / len(scores) if scores else None
         right = sum(score >= _RIGHT for score in scores)
         asked = any(picks.values())

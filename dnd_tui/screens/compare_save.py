@@ -23,11 +23,14 @@ from dnd_tui.screens.dialogs import FRAME, Question
 from dnd_tui.state.transcript import Transcript, write_transcript
 from dnd_tui.widgets.path_field import PathField
 from engine.errors import EngineError
+from engine.events import AnswersScored
 
 
-def transcript_of(comparison: Comparison, compared: Compared, options: CompareOptions) -> Transcript:
-    """What was answered so far."""
-    measured = comparison.measured(options.metric)
+def transcript_of(
+    comparison: Comparison, compared: Compared, options: CompareOptions, scored: AnswersScored | None
+) -> Transcript:
+    """What was answered so far, and how it was scored."""
+    measured = comparison.measured(scored.metric) if scored else []
     dataset = {"dataset": str(compared.prompts.source)} if compared.prompts else {}
     return Transcript(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -20,6 +20,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import HorizontalScroll, Vertical, VerticalScroll
 from textual.content import Content
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static, Tab, Tabs
 
 from dnd_tui.text import duration, one_line, printable
@@ -35,6 +36,35 @@ _PAUSE = 0.1
 _COLUMN = 34
 
 
+class StateLine(Widget):
+    """How an answer stands, with as many of its figures as there is room for; all of them in the tooltip."""
+
+    DEFAULT_CSS = """
+    StateLine { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._head = Content("· waiting")
+        self._figures: Sequence[str] = ()
+
+    def tell(self, head: Content, figures: Sequence[str]) -> None:
+        """Show these, the first figures rather than the last."""
+        self._head, self._figures = head, figures
+        self.tooltip = self._line(len(figures)).plain.strip()
+        self.refresh()
+
+    def render(self) -> Content:
+        """One line."""
+        many = len(self._figures)
+        while many > 1 and self._line(many).cell_length > self.size.width:
+            many -= 1
+        return self._line(many)
+
+    def _line(self, many: int) -> Content:
+        return Content.assemble(self._head, "  ", ", ".join(self._figures[:many]))
+
+
 class AnswerPane(Vertical):
     """The answer of one arm."""
 
@@ -42,7 +72,6 @@ class AnswerPane(Vertical):
     AnswerPane {
         width: 1fr; height: 1fr; border: round $panel-lighten-2; padding: 0 0 0 1;
         border-title-color: $foreground; border-title-style: bold;
-        .state { height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         &:focus-within { border: round $primary; }
         &.-picked { border: double $accent; border-title-color: $text-accent; }
     }
@@ -55,8 +84,7 @@ class AnswerPane(Vertical):
         self.done = False
         self._sign = "·"
         self._picked = False
-        self._state = Static(Content("· waiting"))
-        self._state.add_class("state")
+        self._state = StateLine()
         self._pieces: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -98,16 +126,24 @@ class AnswerPane(Vertical):
             self.answer.append("".join(self._pieces))
             self._pieces.clear()
 
-    def finish(self, score: float | None, first_token_seconds: float | None, tokens_per_second: float | None) -> None:
+    def finish(
+        self,
+        score: float | None,
+        first_token_seconds: float | None,
+        tokens_per_second: float | None,
+        asked: int = 0,
+    ) -> None:
         """The answer is complete."""
         self.flush()
         self.done = True
         figures = []
         if first_token_seconds is not None:
-            # All of the line fits in two panes of 120 columns.
+            # These two fit in two panes of 120 columns.
             figures.append(f"{duration(first_token_seconds)} to first")
         if tokens_per_second is not None:
             figures.append(f"{tokens_per_second:.1f} tokens/s")
+        if asked:
+            figures.append(f"{asked} tokens a query")
         if score is not None and score > 0.9999:  # of words that were counted: rounded
             self._tell("✓", "right", figures, "$text-success bold")
         elif score == 0:
@@ -123,9 +159,7 @@ class AnswerPane(Vertical):
 
     def _tell(self, sign: str, word: str, figures: Sequence[str] = (), style: str = "$text-primary bold") -> None:
         self._sign = sign
-        told = Content.assemble((f"{sign} {word}", style), "  ", ", ".join(figures))
-        self._state.update(told, layout=False)
-        self._state.tooltip = told.plain.strip()  # where the line is too short for it
+        self._state.tell(Content.styled(f"{sign} {word}", style), figures)
 
 
 class AnswerColumns(HorizontalScroll, can_focus=False, inherit_bindings=False):
@@ -202,10 +236,20 @@ class AnswerPanes(Vertical):
             self._waiting = self.set_timer(_PAUSE, self._flush)
 
     def finish(
-        self, arm: str, score: float | None, first_token_seconds: float | None, tokens_per_second: float | None
+        self,
+        arm: str,
+        score: float | None,
+        first_token_seconds: float | None,
+        tokens_per_second: float | None,
+        asked: int = 0,
     ) -> None:
-        """The answer of `arm` is complete. `score` is 0 to 1, None where nothing is known to be right."""
-        self._panes[arm].finish(score, first_token_seconds, tokens_per_second)
+        """The answer of `arm` is complete.
+
+        Args:
+            score: 0 to 1, None where nothing is known to be right.
+            asked: tokens of the query; 0 where that is not known.
+        """
+        self._panes[arm].finish(score, first_token_seconds, tokens_per_second, asked)
         self._label_tabs()
         self._mark_differences()
 

@@ -11,27 +11,33 @@ from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.view import chain_view
 from engine.errors import EngineError
-from engine.events import Reporter
+from engine.events import AnswersScored, Reporter
 from engine.jobs.chained import read_chosen_chain
-from engine.jobs.compared import compared_rows, compared_set
+from engine.jobs.compared import KnownAnswers, compared_rows, compared_set, known_answers
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
-from engine.judge.compare import compare
+from engine.judge.compare import Comparison, compare
+from engine.judge.labels import baselines
+from engine.judge.verdict import Verdict, verdict
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
-from engine.requests import DEFAULT_METRIC, CompareRequest
+from engine.requests import EXAMPLES_ARM, CompareRequest
 
 
 def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
     """Stream answers of base and adapters to the prompts that are asked for; score them where there are labels."""
     prompts = compared_set(request)
     rows, total = compared_rows(request, prompts, reporter)
+    known = known_answers(request, prompts, rows, reporter)
     base, adapters = _base_and_adapters(request, prompts, reporter)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
             arms = _attach_arms(request, base, attached, adapters)
             views = _chain_view(request, base, attached)
+        if prompts is not None and prompts.label_column is not None:
+            told = None if known.examples is None else len(known.examples)
+            reporter.emit(AnswersScored(known.metric, known.labels, told))
         found = compare(
             base,
             attached,
@@ -39,24 +45,62 @@ def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
             rows,
             views=views,
             max_new_tokens=request.max_new_tokens,
-            metric=request.metric or DEFAULT_METRIC,
+            metric=known.metric,
+            labels=known.labels,
+            examples=None if known.examples is None else {EXAMPLES_ARM: known.examples},
             reporter=reporter,
             temperature=request.temperature,
             seed=request.sampling_seed,
             total=total,
         )
+    return _result(request, known, found)
+
+
+def _result(request: CompareRequest, known: KnownAnswers, found: Comparison) -> Result:
+    judged = _verdict(request, known, found)
+    reached = judged.baselines if judged else None
     data = {
         "metric": found.metric,
+        "labels": list(known.labels),
+        "chance": reached and reached.chance,
+        "majority": reached and reached.majority,
+        "verdict": judged and judged.to_json(),
+        "examples": found.examples.get(EXAMPLES_ARM),
         "arms": list(request.arms),
         "means": found.means,
         "timings": {arm: vars(timing) for arm, timing in found.timings.items()},
         "rows": [vars(row) for row in found.rows],
     }
-    lines = [(f"{arm}, {found.metric}", f"{found.means[arm]:.3f}") for arm in request.arms if arm in found.means]
+    lines = []
+    if judged:
+        for arm, figures in judged.arms.items():
+            lines.append((f"{arm}, {found.metric}", f"{figures.mean:.3f} ({figures.low:.3f} to {figures.high:.3f})"))
+    if reached:
+        lines.append(("chance", f"{reached.chance:.3f} ({len(known.labels)} labels)"))
+        lines.append(("majority", f"{reached.majority:.3f} (always answering '{reached.majority_label}')"))
     for arm, timing in found.timings.items():
+        lines.append((f"{arm}, tokens a query", f"{timing.asked:.0f}"))
+        lines.append((f"{arm}, seconds a query", f"{timing.seconds:.2f} s"))
         lines.append((f"{arm}, first token", f"{timing.first_token_seconds:.2f} s"))
         lines.append((f"{arm}, tokens/s", f"{timing.tokens_per_second:.1f}"))
+    if judged:
+        lines += [("verdict", sentence) for sentence in (judged.sentence, *judged.differences)]
     return Result(data, tuple(lines))
+
+
+def _verdict(request: CompareRequest, known: KnownAnswers, found: Comparison) -> Verdict | None:
+    """About the first adapter, else the chain; None where no row has a known answer."""
+    if not found.means:
+        return None
+    reached = baselines([row.references for row in found.rows], known.labels)
+    titles = {request.arms[0]: "the base alone"}
+    if len(request.adapters) < 2:
+        titles["adapted"] = "the adapter"
+    if request.chain is not None:
+        titles[request.arms[-1]] = "the chain"
+    for arm, count in found.examples.items():
+        titles[arm] = f"the base with {count} example{'' if count == 1 else 's'} in the prompt"
+    return verdict(found.scores(), request.adapted_arms[0], found.metric, reached, titles)
 
 
 def _base_and_adapters(
@@ -75,10 +119,9 @@ def _attach_arms(
     request: CompareRequest, base: LoadedBase, attached: AttachedModel, adapters: Sequence[LoraAdapter]
 ) -> dict[str, str]:
     """Attach the adapters; by the name of an arm, the adapter that answers."""
-    own, *others = request.arms
-    arms = {own: BASE_ROW}
+    arms = {request.arms[0]: BASE_ROW}
     # The chain, where there is one, comes after them.
-    for place, (arm, adapter) in enumerate(zip(others, adapters, strict=False)):
+    for place, (arm, adapter) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
         arms[arm] = f"adapter_{place}"  # peft takes no name with a dot in it
         try:
             attached.add(arms[arm], adapter)

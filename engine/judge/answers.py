@@ -40,7 +40,7 @@ class AnswerPiece(NamedTuple):
     """The next piece of the answer to prompt `row`.
 
     tokens: tokens of that answer decoded so far.
-    seconds: since its batch began to be read.
+    seconds: since its batch began to be read, without the time in which nobody asked for the next piece.
     """
 
     row: int
@@ -99,12 +99,14 @@ def stream_answers(
     streams = [TextStream(tokenizer) for _ in prompts_ids]
     on_step()
     began = time.perf_counter()
+    # While a piece is with whoever asked for it, other batches may have their turn.
+    away = 0.0
     batch = _Batch(model, prompts_ids, names)
     with torch.inference_mode():
         logits = batch.prefill()
     for number in range(1, max_new_tokens + 1):
         tokens = choose(logits, batch.rows, number).tolist()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - away
         going = []
         for slot, (row, token) in enumerate(zip(batch.rows, tokens, strict=True)):
             stream, stopped = streams[row], token in stops
@@ -115,7 +117,9 @@ def stream_answers(
             else:
                 going.append(slot)
             if text or done or number == 1:
+                left = time.perf_counter()
                 yield AnswerPiece(row, text, done, stream.tokens, seconds)
+                away += time.perf_counter() - left
         on_step()
         if not going:
             return
@@ -218,7 +222,8 @@ class _Batch:
         if "logits_to_keep" in self._accepted:
             more["logits_to_keep"] = 1
         if self._adapter_names is not None:
-            more["adapter_names"] = self._adapter_names
+            # The common beginning is read once for all.
+            more["adapter_names"] = self._adapter_names[: len(ids)]
         out = self._model(input_ids=ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more)
         logits: Tensor = out.logits[:, -1]
         return logits
@@ -226,7 +231,8 @@ class _Batch:
     def _common_beginning(self) -> int:
         """How many tokens all prompts begin with, if they can be read once for all, else 0."""
         # With several adapters the beginning differs by adapter. In a sliding window padding must stay on the outside.
-        if len(self.rows) == 1 or self._adapter_names is not None or not has_full_attention(_network(self._model)):
+        several = self._adapter_names is not None and len(set(self._adapter_names)) > 1
+        if len(self.rows) == 1 or several or not has_full_attention(_network(self._model)):
             return 0
         columns = zip(*self._prompts, strict=False)
         same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))

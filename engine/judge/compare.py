@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.base.chat import prompt_ids, stop_ids
+from engine.adapter.attach import BASE_ROW
+from engine.base.chat import prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
 from engine.events import AnswerText, Reporter
 from engine.judge.answers import AnswerPiece, stream_answers
+from engine.judge.examples import fitting_examples
 from engine.judge.metrics import score
 from engine.judge.sampling import chooser
 
@@ -36,14 +38,16 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class ArmTiming:
-    """How fast one arm answered. The arms of a prompt share a batch, or take turns: alone, each would be faster.
+    """What a query costs in one arm. The arms of a prompt share a batch, or take turns: alone, each would be faster.
 
+    asked: tokens of a query, the prompt with all that stands before it; mean of the arm's answers.
     first_token_seconds: from when a batch began to be read to the first token; mean of the arm's answers.
-    seconds: the same to the last token of the answer.
+    seconds: the same to the last token of the answer: seconds a query.
     tokens: of all answers.
     tokens_per_second: of one answer, after its first token; 0 when no answer went on after it.
     """
 
+    asked: float
     first_token_seconds: float
     seconds: float
     tokens: int
@@ -57,12 +61,19 @@ class Comparison:
     metric: the metric of the scores.
     means: mean score by arm over the rows with references; empty when no row has any.
     timings: by arm.
+    examples: by arm, how many of its examples stood before every prompt.
     """
 
     rows: list[ComparedRow]
     metric: str
     means: dict[str, float]
     timings: dict[str, ArmTiming]
+    examples: dict[str, int]
+
+    def scores(self) -> dict[str, list[float]]:
+        """By arm, the scores of the rows with references, in their order."""
+        scored = [row.scores for row in self.rows if row.scores]
+        return {arm: [scores[arm] for scores in scored] for arm in self.means}
 
 
 def compare(
@@ -74,12 +85,14 @@ def compare(
     max_new_tokens: int,
     metric: str,
     reporter: Reporter,
+    labels: Sequence[str] = (),
+    examples: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     views: Mapping[str, Any] | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     total: int | None = None,
 ) -> Comparison:
-    """Answer `rows` with all arms, those of one prompt in one batch; views take turns with that batch.
+    """Answer `rows` with all arms, those of one prompt in one batch; views and examples take turns with that batch.
 
     Emits an `AnswerText` a piece, with the prompt's number as its row.
 
@@ -87,6 +100,9 @@ def compare(
         arms: by the name of an arm, the adapter of `attached` that answers, `BASE_ROW` for none. Adapters may differ
             in rank and modules.
         rows: read as they are needed.
+        labels: all answers that there are, for the metric "label".
+        examples: by the name of a further arm, (prompt, answer) turns that the base reads before each prompt. Where
+            they leave no room in what the base can read, the longest are left out from then on, with a note.
         views: by the name of a further arm, the model that answers: the layers of the base in another order.
         temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
         seed: of the drawn tokens.
@@ -101,56 +117,74 @@ def compare(
     chooser(temperature, seed, ())
     compared: list[ComparedRow] = []
     views = views or {}
-    names = [*arms, *views]
+    shown = {arm: list(pairs) for arm, pairs in (examples or {}).items()}
+    own, *others = arms
+    names = [own, *shown, *others, *views]
     clock = _Clock(names, max_new_tokens)
     with reporter.stage("answer", total, unit="prompts") as stage, out_of_memory_told("--rows"):
         for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(names))):
-            prompts = [prompt_ids(base.tokenizer, row.prompt) for row in part]
+            texts = [row.prompt for row in part]
+            alone = prompts_ids(base.tokenizer, texts)
 
-            def answers(model: Any, copies: int, adapters: list[str] | None) -> Iterator[AnswerPiece]:
-                return stream_answers(
+            def answers(
+                own: Sequence[str], model: Any, prompts: list[list[int]], adapters: list[str] | None
+            ) -> _Stream:
+                pieces = stream_answers(
                     model,
                     base.tokenizer,
-                    prompts * copies,  # noqa: B023, used up before the next part
+                    prompts * len(own),
                     max_new_tokens=max_new_tokens,
                     stop_ids=stop_ids(base.tokenizer, base.model),
-                    adapter_names=adapters,
-                    choose=chooser(temperature, seed, [row.number for row in part] * copies),  # noqa: B023
-                    on_step=lambda: stage.advance(0),
+                    adapter_names=adapters if attached.names else None,
+                    choose=chooser(temperature, seed, [row.number for row in part] * len(own)),  # noqa: B023, used
+                    on_step=lambda: stage.advance(0),  # up before the next part
                 )
+                return _Stream(own, [len(ids) for ids in prompts], pieces)
 
-            together = [adapter for adapter in arms.values() for _ in part]
-            batch = answers(attached, len(arms), together if attached.names else None)
-            streams = [(range(len(arms)), batch)]
-            for place, view in enumerate(views.values(), len(arms)):
-                streams.append((range(place, place + 1), answers(view, 1, None)))
+            streams = [answers(list(arms), attached, alone, [adapter for adapter in arms.values() for _ in part])]
+            for arm, pairs in shown.items():
+                shown[arm], ids = fitting_examples(base, texts, pairs, max_new_tokens)
+                if len(shown[arm]) < len(pairs):
+                    room = f"{len(shown[arm])} of {len(pairs)} examples, the shorter ones, fit into what the base reads"
+                    reporter.note(f"{room}, from prompt {part[0].number} on")
+                streams.append(answers([arm], attached, ids, [BASE_ROW] * len(part)))
+            streams += [answers([arm], view, alone, None) for arm, view in views.items()]
             fresh = [ComparedRow(*row, answers=dict.fromkeys(names, ""), scores={}) for row in part]
-            for own, piece in _in_turns(streams):
-                arm = names[own[piece.row // len(part)]]
-                row = fresh[piece.row % len(part)]
+            for stream, piece in _in_turns(streams):
+                arm, place = stream.arms[piece.row // len(part)], piece.row % len(part)
+                row, asked = fresh[place], stream.asked[place]
                 row.answers[arm] += piece.text
                 if piece.done and row.references:
-                    row.scores[arm] = score(metric, row.answers[arm], row.references)
-                clock.take(arm, piece)
-                reporter.emit(
-                    AnswerText(
-                        row.number, arm, piece.text, piece.done, piece.tokens, piece.seconds, row.scores.get(arm)
-                    )
-                )
+                    row.scores[arm] = score(metric, row.answers[arm], row.references, labels=labels)
+                clock.take(arm, place, asked, piece)
+                told = (piece.text, piece.done, piece.tokens, piece.seconds)
+                reporter.emit(AnswerText(row.number, arm, *told, row.scores.get(arm), asked))
             compared += fresh
             stage.advance(len(part))
-    return Comparison(compared, metric, _means(names, compared), clock.timings())
+    fitted = {arm: len(pairs) for arm, pairs in shown.items()}
+    return Comparison(compared, metric, _means(names, compared), clock.timings(), fitted)
 
 
-def _in_turns(streams: list[tuple[range, Iterator[AnswerPiece]]]) -> Iterator[tuple[range, AnswerPiece]]:
-    """Some pieces of each in turn, as many as it has arms, until all have ended; with the places of its arms."""
+class _Stream(NamedTuple):
+    """Answers of some arms to the prompts of a part: first those of the first arm.
+
+    asked: tokens of each prompt.
+    """
+
+    arms: Sequence[str]
+    asked: Sequence[int]
+    pieces: Iterator[AnswerPiece]
+
+
+def _in_turns(streams: list[_Stream]) -> Iterator[tuple[_Stream, AnswerPiece]]:
+    """Some pieces of each in turn, as many as it has arms, until all have ended."""
     while streams:
         going = []
-        for places, stream in streams:
-            pieces = list(islice(stream, len(places)))
-            yield from ((places, piece) for piece in pieces)
+        for stream in streams:
+            pieces = list(islice(stream.pieces, len(stream.arms)))
+            yield from ((stream, piece) for piece in pieces)
             if pieces:
-                going.append((places, stream))
+                going.append(stream)
         streams = going
 
 
@@ -171,16 +205,17 @@ class _Clock:
     def __init__(self, arms: Iterable[str], max_new_tokens: int) -> None:
         self._max_new_tokens = max_new_tokens
         self._sums = {arm: _Sums() for arm in arms}
-        self._first: dict[int, float] = {}  # of the answers that are not done, by their row in the batch
+        self._first: dict[tuple[str, int], float] = {}  # of the answers that are not done
 
-    def take(self, arm: str, piece: AnswerPiece) -> None:
-        """The next piece of an answer of `arm`."""
-        first = self._first.setdefault(piece.row, piece.seconds)
+    def take(self, arm: str, place: int, asked: int, piece: AnswerPiece) -> None:
+        """The next piece of the answer of `arm` to the prompt at `place` of its part, of `asked` tokens."""
+        first = self._first.setdefault((arm, place), piece.seconds)
         if not piece.done:
             return
-        del self._first[piece.row]
+        del self._first[arm, place]
         sums = self._sums[arm]
         sums.answers += 1
+        sums.asked += asked
         sums.first += first
         sums.seconds += piece.seconds
         sums.tokens += piece.tokens
@@ -195,6 +230,7 @@ class _Clock:
 @dataclass
 class _Sums:
     answers: int = 0
+    asked: int = 0
     first: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
@@ -204,4 +240,4 @@ class _Sums:
         answers = max(1, self.answers)
         later = self.seconds - self.first
         rate = self.later_tokens / later if later else 0.0
-        return ArmTiming(self.first / answers, self.seconds / answers, self.tokens, rate)
+        return ArmTiming(self.asked / answers, self.first / answers, self.seconds / answers, self.tokens, rate)

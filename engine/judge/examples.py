@@ -33,10 +33,21 @@ def draw_examples(
     rows = read_rows(task.train_path)
     drawn = random.Random(f"{seed}/examples/{task.name}").sample(rows, min(EXAMPLES, len(rows)))
     examples = [(shown(row.prompt), row.response) for row in drawn]
+    return fitting_examples(base, prompts, examples, max_new_tokens)[0]
+
+
+def fitting_examples(
+    base: LoadedBase, prompts: Sequence[str], examples: Sequence[tuple[str, str]], max_new_tokens: int
+) -> tuple[list[tuple[str, str]], list[list[int]]]:
+    """Those of some (prompt, answer) examples that leave room for every prompt and its answer, the longest left out.
+
+    Returns:
+        The examples, and the token ids of each prompt with them before it.
+    """
+    kept = list(examples)
     limit = getattr(base.ref.config, "max_position_embeddings", None)
-    while limit and examples:
-        longest = max(map(len, prompts_ids(base.tokenizer, prompts, examples)))
-        if longest + max_new_tokens <= limit:
-            break
-        examples.remove(max(examples, key=lambda pair: len(pair[0]) + len(pair[1])))
-    return examples
+    while True:
+        ids = prompts_ids(base.tokenizer, prompts, kept)
+        if not limit or not kept or max(map(len, ids)) + max_new_tokens <= limit:
+            return kept, ids
+        kept.remove(max(kept, key=lambda pair: len(pair[0]) + len(pair[1])))

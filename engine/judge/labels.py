@@ -32,8 +32,8 @@ class Baselines:
 
     @property
     def told(self) -> str:
-        """In words: "chance 17 %, always answering 'billing' 20 %"."""
-        return f"chance {self.chance:.0%}, always answering '{self.majority_label}' {self.majority:.0%}"
+        """In words: "chance 17%, majority 20%"."""
+        return f"chance {self.chance:.0%}, majority {self.majority:.0%}"
 
 
 def few_labels(references: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -48,10 +48,12 @@ class Better:
     def told(self, first: str, second: str) -> str:
         """One sentence without its full stop; `first` and `second` name the arms."""
         if not self.sure:
-            return f"no sure difference between {first} and {second} on {_rows(self.rows)}"
+            return f"No sure difference between {first} and {second} on {_rows(self.rows)}"
         if self.wins < self.losses:
             first, second = second, first
-        return f"{first} is better than {second} ({_p(self.p)})"
+        # The name of an adapter stays as it is.
+        begin = first[:1].upper() + first[1:] if first.startswith("the ") else first
+        return f"{begin} is better than {second} ({_p(self.p)})"
 
 
 @dataclass(frozen=True)

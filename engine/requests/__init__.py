@@ -5,7 +5,7 @@ Paths are what the person named; None means "the default", resolved by the engin
 """
 
 from engine.requests.adapters import (
-    DEFAULT_METRIC,
+    EXAMPLES_ARM,
     CombineRequest,
     CompareRequest,
     ExportRequest,
@@ -61,7 +61,7 @@ Request = (
 )
 
 __all__ = [
-    "DEFAULT_METRIC",
+    "EXAMPLES_ARM",
     "ChainChoiceRequest",
     "ChainExportRequest",
     "CollectRequest",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from engine.requests.choices import ModelChoice, PromptChoice
 
-# Says something about answers of any length, and equals 1 where exact match does.
-DEFAULT_METRIC = "rouge_l"
+# The base with answered rows before each prompt.
+EXAMPLES_ARM = "examples"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,9 @@ class CompareRequest:
     texts: more prompts, answered first; their numbers are -1, -2 and so on.
     temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
     sampling_seed: seed of the drawn tokens.
-    metric: "exact_match", "rouge_l", "last_number"; None is DEFAULT_METRIC.
+    metric: "exact_match", "rouge_l", "last_number", "label"; None chooses the one that fits the known answers.
+    examples: the base also answers with so many answered rows of the prompt file before each prompt, as turns; rows
+        that are answered are never among them. 0 leaves that arm out.
     """
 
     models: ModelChoice
@@ -56,23 +58,29 @@ class CompareRequest:
     temperature: float = 0.0
     sampling_seed: int = 0
     metric: str | None = None
+    examples: int = 0
 
     @property
     def arms(self) -> tuple[str, ...]:
         """What answers: "base" and "adapted", or "base" and the folder name of each of several adapters.
 
-        A chain comes last, as "chain".
+        The base with examples in the prompt comes after the base, as "examples"; a chain comes last, as "chain".
         """
+        names = ["base", EXAMPLES_ARM] if self.examples else ["base"]
         if self.chain is not None:
-            return ("base", "adapted", "chain") if self.adapters else ("base", "chain")
+            return (*names, "adapted", "chain") if self.adapters else (*names, "chain")
         if len(self.adapters) < 2:
-            return ("base", "adapted")
-        names = ["base"]
+            return (*names, "adapted")
         for folder in self.adapters:
             name = basename(abspath(folder))
             others = (f"{name} {number}" for number in count(2))
             names.append(next(free for free in chain([name], others) if free not in names))
         return tuple(names)
+
+    @property
+    def adapted_arms(self) -> tuple[str, ...]:
+        """Those of `arms` that are not the base: the adapters, then the chain."""
+        return self.arms[2 if self.examples else 1 :]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,16 @@ from dnd_tui.state.library import Library
 from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.base.source import BaseSource
-from engine.events import AnswerText, Event, Reporter, StageAdvanced, StageFinished, StageStarted, UpdateNorms
+from engine.events import (
+    AnswersScored,
+    AnswerText,
+    Event,
+    Reporter,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    UpdateNorms,
+)
 from engine.host import Finished, JobEnded, JobEvent, Message
 from engine.jobs import run
 from engine.jobs.results import Result
@@ -45,7 +54,7 @@ NORMS = {
 ANSWERS = {
     1: {"base": ("The text is about a marathon.", 0.0), "adapter": ("sport", 1.0)},
     2: {"base": ("A warm wind from the south dried the fields.", 0.0), "adapter": ("weather", 1.0)},
-    3: {"base": ("food and parties", 0.5), "adapter": ("music", 0.0)},
+    3: {"base": ("Food and parties.", 1.0), "adapter": ("music", 0.0)},
 }
 MODELS = [
     {"name": "SmolLM2-135M-Instruct", "kind": "base", "size": 93_000_000, "where": "/models/smollm2"},
@@ -121,9 +130,12 @@ def _events(request: Request) -> list[Event]:
         return chain_events()
     if isinstance(request, CompareRequest):
         return [
-            AnswerText(row, arm, text, done=True, tokens=9, seconds=1.5, score=score)
-            for row, answers in ANSWERS.items()
-            for arm, (text, score) in zip(request.arms, answers.values(), strict=True)
+            AnswersScored("label", ("sport", "weather", "food", "music")),
+            *(
+                AnswerText(row, arm, text, done=True, tokens=9, seconds=1.5, score=score, asked=48)
+                for row, answers in ANSWERS.items()
+                for arm, (text, score) in zip(request.arms, answers.values(), strict=True)
+            ),
         ]
     return []
 

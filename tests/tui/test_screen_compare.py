@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Select, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare import CompareScreen
@@ -14,7 +14,7 @@ from dnd_tui.screens.compare_options import OptionsDialog
 from dnd_tui.screens.compare_save import SaveDialog
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
-from dnd_tui.widgets.answers import AnswerPanes
+from dnd_tui.widgets.answers import AnswerPanes, StateLine
 from dnd_tui.widgets.path_field import PathField
 from engine.requests import ModelChoice
 from tests.tui.conftest import until
@@ -160,6 +160,47 @@ async def test_drawn_answers_are_the_same_under_the_same_seed(
         await pilot.press("enter")
         await answered(pilot, app, 1)
         assert screen(app).comparison.prompts[1].answers["base"].text != texts[0]
+
+
+async def test_examples_in_the_prompt_are_an_arm_and_the_scores_are_told_in_words(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(200, 50)) as pilot:
+        (record,) = await opened(pilot, app, prompt_file, tiny_models)
+        verdict = screen(app).query_one("#verdict", Static)
+        table(app).focus()
+        await pilot.press("b", "o")
+        assert not verdict.display
+        await until(pilot, lambda: isinstance(app.screen, OptionsDialog), "the dialog")
+        examples = app.screen.query_one("#examples", Input)
+        assert examples.placeholder == "none; 8 are usual" and not examples.value
+        assert app.screen.query_one("#metric", Select).value == ""
+        examples.value = "8"
+        app.screen.query_one("#max", Input).value = "4"
+        await pilot.click("#use")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the screen")
+        table(app).focus()
+        await pilot.press("enter")
+        await answered(pilot, app, 1)
+        arms = ["base", "examples in the prompt", record.name]
+        prompt = screen(app).comparison.prompts[1]
+        assert list(screen(app).comparison.arms) == arms and set(prompt.answers) == set(arms)
+        asked = {arm: prompt.answers[arm].asked for arm in arms}
+        assert asked["base"] == asked[record.name] < asked["examples in the prompt"]
+        states = [str(line.tooltip) for line in screen(app).query(StateLine)]
+        assert all(f"{asked[arm]} tokens a query" in state for arm, state in zip(arms, states, strict=True))
+        told = str(verdict.render())
+        assert verdict.display and "of 1 right; the base alone" in told and "always answering '3' 1" in told
+        assert "the base with 8 examples in the prompt" in told and "chance 33%, majority 100%" in told
+        assert "No sure difference between the adapter and the base alone on 1 row" in told
+        # Of all the others some are kept back, for else there would be no examples. Once more, they have some too.
+        for done in (7, 11, 12):
+            await pilot.press("a")
+            await answered(pilot, app, done)
+        await until(pilot, lambda: {score.rows for score in app.library.record(record.id).scores} == {12}, "the scores")
+        kept = {(score.arm, score.metric) for score in app.library.record(record.id).scores}
+        assert kept == {("base", "label"), ("adapted", "label")}
 
 
 async def test_the_transcript_is_saved_and_replaced_only_when_agreed(

@@ -6,7 +6,7 @@ import pytest
 from textual.pilot import Pilot
 
 from dnd_tui.widgets.answer_text import AnswerText
-from dnd_tui.widgets.answers import AnswerPane, AnswerPanes
+from dnd_tui.widgets.answers import AnswerPane, AnswerPanes, StateLine
 from tests.tui.conftest import until
 from tests.tui.widget_host import WidgetHost
 
@@ -87,6 +87,20 @@ async def test_figures_that_are_not_known_are_left_out() -> None:
         panes.finish("base", None, None, None)
         await pilot.pause()
         assert "■ done" in app.shown() and "token" not in app.shown()
+
+
+@pytest.mark.parametrize(("width", "told"), [(130, True), (100, False)])
+async def test_the_tokens_of_a_query_are_told_where_there_is_room(width: int, told: bool) -> None:
+    panes = AnswerPanes()
+    app = WidgetHost(panes)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await begun(pilot, panes, ARMS)
+        panes.finish("base", 1.0, 0.21, 35.1, 1234)
+        await pilot.pause()
+        assert ("35.1 tokens/s, 1234 tokens a query" in app.shown()) is told
+        assert "0.2 s to first, 35.1 tokens/s" in app.shown() and "…" not in app.shown()
+        line = panes.query(StateLine).first()
+        assert line.tooltip == "✓ right  0.2 s to first, 35.1 tokens/s, 1234 tokens a query"
 
 
 async def test_the_end_is_followed_until_the_person_scrolls_up() -> None:

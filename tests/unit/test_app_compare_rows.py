@@ -12,7 +12,7 @@ def answered(
     comparison: Comparison, row: int, arm: str, text: str, score: float | None, *, seconds: float = 2.0
 ) -> None:
     comparison.take(AnswerText(row, arm, "", tokens=1, seconds=1.0))
-    comparison.take(AnswerText(row, arm, text, done=True, tokens=5, seconds=seconds, score=score))
+    comparison.take(AnswerText(row, arm, text, done=True, tokens=5, seconds=seconds, score=score, asked=30))
 
 
 @pytest.fixture
@@ -72,11 +72,35 @@ def test_picks_add_to_earlier_ones_and_can_be_taken_back(comparison: Comparison)
     assert comparison.picks({"topics": 3}) == {"base": 0, "topics": 4}
 
 
+def test_the_next_pick_goes_round_the_arms_beside_the_base() -> None:
+    comparison = Comparison(("base", "one", "two"))
+    prompt = comparison.prompt(1, "prompt")
+    picked = []
+    for which in ("next", "next", "next", "base", "next", "none"):
+        comparison.pick(prompt, which)
+        picked.append(prompt.pick)
+    assert picked == ["one", "two", "one", "base", "one", None]
+
+
+def test_with_other_arms_prompts_are_answered_anew_and_stay_picked(comparison: Comparison) -> None:
+    for arm in comparison.arms:
+        answered(comparison, 1, arm, "yes", 1.0)
+    comparison.prompts[1].pick = "topics"
+    comparison.change_arms(("base", "examples in the prompt", "topics"))
+    assert comparison.judged() == [] and not comparison.prompts[1].done
+    assert comparison.picks({}) == {"base": 0, "examples in the prompt": 0, "topics": 1}
+    for arm in comparison.arms:
+        answered(comparison, 1, arm, "yes", 1.0)
+    assert comparison.judged() == [(("yes",), dict.fromkeys(comparison.arms, 1.0))]
+
+
 def test_times_are_of_the_answer_itself(comparison: Comparison) -> None:
     for arm in comparison.arms:
         answered(comparison, 1, arm, "yes", 1.0, seconds=3.0)
     assert comparison.prompts[1].answers["base"].tokens_per_second == pytest.approx(2.0)
-    assert comparison.timings()["topics"] == pytest.approx({"first_token_seconds": 1.0, "tokens_per_second": 2.0})
+    assert comparison.timings()["topics"] == pytest.approx(
+        {"tokens_a_query": 30.0, "seconds_a_query": 3.0, "first_token_seconds": 1.0, "tokens_per_second": 2.0}
+    )
 
 
 def test_an_answer_to_a_prompt_that_is_not_listed_is_passed_over(comparison: Comparison) -> None:

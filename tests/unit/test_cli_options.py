@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_request(asked: list[Any]) -> None:
 def test_every_option_reaches_the_request(asked: list[Any]) -> None:
     line = (
         "--headless compare rows.csv --adapter a --adapter b --rows 7 --row 3 --row 17 --text hello --max-new-tokens 9 "
-        "--temperature 0.7 --sampling-seed 8 --metric last_number --column question "
+        "--temperature 0.7 --sampling-seed 8 --metric label --examples 8 --column question "
         "--count 5 --seed 3 --base b.gguf --generator g --device cuda:1 --dtype bfloat16 --trust-remote-code"
     )
     assert leave(*line.split()) == 0
@@ -80,7 +80,8 @@ def test_every_option_reaches_the_request(asked: list[Any]) -> None:
         max_new_tokens=9,
         temperature=0.7,
         sampling_seed=8,
-        metric="last_number",
+        metric="label",
+        examples=8,
     )
     assert asked == [expected]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dnd_tui.progress import PlainProgress
 from dnd_tui.text import duration, figure, one_line, printable
-from engine.events import AnswerText, Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.events import AnswersScored, AnswerText, Event, Note, StageAdvanced, StageFinished, StageStarted
 from engine.text import readable_size
 
 
@@ -49,6 +49,13 @@ def test_time_left_counts_from_where_a_resumed_stage_began() -> None:
 def test_stage_without_steps_with_memory_and_note() -> None:
     assert told(StageStarted("load"), StageFinished("load", 2.31, 412_000_000, "float32")) == [
         "load 2.3 s, 412 MB (float32)"
+    ]
+
+
+def test_the_metric_that_was_chosen_is_told() -> None:
+    assert told(AnswersScored("rouge_l"), AnswersScored("label", ("spam", "h\nam"))) == [
+        "note: answers are scored by rouge_l",
+        "note: answers are scored by label; 2 labels: spam, h am",
     ]
 
 

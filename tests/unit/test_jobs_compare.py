@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,13 @@ import pytest
 from judge_parts import random_adapter
 
 from engine.adapter.peft_folder import write_peft_folder
+from engine.base.chat import prompts_ids, stop_ids
 from engine.errors import Cancelled, EngineError
-from engine.events import AnswerText, Event, Reporter, StageFinished, StageStarted
+from engine.events import AnswersScored, AnswerText, Event, Note, Reporter, StageFinished, StageStarted
 from engine.jobs import run
+from engine.judge.answers import answer_all
+from engine.judge.examples import fitting_examples
+from engine.pipeline import load_chosen_base
 from engine.requests import CompareRequest, ModelChoice, PromptChoice
 from tests.tiny import tiny_config
 
@@ -62,10 +68,19 @@ def of_rows(result: dict[str, Any]) -> list[tuple[int, str]]:
         (["x/lora", "y/lora/", "z/../lora"], ("base", "lora", "lora 2", "lora 3")),
         (["lora", "lora 2", "x/lora"], ("base", "lora", "lora 2", "lora 3")),
         (["x/base", "adapted"], ("base", "base 2", "adapted")),
+        (["x/examples", "adapted"], ("base", "examples", "adapted")),
     ],
 )
 def test_arms_have_names_of_their_own(folders: list[str], arms: tuple[str, ...]) -> None:
     assert CompareRequest(models=ModelChoice(), adapters=tuple(map(Path, folders))).arms == arms
+
+
+def test_examples_in_the_prompt_come_after_the_base() -> None:
+    request = CompareRequest(models=ModelChoice(), adapters=(Path("examples"), Path("two")), examples=8)
+    assert request.arms == ("base", "examples", "examples 2", "two")
+    assert request.adapted_arms == ("examples 2", "two")
+    chained = CompareRequest(models=ModelChoice(), adapters=(Path("one"),), chain="0", examples=1)
+    assert chained.arms == ("base", "examples", "adapted", "chain")
 
 
 def test_the_arms_of_here_and_above_are_named_after_their_folders(
@@ -213,3 +228,136 @@ def test_stopped_anywhere_the_next_job_of_the_process_is_as_fresh(
         answer(request, seen.append, lambda: any(map(reached, seen)))
     assert reached(seen[-1])
     assert answer(request)["rows"] == fresh
+
+
+# -- how answers are scored, and examples in the prompt
+
+
+@pytest.fixture
+def topics(tmp_path: Path) -> Path:
+    """20 prompts: two labels in turns, and a third one at the end."""
+    answers = [*["Sport", "food"] * 8, *["music."] * 4]
+    rows = [{"prompt": f"question {number}", "response": answer} for number, answer in enumerate(answers, 1)]
+    path = tmp_path / "topics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_metric_that_fits_the_answers_is_chosen_and_told(ask: Any, topics: Path, adapters: list[Path]) -> None:
+    events: list[Event] = []
+    result = run(ask(topics, adapters=(adapters[0],), rows=4, max_new_tokens=1), Reporter(events.append))
+    data, lines = result.to_json(), result.summary()
+    assert (data["metric"], data["labels"]) == ("label", ["sport", "food", "music"])
+    assert [event for event in events if isinstance(event, AnswersScored)] == [
+        AnswersScored("label", ("sport", "food", "music"))
+    ]
+    # Of the four rows that were answered, two are of either label; the first of the whole set goes first.
+    assert (data["chance"], data["majority"]) == (pytest.approx(1 / 3), 0.5)
+    assert data["verdict"]["baselines"]["majority_label"] == "sport"
+    right = round(4 * data["means"]["adapted"])
+    assert data["verdict"]["sentence"].startswith(f"{right} of 4 right; the base alone ")
+    assert data["verdict"]["sentence"].endswith("; always answering 'sport' 2")
+    told = [value for label, value in lines if label == "verdict"]
+    assert told == [data["verdict"]["sentence"], *data["verdict"]["differences"]]
+    assert dict(lines)["chance"] == "0.333 (3 labels)"
+
+
+def test_a_metric_that_is_asked_for_stays(ask: Any, topics: Path, adapters: list[Path]) -> None:
+    data = answer(ask(topics, adapters=(adapters[0],), metric="rouge_l", rows=1, max_new_tokens=1))
+    assert data["metric"] == "rouge_l" and data["verdict"]["sentence"].startswith("mean score ")
+
+
+def test_without_answers_there_is_nothing_to_judge(ask: Any, tmp_path: Path, adapters: list[Path]) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text("one\ntwo\n")
+    data = answer(ask(plain, adapters=(adapters[0],), max_new_tokens=1))
+    assert [data[name] for name in ("labels", "chance", "majority", "verdict")] == [[], None, None, None]
+
+
+def shown_examples(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
+    """The examples of every part that is answered, as they come."""
+    seen: list[list[tuple[str, str]]] = []
+
+    def told(base: Any, prompts: list[str], pairs: list[tuple[str, str]], most: int) -> Any:
+        seen.append(list(pairs))
+        return fitting_examples(base, prompts, pairs, most)
+
+    monkeypatch.setattr("engine.judge.compare.fitting_examples", told)
+    return seen
+
+
+def test_examples_are_other_rows_balanced_and_drawn_by_the_seed(
+    ask: Any, topics: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = shown_examples(monkeypatch)
+
+    def shown(seed: int = 0, **how: Any) -> list[tuple[str, str]]:
+        seen.clear()
+        request = ask(topics, adapters=(adapters[0],), examples=6, max_new_tokens=1, **how)
+        assert request.prompts
+        answer(replace(request, prompts=replace(request.prompts, seed=seed)))
+        return seen[0]
+
+    own = shown(numbers=(1, 2, 20))
+    assert Counter(reference for _, reference in own) == {"Sport": 2, "food": 2, "music.": 2}
+    assert not {prompt for prompt, _ in own} & {"question 1", "question 2", "question 20"}
+    assert own == shown(numbers=(1, 2, 20)) != shown(1, numbers=(1, 2, 20))
+    # A prompt that is typed and stands in the file too would see its own answer.
+    assert all(prompt != "question 17" for seed in range(4) for prompt, _ in shown(seed, texts=("question 17",)))
+
+
+def test_rows_that_are_read_as_they_are_answered_are_no_examples(
+    ask: Any, tmp_path: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = shown_examples(monkeypatch)
+    many = tmp_path / "many.jsonl"
+    # Past the rows that are answered, a prompt of theirs comes again.
+    prompts = [*(f"question {number}" for number in range(80)), "question 3", "free"]
+    many.write_text("".join(json.dumps({"prompt": text, "response": "x y"}) + "\n" for text in prompts))
+    events: list[Event] = []
+    request = ask(many, adapters=(adapters[0],), examples=2, rows=80, max_new_tokens=1)
+    data = answer(request, events.append)
+    assert len(data["rows"]) == 80 and data["examples"] == 1
+    assert all(pairs == [("free", "x y")] for pairs in seen)
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        "1 of 2 examples: no more rows with answers are left"
+    ]
+
+
+def test_the_base_with_examples_answers_as_it_does_with_these_turns_before(
+    ask: Any, topics: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch, tiny_llama_folder: Path
+) -> None:
+    seen = shown_examples(monkeypatch)
+    request = ask(topics, adapters=tuple(adapters), examples=3, rows=3)
+    data = answer(request)
+    assert data["arms"] == ["base", "examples", "lo.ra", "lo.ra 2"]
+    assert list(data["timings"]) == list(data["means"]) == data["arms"]
+    base = load_chosen_base(request.models, Reporter())
+    asked = prompts_ids(base.tokenizer, [row["prompt"] for row in data["rows"]], seen[0])
+    alone = answer_all(
+        base.model, base.tokenizer, asked, max_new_tokens=5, stop_ids=stop_ids(base.tokenizer, base.model), batch=1
+    )
+    assert [row["answers"]["examples"] for row in data["rows"]] == alone
+    assert data["timings"]["examples"]["asked"] == pytest.approx(sum(map(len, asked)) / 3)
+    assert data["timings"]["base"]["asked"] == data["timings"]["lo.ra"]["asked"] < data["timings"]["examples"]["asked"]
+    without = answer(ask(topics, adapters=tuple(adapters), rows=3))
+    for row, before in zip(data["rows"], without["rows"], strict=True):
+        assert {arm: row["answers"][arm] for arm in before["answers"]} == before["answers"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "changed", "told"),
+    [
+        (["one", "two"], {}, "there are no answers in it"),
+        (['{"prompt": "one", "response": "1"}'] * 3, {}, "every row with an answer is to be answered itself"),
+        (None, {"texts": ("hello",)}, "no prompts are named to take examples from"),
+    ],
+)
+def test_examples_that_cannot_be_are_told(
+    ask: Any, tmp_path: Path, adapters: list[Path], lines: list[str] | None, changed: dict[str, Any], told: str
+) -> None:
+    path = tmp_path / ("rows.jsonl" if lines and lines[0].startswith("{") else "rows.txt")
+    path.write_text("\n".join(lines or []))
+    with pytest.raises(EngineError, match=told) as failed:
+        answer(ask(path if lines else None, adapters=(adapters[0],), examples=8, **changed))
+    assert failed.value.hint

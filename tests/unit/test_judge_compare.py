@@ -12,11 +12,12 @@ from judge_parts import random_adapter, tiny_base
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, attach
 from engine.adapter.lora import LoraAdapter
-from engine.base.chat import prompt_ids, stop_ids
+from engine.base.chat import prompt_ids, prompts_ids, stop_ids
 from engine.errors import Cancelled, EngineError
-from engine.events import AnswerText, Event, Reporter, StageAdvanced, StageStarted
+from engine.events import AnswerText, Event, Note, Reporter, StageAdvanced, StageStarted
 from engine.judge.answers import answer_all
 from engine.judge.compare import Comparison, compare
+from engine.judge.metrics import normalised, score
 from engine.prompts import PromptRow
 from engine.weights.layout import LoraSpec, derive_layout
 
@@ -233,3 +234,38 @@ def test_what_cannot_be_done_is_told_before_anything_is_answered(wrong: dict[str
     with attach(base, random_adapter(base.model.config)) as attached, pytest.raises(EngineError, match=said):
         run(base, attached, reporter=Reporter(seen.append), **wrong)
     assert not seen
+
+
+EXAMPLES = [("first example", "one"), ("second", "two"), ("3rd", "three")]
+
+
+def test_examples_that_do_not_fit_are_left_out_and_told() -> None:
+    base = tiny_base()
+    base.ref.config = base.model.config
+    events: list[Event] = []
+    rows = [PromptRow(number, "question") for number in (1, 2)] + [PromptRow(3, "question " * 12)]
+    asked = [len(ids) for ids in prompts_ids(base.tokenizer, [row.prompt for row in rows], EXAMPLES)]
+    # With all three, the longest prompt would leave no room for the last token of its answer.
+    base.model.config.max_position_embeddings = asked[2] + 6 - 1
+    with attach(base, random_adapter(base.model.config)) as attached:
+        found = run(base, attached, rows[:2], examples={"shown": EXAMPLES}, reporter=Reporter(events.append))
+        assert found.examples == {"shown": 3} and not [event for event in events if isinstance(event, Note)]
+        assert list(found.timings) == ["base", "shown", "adapted"] and found.timings["shown"].asked == asked[0]
+        found = run(base, attached, rows, examples={"shown": EXAMPLES}, reporter=Reporter(events.append))
+    assert found.examples == {"shown": 2}
+    [note] = [event.text for event in events if isinstance(event, Note)]
+    assert note == "2 of 3 examples, the shorter ones, fit into what the base reads, from prompt 1 on"
+    fit = [len(ids) for ids in prompts_ids(base.tokenizer, [row.prompt for row in rows], EXAMPLES[1:])]
+    assert [of(events, row.number, "shown")[-1].asked for row in rows] == fit
+
+
+def test_the_first_label_of_an_answer_is_scored_against_all_labels() -> None:
+    base = tiny_base()
+    with attach(base, random_adapter(base.model.config)) as attached:
+        answer = run(base, attached, ROWS[:1]).rows[0].answers["base"]
+        row = PromptRow(0, ROWS[0].prompt, (answer[-1],))
+        alone = run(base, attached, [row], metric="label")
+        among = run(base, attached, [row], metric="label", labels=(normalised(answer),))
+    assert normalised(answer) != normalised(answer[-1])
+    assert among.scores()["base"] == [0.0]
+    assert alone.scores()["base"] == [score("label", answer, row.references)]

@@ -30,8 +30,8 @@ def test_right_answers_are_counted_beside_the_base_chance_and_examples() -> None
         "32 of 40 right; the base alone 5; always answering 'billing' 8; with 8 examples in the prompt 31"
     )
     assert found.differences == (
-        "the adapter is better than the base alone (p < 0.001)",
-        "no sure difference between the adapter and with 8 examples in the prompt on 40 rows",
+        "The adapter is better than the base alone (p < 0.001)",
+        "No sure difference between the adapter and with 8 examples in the prompt on 40 rows",
     )
     assert (found.rows, found.arms["solved"].right, found.arms["solved"].mean) == (40, 32, 0.8)
     data = json.loads(json.dumps(found.to_json()))
@@ -40,17 +40,23 @@ def test_right_answers_are_counted_beside_the_base_chance_and_examples() -> None
     assert data["arms"]["solved"]["low"] < 0.8 < data["arms"]["solved"]["high"]
 
 
+def test_an_adapter_keeps_its_own_name() -> None:
+    assert better(shares(6, 6), shares(0, 6)).told("mine", "the base alone") == (
+        "mine is better than the base alone (p = 0.031)"
+    )
+
+
 def test_graded_scores_are_told_by_their_means() -> None:
     scores = {"base": [0.2, 0.4], "solved": [0.5, 0.72]}
     found = verdict(scores, "solved", "rouge_l", Baselines(0.5, 0.5, "x"), TITLES)
     assert found.sentence == "mean score 0.61 on 2 rows; the base alone 0.30"
-    assert found.differences == ("no sure difference between the adapter and the base alone on 2 rows",)
+    assert found.differences == ("No sure difference between the adapter and the base alone on 2 rows",)
 
 
 def test_an_adapter_that_is_worse_is_said_to_be() -> None:
     found = verdict({"base": shares(9, 9), "mine": shares(0, 9)}, "mine", "exact_match", None, TITLES)
     assert found.sentence == "0 of 9 right; the base alone 9"
-    assert found.differences == ("the base alone is better than mine (p = 0.004)",)
+    assert found.differences == ("The base alone is better than mine (p = 0.004)",)
 
 
 @pytest.mark.parametrize(
