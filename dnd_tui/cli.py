@@ -25,6 +25,7 @@ from dnd_tui.options import (
     ADAPTERS_TO_COMBINE,
     CHAIN_BESIDE,
     CHAIN_FORMAT,
+    EXAMPLES_IN_CONTEXT,
     FIRST_SEED,
     LABELLED_PROMPTS,
     LIBRARY_FOR_ARMS,
@@ -32,9 +33,11 @@ from dnd_tui.options import (
     PLANNED_OUT,
     PROMPTS_TO_ANSWER,
     PROMPTS_TO_CHOOSE_FOR,
+    RANK_TO_SOLVE,
     ROWS_A_STEP,
     ROWS_A_TASK,
     ROWS_BY_ROW,
+    ROWS_HELD_OUT,
     ROWS_SEARCHED,
     SEED_OF_PROMPTS,
     Option,
@@ -77,7 +80,12 @@ class Command:
 
 
 COMMANDS = (
-    Command("generate", GenerateRequest, "Make a LoRA adapter from prompts, without training."),
+    Command(
+        "generate",
+        GenerateRequest,
+        "Make a LoRA adapter from what stands in prompts: answered examples, an instruction, or the prompts alone.",
+        {"held_out": ROWS_HELD_OUT, "rank": RANK_TO_SOLVE, "examples": EXAMPLES_IN_CONTEXT},
+    ),
     Command(
         "compare",
         CompareRequest,

@@ -47,6 +47,26 @@ class Option:
 OPTIONS: Mapping[str, Option] = {
     "source": Option("Prompt file, or folder of prompts.", "PROMPTS", positional=True),
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
+    "label": Option("Column that holds the answers.", "NAME", "found by its name"),
+    "made_from": Option(
+        "What the adapter is made from. examples: answered rows. instruction: what all prompts begin with, or "
+        "--context. both. generator: the prompts alone.",
+        choices=("auto", "examples", "instruction", "both", "generator"),
+        flag="from",
+    ),
+    "context": Option(
+        "Instruction that prompts need not begin with afterwards: a text, or a text file.",
+        "TEXT|FILE",
+        "what all prompts begin with",
+    ),
+    "answered": Option("How many rows the adapter is solved from, at most.", "N", minimum=2, flag="rows"),
+    "modules": Option(
+        "Kind of module that gets an update; may be given several times.",
+        "NAME",
+        "all that write into the residual stream",
+        flag="module",
+    ),
+    "fit_steps": Option("Gradient steps on the answers after solving.", "N", "8 where there are answers", minimum=0),
     "count": Option(
         "How many prompts are sampled; of more than the generator was trained with, several adapters are averaged.",
         "N",
@@ -160,6 +180,9 @@ ROWS_BY_ROW = Option("How many rows are searched, each by its own label.", "N", 
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
 PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")
+ROWS_HELD_OUT = Option("How many rows are kept back to check the adapter, at most; 0 checks nothing.", "N", minimum=0)
+RANK_TO_SOLVE = Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1)
+EXAMPLES_IN_CONTEXT = Option("How many answered rows stand in each context, at most.", "N", minimum=1)
 LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")
 FIRST_SEED = Option("First seed of everything drawn at random.", "N")
 

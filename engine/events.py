@@ -177,6 +177,10 @@ class Reporter:
             raise Cancelled
         self._sink(event)
 
+    def quiet(self) -> Reporter:
+        """One for a part of the job whose events nobody needs; the wish to stop is heard all the same."""
+        return Reporter(cancelled=self._cancelled)
+
     def note(self, text: str, *, warning: bool = False) -> None:
         """A remark for the person."""
         self.emit(Note(text, warning))

@@ -14,6 +14,7 @@ from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
 from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
 from engine.adapter.imported import Imported, imported_from
+from engine.adapter.solved import Solved, solved_from
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
@@ -86,8 +87,8 @@ class Provenance:
         return plain | {"timings": dict(self.timings), "scores": scores}
 
 
-Origin = Provenance | Combination | Imported
-"""Of a generated adapter, of a sum of adapters, of an adapter of another tool."""
+Origin = Provenance | Solved | Combination | Imported
+"""Of a generated adapter, of a solved one, of a sum of adapters, of an adapter of another tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def read_provenance(folder: Path) -> Origin | None:
     if not file.is_file():
         return None
     data = read_json(file)
-    made = (combination_from(data) or imported_from(data)) if isinstance(data, dict) else None
+    made = (solved_from(data) or combination_from(data) or imported_from(data)) if isinstance(data, dict) else None
     if made is not None:
         return made
     if not isinstance(data, dict) or set(data) != {field.name for field in fields(Provenance)}:
@@ -198,6 +199,8 @@ def _origin(provenance: Origin, export_command: str | None) -> list[str]:
             told = _combination(provenance)
         case Imported():
             told = _import(provenance)
+        case Solved():
+            told = _solution(provenance)
         case Provenance():
             told = _generation(provenance)
     return [
@@ -207,7 +210,7 @@ def _origin(provenance: Origin, export_command: str | None) -> list[str]:
         _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
         "## Time",
         _table(("Stage", "Seconds"), seconds),
-        *(_scores(provenance.scores) if isinstance(provenance, Provenance) else []),
+        *(_scores(provenance.scores) if isinstance(provenance, Provenance | Solved) else []),
     ]
 
 
@@ -223,6 +226,26 @@ def _generation(provenance: Provenance) -> list[str]:
         "Generated from prompts alone, without training: a generator read the prompts and wrote the matrices.",
         _table(("Part", "Value"), facts),
     ]
+
+
+def _solution(solved: Solved) -> list[str]:
+    facts = {
+        "Made from": f"{solved.made_from} ({solved.reason})",
+        "Start": _code(solved.start),
+        "Prompts": f"{_code(solved.prompts_name)}, {solved.rows} rows",
+        "Rows SHA-256": _code(solved.prompts_digest),
+        "Examples a context": str(solved.examples),
+        "Answers": "of the rows" if solved.answers == "rows" else "the base's own, with the instruction before it",
+        "Gradient steps": str(solved.fit_steps),
+        "Seed": str(solved.seed),
+    }
+    parts = [
+        "Solved: what the context does to the base's residual stream, put into the weights layer by layer.",
+        _table(("Part", "Value"), facts),
+    ]
+    if solved.instruction:
+        parts += ["Prompts no longer need this instruction before them:", _block("text", solved.instruction)]
+    return [*parts, solved.verdict] if solved.verdict else parts
 
 
 def _combination(combination: Combination) -> list[str]:

@@ -15,6 +15,7 @@ from engine.jobs.chained import (
     check_depth_table,
 )
 from engine.jobs.compared import check_compared_chain, compared_set
+from engine.jobs.context import check_context
 from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
@@ -142,7 +143,9 @@ def _refuse_early(request: Request) -> None:
     match request:
         case GenerateRequest():
             refuse_occupied(request.out, request.replace)
-            read_prompts(request.prompts.source, column=request.prompts.column)
+            chosen = request.prompts
+            prompts = read_prompts(chosen.source, column=chosen.column, label=chosen.label)
+            check_context(prompts, request.solve, request.models)
         case CompareRequest():
             compared_set(request)
             check_compared_chain(request)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.lora import LoraAdapter
+from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, write_json, write_text
@@ -18,17 +19,30 @@ from engine.forge.recipe import recipe_from_json
 from engine.forge.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
-from engine.judge.arms import ARMS, LIBRARY_GROUP, LORA, MULTI_TASK, ORACLE, arm_title, chosen_arms, is_drawn
+from engine.jobs.solve import make_arm
+from engine.judge.arms import (
+    ARMS,
+    EXAMPLES_8,
+    LIBRARY_GROUP,
+    LORA,
+    MULTI_TASK,
+    ORACLE,
+    SOLVED_OTHER,
+    arm_title,
+    chosen_arms,
+    is_drawn,
+)
 from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
-from engine.judge.examples import draw_examples
+from engine.judge.examples import draw_examples, fitting_examples
 from engine.judge.library_arms import LibraryArms, prompt_embedding
 from engine.judge.oracle import Budget, Oracle
 from engine.judge.overlap import SharedPassages, shared_passages
 from engine.judge.plot import as_svg
 from engine.judge.prompt_arms import PromptArms
 from engine.judge.report import as_markdown
+from engine.judge.solved_arms import SolvedArms
 from engine.judge.table import BITS, QualityTable
-from engine.pipeline import Pipeline, load_pipeline
+from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import EvaluateRequest
 from engine.weights.frame import Frame
@@ -39,12 +53,12 @@ from engine.workers import join_workers
 def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     """The quality table of a generator on tasks of one split."""
     tasks, judged = _judged(request, reporter)
-    pipeline = load_pipeline(request.models, reporter)
-    bench = _Bench(request, tasks, pipeline, reporter)
+    base, pipeline, lacking = _models(request, reporter)
+    bench = _Bench(request, tasks, base, pipeline, lacking, reporter)
     arms, unmeasured = bench.arms()
     shared = _warn_of_what_is_known(bench, reporter) if join_workers().is_main else []
     table = evaluate_arms(
-        pipeline.base,
+        base,
         arms,
         judged,
         out=request.out,
@@ -52,8 +66,8 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
         max_new_tokens=request.max_new_tokens,
         batch=request.batch,
         settings={
-            "generator": pipeline.about["sha256"],
-            "count": request.count or pipeline.generator.spec.condition.prompts,
+            "generator": pipeline.about["sha256"] if pipeline else None,
+            "count": bench.count,
             "seed": request.seed,
             # Only where it is so: folders written before there was the choice go on.
             **({"hide_instruction": True} if request.hide_instruction else {}),
@@ -65,10 +79,22 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
         return Result({}, ())
     table = replace(table, hide_instruction=request.hide_instruction, shared=shared)
     _write(request.out, table)
-    if request.record:
+    if request.record and pipeline:
         _record(pipeline, table, request)
     lines = ((arm_title(arm), _told(table, arm)) for arm in table.arms)
     return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
+
+
+def _models(request: EvaluateRequest, reporter: Reporter) -> tuple[LoadedBase, Pipeline | None, str]:
+    """The base, and what makes generated adapters for it; or None and why there is nothing."""
+    try:
+        pipeline = load_pipeline(request.models, reporter)
+    except EngineError as error:
+        if request.models.generator is not None or request.library is not None or request.record:
+            raise
+        # Solved arms need none. What is wrong with the base itself is raised again.
+        return load_chosen_base(request.models, reporter), None, error.problem
+    return pipeline.base, pipeline, ""
 
 
 def _warn_of_what_is_known(bench: _Bench, reporter: Reporter) -> list[SharedPassages]:
@@ -139,16 +165,23 @@ class _Bench:
 
     request: EvaluateRequest
     tasks: Sequence[Task]
-    pipeline: Pipeline
+    base: LoadedBase
+    pipeline: Pipeline | None
+    lacking: str
     reporter: Reporter
 
     def arms(self) -> tuple[dict[str, Arm], dict[str, str]]:
         """The arms that are asked for and can be made, the dearest last; and why the others cannot."""
-        makers: dict[str, Arm] = {**self._plain(), **self._generated()}
-        prompts = self._prompts
-        reasons = prompts.unmeasured()
-        if self._library:
-            from_library, without = self._from_library(self._library, prompts)
+        makers: dict[str, Arm] = {**self._plain(), **self._solved()}
+        reasons = {SOLVED_OTHER: "there is only one task"} if len(self.tasks) < 2 else {}
+        if self.pipeline is None:
+            reasons |= {arm: self.lacking for arm, rule in ARMS.items() if rule.generator}
+            reasons |= dict.fromkeys((MULTI_TASK, ORACLE), self.lacking)
+        else:
+            makers |= self._trained(self.pipeline) | self._generated(self._prompts(self.pipeline))
+            reasons |= self._prompts(self.pipeline).unmeasured()
+        if self.pipeline and self._library:
+            from_library, without = self._from_library(self.pipeline, self._library)
             makers, reasons = {**makers, **from_library}, {**reasons, **without}
         else:
             needing = [arm for arm, rule in ARMS.items() if rule.library] + [LIBRARY_GROUP]
@@ -162,9 +195,12 @@ class _Bench:
         return {arm: self._seeded(arm, makers[arm]) for arm in names if arm not in reasons}, unmeasured
 
     @property
-    def _prompts(self) -> PromptArms:
-        count = self.request.count or self.pipeline.generator.spec.condition.prompts
-        return PromptArms(self.pipeline.generator, self.pipeline.encoder, self.tasks, count)
+    def count(self) -> int | None:
+        """How many prompts condition a generated adapter."""
+        return self.request.count or (self.pipeline.generator.spec.condition.prompts if self.pipeline else None)
+
+    def _prompts(self, pipeline: Pipeline) -> PromptArms:
+        return PromptArms(pipeline.generator, pipeline.encoder, self.tasks, self.count or 1)
 
     def _task(self, name: str) -> Task:
         return next(task for task in self.tasks if task.name == name)
@@ -174,11 +210,38 @@ class _Bench:
         return replace(arm, seeds=range(first, first + self.request.seeds) if is_drawn(name) else (first,))
 
     def _plain(self) -> dict[str, Arm]:
-        """Without a generator: base, examples, multi-task, oracle."""
-        base, frame, seed = self.pipeline.base, self._multi_task_frame(), self.request.seed
+        """Without any adapter: the base, and the base with examples."""
+        hidden, seed = self.request.hide_instruction, self.request.seed
+
+        def examples(task: JudgedTask, _: int) -> list[tuple[str, str]]:
+            prompts = [prompt for prompt, _ in task.rows]
+            shown = without_instruction if hidden else str
+            return draw_examples(self.base, self._task(task.name), prompts, seed, self.request.max_new_tokens, shown)
+
+        return {"base": Arm(lambda task, seed: None), "examples": Arm(lambda task, seed: None, examples=examples)}
+
+    def _solved(self) -> dict[str, Arm]:
+        """Solved from a task's own rows, and what they stand against."""
+        arms = SolvedArms(self.base, self.tasks, make_arm, self.reporter.quiet(), self.request.hide_instruction)
+        among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
+
+        def arm(name: str, make: Callable[[str, int], LoraAdapter]) -> Arm:
+            settings = among if name == SOLVED_OTHER else {}
+            return Arm(lambda task, seed: make(task.name, seed), uses_base=True, settings=settings)
+
+        def examples(task: JudgedTask, seed: int) -> list[tuple[str, str]]:
+            asked = [prompt for prompt, _ in task.rows]
+            return fitting_examples(self.base, asked, arms.examples(task.name, seed, 8), self.request.max_new_tokens)[0]
+
+        made = {name: arm(name, make) for name, make in arms.makers().items()}
+        return {EXAMPLES_8: Arm(lambda task, seed: None, examples=examples), **made}
+
+    def _trained(self, pipeline: Pipeline) -> dict[str, Arm]:
+        """From the multi-task adapter: itself, and trained further on the task's own labels."""
+        base, frame, seed = pipeline.base, self._multi_task_frame(pipeline), self.request.seed
         multi_task = frame.base_adapter
         digest, hidden = frame_digest(frame), self.request.hide_instruction
-        history: Mapping[str, Any] = self.pipeline.about["history"]
+        history: Mapping[str, Any] = pipeline.about["history"]
         oracle = Oracle(
             base,
             frame,
@@ -189,15 +252,7 @@ class _Bench:
             seed,
             hidden,
         )
-
-        def examples(task: JudgedTask) -> list[tuple[str, str]]:
-            prompts = [prompt for prompt, _ in task.rows]
-            shown = without_instruction if hidden else str
-            return draw_examples(base, self._task(task.name), prompts, seed, self.request.max_new_tokens, shown)
-
         return {
-            "base": Arm(lambda task, seed: None),
-            "examples": Arm(lambda task, seed: None, examples=examples),
             MULTI_TASK: Arm(lambda task, seed: multi_task, settings={"frame": digest[:12]}),
             ORACLE: Arm(
                 lambda task, seed: oracle.adapter(self._task(task.name)),
@@ -208,6 +263,8 @@ class _Bench:
 
     def trained_on(self) -> dict[str, Mapping[str, str]]:
         """What generator and library have met in training: hashes of the rows by task name."""
+        if self.pipeline is None:
+            return {}
         known: dict[str, Mapping[str, str]] = {"generator": self.pipeline.about["history"].get("tasks", {})}
         return known | ({"library": self._library.trained_on} if self._library else {})
 
@@ -220,21 +277,21 @@ class _Bench:
         others = (task for task in there if task.name not in judged)
         return shared_passages(((task.name, list(map(_text, read_rows(task.train_path)))) for task in others), judged)
 
-    def _multi_task_frame(self) -> Frame:
+    def _multi_task_frame(self, pipeline: Pipeline) -> Frame:
         """The library's: a generator that was trained along with its frame has moved its own."""
-        return self._library.frame if self._library else self.pipeline.generator.frame
+        return self._library.frame if self._library else pipeline.generator.frame
 
     @cached_property
     def _library(self) -> Library | None:
         """The library of the request, read once."""
-        if self.request.library is None:
+        if self.request.library is None or self.pipeline is None:
             return None
         library = open_library(self.request.library)
         if library.frame.layout.digest != self.pipeline.generator.frame.layout.digest:
             raise EngineError("was collected for another layout than the generator's", where=str(library.folder))
         return library
 
-    def _generated(self) -> dict[str, Arm]:
+    def _generated(self, prompts: PromptArms) -> dict[str, Arm]:
         # Which task stands in for another depends on all of them.
         among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
 
@@ -242,9 +299,9 @@ class _Bench:
             borrows = name in ("other_prompts", "noisy_prompts")
             return Arm(lambda task, seed: make(task.name, seed), settings=among if borrows else {})
 
-        return {name: arm(name, make) for name, make in self._prompts.makers().items()}
+        return {name: arm(name, make) for name, make in prompts.makers().items()}
 
-    def _from_library(self, library: Library, prompts: PromptArms) -> tuple[dict[str, Arm], dict[str, str]]:
+    def _from_library(self, pipeline: Pipeline, library: Library) -> tuple[dict[str, Arm], dict[str, str]]:
         seen = self._seen(library.about["tasks"])
         arms = LibraryArms(library, seen, frozenset(task.name for task in self.tasks))
         settings = {"library": digest_json([library.about, arms.names])[:12]}
@@ -254,7 +311,7 @@ class _Bench:
         mean = arms.mean()
         made = {
             "mean": Arm(lambda task, seed: mean, settings=settings),
-            **self._nearest(arms, prompts, settings),
+            **self._nearest(pipeline, arms, settings),
             **{f"{LORA}{name}": self._single(arms, name, settings) for name in arms.names},
         }
         reasons = {}
@@ -292,15 +349,15 @@ class _Bench:
 
         def prepare(left: Sequence[JudgedTask]) -> dict[str, float]:
             kept = self.request.out / "best_single.json"
-            choice = arms.best_single(self.pipeline.base, self.request.seed, kept, self.reporter)
+            choice = arms.best_single(self.base, self.request.seed, kept, self.reporter)
             self.reporter.note(f"the best library LoRA on other seen tasks is that of {choice.name}")
             chosen[:] = [arms.adapter(choice.name)]
             return {task.name: choice.seconds / len(self.tasks) for task in left}
 
         return Arm(lambda task, seed: chosen[0], prepare=prepare, settings=settings)
 
-    def _nearest(self, arms: LibraryArms, prompts: PromptArms, settings: Mapping[str, Any]) -> dict[str, Arm]:
-        tokens = self.pipeline.generator.spec.condition.tokens
+    def _nearest(self, pipeline: Pipeline, arms: LibraryArms, settings: Mapping[str, Any]) -> dict[str, Arm]:
+        prompts, tokens = self._prompts(pipeline), pipeline.generator.spec.condition.tokens
 
         def prepare(left: Sequence[JudgedTask]) -> dict[str, float]:
             paths = {task.name: task.train_path for task in arms.seen}
@@ -309,13 +366,13 @@ class _Bench:
                 for name in arms.names
             }
             before = self.reporter.timings.get("embed prompts", 0.0)
-            arms.embed(texts, self.pipeline.encoder, tokens, self.reporter)
+            arms.embed(texts, pipeline.encoder, tokens, self.reporter)
             spent = self.reporter.timings["embed prompts"] - before
             return {task.name: spent / len(left) for task in left}
 
         def arm(make: Callable[[Any], LoraAdapter]) -> Arm:
             def adapter(task: JudgedTask, seed: int) -> LoraAdapter:
-                return make(prompt_embedding(self.pipeline.encoder.encode(prompts.texts(task.name, seed), tokens)))
+                return make(prompt_embedding(pipeline.encoder.encode(prompts.texts(task.name, seed), tokens)))
 
             return Arm(adapter, prepare=prepare, settings=settings)
 

@@ -1,21 +1,33 @@
-"""Prompts -> adapter folder."""
+"""Prompts -> adapter folder: solved from the context that stands in them, or generated from the prompts alone."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 from engine.adapter.attach import attach
 from engine.adapter.card import Provenance, Subject, card_files
+from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files, write_files
+from engine.adapter.solved import Solved
+from engine.base.load import LoadedBase
+from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import replacing_folder
+from engine.files import digest_json, replacing_folder
+from engine.jobs.context import found_context
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.sampling import sample_batch
-from engine.pipeline import load_pipeline
-from engine.prompts import read_prompts
-from engine.requests import GenerateRequest, LoadRequest, ModelChoice
+from engine.jobs.solve import check_adapter, make_adapter
+from engine.pipeline import load_chosen_base, load_pipeline
+from engine.prompts import PromptSet, read_prompts
+from engine.requests import ContextChoice, GenerateRequest, LoadRequest, ModelChoice
+from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
+
+# Of options whose name is not their field's.
+_FLAGS = {"made_from": "from", "answered": "rows"}
 
 
 def load_job(request: LoadRequest, reporter: Reporter) -> Result:
@@ -26,64 +38,159 @@ def load_job(request: LoadRequest, reporter: Reporter) -> Result:
 
 
 def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
-    """Generate an adapter and write it as a PEFT folder with its card."""
-    prompts = read_prompts(request.prompts.source, column=request.prompts.column)
-    reporter.note(f"prompts from {prompts.column} of {prompts.format}")
-    pipeline = load_pipeline(request.models, reporter)
-    batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
-    adapter = pipeline.adapter(batch.texts, reporter)
-    with reporter.stage("attach"):
-        attach(pipeline.base, adapter).detach()
-    base_id = pipeline.base.ref.id
-    with replacing_folder(request.out, replace=request.replace) as part, reporter.stage("write"):
-        provenance = Provenance(
-            generator_id=pipeline.folder.name,
-            generator_digest=pipeline.about["sha256"],
-            prompts_name=request.prompts.source.name,
-            prompts_digest=batch.digest,
-            prompts_used=len(batch.texts),
-            prompts_total=batch.total,
-            seed=request.prompts.seed,
-            command=command_line(request),
-            timings=dict(reporter.timings),
-        )
-        subject = Subject(
-            base_id=base_id,
-            architecture=pipeline.base.ref.config.model_type,
-            layout=adapter.layout,
-            provenance=provenance,
-        )
-        write_files(part, peft_files(adapter, base_id), card_files(subject))
-    size = sum(file.stat().st_size for file in request.out.iterdir())
+    """Make an adapter from what stands in the prompts and write it as a PEFT folder with its card."""
+    choice = request.prompts
+    prompts = read_prompts(choice.source, column=choice.column, label=choice.label)
+    plan = found_context(prompts, choice, request.solve, request.models, reporter)
+    labels = f", answers from {prompts.label_column}" if plan.kind in (EXAMPLES, BOTH) else ""
+    reporter.note(f"prompts from {prompts.column} of {prompts.format}{labels}")
+    reporter.note(f"made from {KIND_WORDS[plan.kind]}: {plan.reason}")
+    if len({row.references[0] for row in plan.rows if row.references}) == 1 and plan.kind != INSTRUCTION:
+        reporter.note("every answer is the same, so that is all the adapter can learn", warning=True)
+    if plan.kind == GENERATOR:
+        return _generated(request, prompts, plan, reporter)
+    return _solved(request, prompts, plan, reporter)
+
+
+def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, reporter: Reporter) -> Result:
+    base = load_chosen_base(request.models, reporter)
+    seed = request.prompts.seed
+    made = make_adapter(base, plan, request.solve, seed, reporter)
+    checked = check_adapter(base, made.adapter, plan, made.examples, seed, reporter)
+    texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
+    provenance = Solved(
+        made_from=plan.kind,
+        reason=plan.reason,
+        start="base",
+        instruction=plan.instruction,
+        prompts_name=request.prompts.source.name,
+        prompts_digest=digest_json(texts),
+        rows=len(plan.rows),
+        examples=made.examples,
+        answers="base" if plan.kind == INSTRUCTION else "rows",
+        fit_steps=made.fit_steps,
+        seed=seed,
+        command=command_line(request),
+        timings={},
+        verdict=checked.sentence if checked else "",
+        scores=checked.scores if checked else None,
+    )
+    size = _written(request, base, made.adapter, provenance, reporter)
     timings = dict(reporter.timings)
     data = {
-        "adapter": str(request.out),
-        "bytes": size,
-        "parameters": adapter.layout.parameters,
-        "base": base_id,
-        "generator": pipeline.about["sha256"],
-        "prompts": {"column": prompts.column, "used": len(batch.texts), "total": batch.total, "digest": batch.digest},
-        "seconds": timings,
+        **_adapter_data(request, base, made.adapter, size, timings),
+        "made_from": plan.kind,
+        "reason": plan.reason,
+        "instruction": plan.instruction,
+        "rows": len(plan.rows),
+        "examples": made.examples,
+        "fit_steps": made.fit_steps,
+        "held_out": checked.data if checked else None,
+        "prompts": {"column": prompts.column, "labels": prompts.label_column, "digest": provenance.prompts_digest},
     }
+    told = checked.sentence if checked else "not checked: too few rows to keep some back"
     lines = (
         *stage_lines(timings),
-        ("prompts", f"{len(batch.texts)} of {batch.total}, from {prompts.column}"),
-        ("adapter", f"{request.out} ({readable_size(size)}, {adapter.layout.parameters:,} parameters)"),
+        ("made from", f"{KIND_WORDS[plan.kind]}, {len(plan.rows)} rows"),
+        ("held out", told),
+        *_adapter_lines(request, made.adapter, size),
     )
     return Result(data, lines)
 
 
+def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, reporter: Reporter) -> Result:
+    try:
+        pipeline = load_pipeline(request.models, reporter)
+    except EngineError as error:
+        if request.models.generator is not None or request.solve.made_from == GENERATOR:
+            raise
+        # The base itself may be what is wrong.
+        load_chosen_base(request.models, reporter)
+        hint = "Answer a few of them in a column `response`, or name an instruction with --context"
+        raise EngineError(f"{plan.reason}, and {error.problem}", where=str(prompts.source), hint=hint) from error
+    batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
+    adapter = pipeline.adapter(batch.texts, reporter)
+    provenance = Provenance(
+        generator_id=pipeline.folder.name,
+        generator_digest=pipeline.about["sha256"],
+        prompts_name=request.prompts.source.name,
+        prompts_digest=batch.digest,
+        prompts_used=len(batch.texts),
+        prompts_total=batch.total,
+        seed=request.prompts.seed,
+        command=command_line(request),
+        timings={},
+    )
+    size = _written(request, pipeline.base, adapter, provenance, reporter)
+    timings = dict(reporter.timings)
+    data = {
+        **_adapter_data(request, pipeline.base, adapter, size, timings),
+        "made_from": plan.kind,
+        "reason": plan.reason,
+        "generator": pipeline.about["sha256"],
+        "prompts": {"column": prompts.column, "used": len(batch.texts), "total": batch.total, "digest": batch.digest},
+    }
+    lines = (
+        *stage_lines(timings),
+        ("prompts", f"{len(batch.texts)} of {batch.total}, from {prompts.column}"),
+        *_adapter_lines(request, adapter, size),
+    )
+    return Result(data, lines)
+
+
+def _written(
+    request: GenerateRequest, base: LoadedBase, adapter: LoraAdapter, origin: Provenance | Solved, reporter: Reporter
+) -> int:
+    """Attach the adapter once, write its folder and return its bytes."""
+    with reporter.stage("attach"):
+        attach(base, adapter).detach()
+    with replacing_folder(request.out, replace=request.replace) as part, reporter.stage("write"):
+        subject = Subject(
+            base_id=base.ref.id,
+            architecture=base.ref.config.model_type,
+            layout=adapter.layout,
+            provenance=replace(origin, timings=dict(reporter.timings)),
+        )
+        write_files(part, peft_files(adapter, base.ref.id), card_files(subject))
+    return sum(file.stat().st_size for file in request.out.iterdir())
+
+
+def _adapter_data(
+    request: GenerateRequest, base: LoadedBase, adapter: LoraAdapter, size: int, timings: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "adapter": str(request.out),
+        "bytes": size,
+        "parameters": adapter.layout.parameters,
+        "base": base.ref.id,
+        "seconds": dict(timings),
+    }
+
+
+def _adapter_lines(request: GenerateRequest, adapter: LoraAdapter, size: int) -> tuple[tuple[str, str], ...]:
+    return (("adapter", f"{request.out} ({readable_size(size)}, {adapter.layout.parameters:,} parameters)"),)
+
+
 def command_line(request: GenerateRequest) -> str:
     """The command that makes the same adapter again; only what differs from the defaults."""
+    default = ContextChoice()
+    words = ["dnd-tui", "--headless", "generate", str(request.prompts.source), "--out", str(request.out)]
     chosen: Mapping[str, object] = {
         "column": request.prompts.column,
+        "label": request.prompts.label,
         "count": request.prompts.count,
         "seed": request.prompts.seed or None,
         "base": None if request.models.base == ModelChoice.base else request.models.base,
         "generator": request.models.generator,
+        **{
+            _FLAGS.get(field.name, field.name.replace("_", "-")): getattr(request.solve, field.name)
+            for field in fields(ContextChoice)
+            if field.name != "modules" and getattr(request.solve, field.name) != getattr(default, field.name)
+        },
     }
-    words = ["dnd-tui", "--headless", "generate", str(request.prompts.source), "--out", str(request.out)]
     for name, value in chosen.items():
         if value is not None:
             words += [f"--{name}", str(value)]
+    for module in request.solve.modules:
+        words += ["--module", module]
     return shlex.join(words)

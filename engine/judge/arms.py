@@ -13,6 +13,9 @@ from engine.errors import EngineError
 
 GENERATED, MULTI_TASK, OTHER_PROMPTS, ORACLE = "generated", "multi_task", "other_prompts", "oracle"
 NO_PROMPTS = "no_prompts"
+SOLVED, SOLVED_ONLY, SOLVED_OTHER, SOLVED_INSTRUCTION = "solved_32", "solved_only", "solved_other", "solved_instruction"
+PLAIN, EXAMPLES_8 = "plain_32", "examples_8"
+SOLVED_COUNTS = (8, 32, 128)
 
 EXAMPLES = 4
 """Worked examples in the prompt of the arm "examples"."""
@@ -34,6 +37,7 @@ class ArmRule:
 
     rule: one sentence for the table.
     library: needs the folder of `collect`.
+    generator: needs a generator that was made for the base.
     drawn: something in it is drawn at random, so it is measured once a seed.
     """
 
@@ -41,6 +45,7 @@ class ArmRule:
     rule: str
     library: bool = False
     drawn: bool = False
+    generator: bool = False
 
 
 _TABLE = {
@@ -69,37 +74,78 @@ _TABLE = {
         "Random difference",
         "the generator's frame moved in a random direction, as far as the generated one",
         drawn=True,
+        generator=True,
     ),
-    OTHER_PROMPTS: ArmRule("Generated, other tasks' prompts", "generated from the prompts of another task", drawn=True),
-    GENERATED: ArmRule("Generated", "generated from unlabelled training prompts of the task", drawn=True),
+    OTHER_PROMPTS: ArmRule(
+        "Generated, other tasks' prompts", "generated from the prompts of another task", drawn=True, generator=True
+    ),
+    GENERATED: ArmRule(
+        "Generated", "generated from unlabelled training prompts of the task", drawn=True, generator=True
+    ),
     ORACLE: ArmRule("Oracle LoRA", "the multi-task LoRA trained further on the task's own labelled training rows"),
 }
 _PROMPTS = {
-    NO_PROMPTS: ArmRule("Generated, no prompts", "what an empty condition gives: the generator's frame"),
+    NO_PROMPTS: ArmRule(
+        "Generated, no prompts", "what an empty condition gives: the generator's frame", generator=True
+    ),
     **{
         f"prompts_{count}": ArmRule(
             f"Generated, {count} prompt{'s' if count > 1 else ''}",
             "from so many prompts of the task, or all there are",
             drawn=True,
+            generator=True,
         )
         for count in PROMPT_COUNTS
     },
     "no_instruction": ArmRule(
-        "Generated, no instruction", "generated from the same prompts without their first paragraph", drawn=True
+        "Generated, no instruction",
+        "generated from the same prompts without their first paragraph",
+        drawn=True,
+        generator=True,
     ),
     "noisy_prompts": ArmRule(
-        f"Generated, {NOISE:.0%} noise", f"generated from prompts of which {NOISE:.0%} are another task's", drawn=True
+        f"Generated, {NOISE:.0%} noise",
+        f"generated from prompts of which {NOISE:.0%} are another task's",
+        drawn=True,
+        generator=True,
     ),
 }
 
-ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _PROMPTS)
+_SOLVED = {
+    EXAMPLES_8: ArmRule("Base, 8 examples", "the base with 8 of the rows of the solved arms as turns", drawn=True),
+    **{
+        f"solved_{count}": ArmRule(
+            f"Solved, {count} rows",
+            f"solved from {count} labelled training rows, then a few gradient steps",
+            drawn=True,
+        )
+        for count in SOLVED_COUNTS
+    },
+    SOLVED_ONLY: ArmRule(
+        "Solved, no gradient steps", "solved from 32 labelled training rows, nothing more", drawn=True
+    ),
+    PLAIN: ArmRule(
+        "Plain LoRA, same seconds", "a LoRA on the same modules, trained on the same 32 rows for as long", drawn=True
+    ),
+    SOLVED_INSTRUCTION: ArmRule(
+        "Solved, instruction", "solved from the instruction and 32 prompts without labels", drawn=True
+    ),
+    SOLVED_OTHER: ArmRule("Solved, other task's rows", "solved from 32 rows of another task", drawn=True),
+}
+
+ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _SOLVED | _PROMPTS)
 """In the order of the table."""
 
 TABLE_ARMS = tuple(_TABLE)
 """The arms every table names, measured or not."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"table": TABLE_ARMS, "untrained": tuple(arm for arm in _TABLE if arm != ORACLE), "prompts": tuple(_PROMPTS)}
+    {
+        "table": TABLE_ARMS,
+        "untrained": tuple(arm for arm in _TABLE if arm != ORACLE),
+        "prompts": tuple(_PROMPTS),
+        "solved": ("base", *_SOLVED),
+    }
 )
 LIBRARY_GROUP = "library"
 """Each adapter of the library as an arm of its own."""

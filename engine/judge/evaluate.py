@@ -56,7 +56,8 @@ class Arm:
 
     adapter: of a task and a seed, the adapter that answers; None is the base alone. Called only for what must be run.
     seeds: measured once for each of them.
-    examples: of a task, (prompt, answer) pairs that stand before each prompt.
+    examples: of a task and a seed, (prompt, answer) pairs that stand before each prompt.
+    uses_base: making an adapter runs the base, so nothing may be attached to it meanwhile.
     prepare: called with the tasks that are left for this process, once before the first `adapter`, while nothing is
         attached, by every process if by any; returns the device seconds that went into each task's adapter, by name.
     settings: what the answers of this arm depend on besides the settings of all, as plain data.
@@ -64,7 +65,8 @@ class Arm:
 
     adapter: Callable[[JudgedTask, int], LoraAdapter | None]
     seeds: Sequence[int] = (0,)
-    examples: Callable[[JudgedTask], Sequence[tuple[str, str]]] = lambda task: ()
+    examples: Callable[[JudgedTask, int], Sequence[tuple[str, str]]] = lambda task, seed: ()
+    uses_base: bool = False
     prepare: Callable[[Sequence[JudgedTask]], Mapping[str, float]] = lambda tasks: {}
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -146,6 +148,8 @@ class _Judge:
         with reporter.stage(f"evaluate {name}", len(wanted), "tasks") as stage:
             stage.advance(len(wanted) - len(left))
             for task, seed in mine:
+                if arm.uses_base:
+                    self._attach(None)
                 began = time.perf_counter()
                 self._attach(arm.adapter(task, seed))
                 making = time.perf_counter() - began + spent.get(task.name, 0.0)
@@ -168,7 +172,7 @@ class _Judge:
     ) -> list[ScoredAnswer]:
         tokenizer = self.base.tokenizer
         began = time.perf_counter()
-        prompts = prompts_ids(tokenizer, [prompt for prompt, _ in task.rows], arm.examples(task))
+        prompts = prompts_ids(tokenizer, [prompt for prompt, _ in task.rows], arm.examples(task, seed))
         texts = answer_all(
             self.attached,
             tokenizer,

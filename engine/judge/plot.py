@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from engine.judge.arms import GENERATED, arm_title
+from engine.judge.arms import arm_title
 from engine.judge.table import FIGURES, Figure, QualityTable
 from engine.svg import ACCENT, FAINT, INK, add_dot, add_line, add_text, axis_ticks, canvas, to_text
 
@@ -19,7 +19,7 @@ def as_svg(table: QualityTable) -> str:
     without = ", rows without their instruction" if table.hide_instruction else ""
     root = canvas(width, height, f"Arms over {len(table.tasks)} tasks{without}")
     for place, arm in enumerate(arms):
-        weight = "bold" if arm == GENERATED else "normal"
+        weight = "bold" if arm == table.subject else "normal"
         add_text(root, _LABELS - 14, _middle(place) + 4, arm_title(arm), "end", weight)
     for number, figure in enumerate(FIGURES):
         _panel(root, _LABELS + number * (_PANEL + _GAP), table, figure, arms)
@@ -49,7 +49,7 @@ def _panel(root: Xml.Element, left: float, table: QualityTable, figure: Figure, 
         interval, mean = table.interval(arm, figure), table.mean(arm, figure)
         if interval is None or mean is None:
             continue
-        y, colour = _middle(place), ACCENT if arm == GENERATED else INK
+        y, colour = _middle(place), ACCENT if arm == table.subject else INK
         add_line(root, x(interval[0]), y, x(interval[1]), y, colour, 2)
         for value in table.seed_means(arm, figure).values() if table.spread(arm, figure) is not None else ():
             add_line(root, x(value), y - 6, x(value), y + 6, colour, 1)

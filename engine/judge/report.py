@@ -87,7 +87,7 @@ def _range(table: QualityTable, arm: str, figure: Figure) -> str:
 
 def _differences(table: QualityTable, figure: Figure) -> str:
     better = ", lower is better" if figure.lower_is_better else ""
-    head = [f"Generated against ({figure.title.lower()}{better})", "Difference", "95 % interval"]
+    head = [f"{arm_title(table.subject)} against ({figure.title.lower()}{better})", "Difference", "95 % interval"]
     head += ["Better on", "Worse on", "Tasks", "Sign test p"]
     return markdown_table(head, map(_difference_cells, table.differences(figure)), 1)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.judge.arms import ARMS, GENERATED, MULTI_TASK, ORACLE, OTHER_PROMPTS, TABLE_ARMS, arm_title
+from engine.judge.arms import ARMS, GENERATED, MULTI_TASK, ORACLE, OTHER_PROMPTS, SOLVED, TABLE_ARMS, arm_title
 from engine.judge.overlap import SharedPassages
 from engine.judge.statistics import SAMPLES, Difference, Recovery, bootstrap_interval, difference, recovery
 
@@ -140,9 +140,14 @@ class QualityTable:
         differences = [one[name] - other[name] for name in one if name in other]
         return difference(arm, than, differences, seed=self.seed, lower_is_better=figure.lower_is_better)
 
+    @property
+    def subject(self) -> str:
+        """The arm that the table is about: the solved one where it was measured, else the generated one."""
+        return SOLVED if self.task_means(SOLVED) else GENERATED
+
     def differences(self, figure: Figure = SCORE) -> list[Difference]:
-        """The generated arm against each other arm that was measured."""
-        found = (self.difference(GENERATED, arm, figure) for arm in self.arms if arm != GENERATED)
+        """The subject against each other arm that was measured."""
+        found = (self.difference(self.subject, arm, figure) for arm in self.arms if arm != self.subject)
         return [one for one in found if one is not None]
 
     def recovery(self, arm: str = GENERATED, figure: Figure = SCORE) -> Recovery | None:
@@ -164,6 +169,7 @@ class QualityTable:
         """Plain data for a JSON file; null stands for what was not measured."""
         return {
             "hide_instruction": self.hide_instruction,
+            "subject": self.subject,
             "arms": {arm: self._arm_json(arm) for arm in self.arms},
             "differences": {figure.name: [vars(one) for one in self.differences(figure)] for figure in FIGURES},
             "recovery": {

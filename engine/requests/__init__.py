@@ -18,6 +18,7 @@ from engine.requests.adapters import (
     export_target,
 )
 from engine.requests.choices import (
+    ContextChoice,
     ModelChoice,
     PromptChoice,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "CollectRequest",
     "CombineRequest",
     "CompareRequest",
+    "ContextChoice",
     "DepthOracleRequest",
     "DepthRequest",
     "DepthTableRequest",

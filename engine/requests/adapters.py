@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from os.path import abspath, basename
 from pathlib import Path
 
-from engine.requests.choices import ModelChoice, PromptChoice
+from engine.requests.choices import ContextChoice, ModelChoice, PromptChoice
 
 # The base with answered rows before each prompt.
 EXAMPLES_ARM = "examples"
@@ -26,6 +26,7 @@ class GenerateRequest:
 
     models: ModelChoice
     prompts: PromptChoice
+    solve: ContextChoice = field(default_factory=ContextChoice)
     out: Path
     replace: bool = False
 
@@ -180,12 +181,14 @@ class InfoRequest:
 class PreviewRequest:
     """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
 
+    solve: what the adapter is to be made from; the preview says what is found for that.
     generator: says how many prompts are sampled when `prompts.count` does not; None is the released one.
     sample: needs one pass over the whole file; facts, columns and an early page do not.
     start, rows: the page begins after so many rows and has so many; rows without a prompt count too.
     """
 
     prompts: PromptChoice
+    solve: ContextChoice = field(default_factory=ContextChoice)
     generator: Path | None = None
     sample: bool = True
     start: int = 0

@@ -30,6 +30,7 @@ class PromptChoice:
 
     source: a prompt file or a dataset folder.
     column: name of the prompt column; None finds it.
+    label: name of the column with the answers; None finds it.
     count: how many prompts are sampled; None is what the generator was trained with. Of more, several adapters are
         made and averaged.
     seed: seed of the sampling.
@@ -37,5 +38,32 @@ class PromptChoice:
 
     source: Path
     column: str | None = None
+    label: str | None = None
     count: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextChoice:
+    """What an adapter is made from, and how.
+
+    made_from: "examples", "instruction", "both", "generator" (the prompts alone), or "auto": examples where there are
+        answers, else the instruction that all prompts begin with, else the generator; the generator also where one is
+        named.
+    context: an instruction, as text or as the name of a text file; None finds one.
+    answered: how many rows an adapter is solved from, at most.
+    examples: how many answered rows stand in each context, at most.
+    held_out: how many answered rows are kept back to check the adapter, at most; 0 checks nothing.
+    rank: of the solved matrices, 1 to 64.
+    modules: kinds of module that get an update; empty is all that write into the residual stream.
+    fit_steps: gradient steps on the answers after solving; None is as many as the measurements found best.
+    """
+
+    made_from: str = "auto"
+    context: str | None = None
+    answered: int = 32
+    examples: int = 8
+    held_out: int = 40
+    rank: int = 8
+    modules: tuple[str, ...] = ()
+    fit_steps: int | None = None

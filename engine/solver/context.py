@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.forge.packing import TokenRow, packed_length
+from engine.forge.packing import TokenRow, common_prefix
+from engine.judge.examples import fitting_examples
 from engine.prompts import PromptRow
-from engine.solver.plan import INSTRUCTION, ContextPlan, balanced
+from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
 from engine.solver.solve import ContextRow
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES_IN_CONTEXT = 8
 _GROUPS = 2
-# Tokens of a line in which rows share an instruction; longer lines waste attention.
+# Tokens of a line beside the context that its rows share; longer lines waste attention.
 _LINE_TOKENS = 1024
 
 Answers = Callable[[Sequence[str]], Sequence[str]]
@@ -75,21 +76,15 @@ def context_tokens(
     if plan.kind == INSTRUCTION:
         shown = [plan.shown(row.prompt) for row in rows]
         texts = answers(shown)
-        teachers = _tokens(base, shown, texts)
-        students = _tokens(base, [plan.query(row.prompt) for row in rows], texts)
-        pairs = [ContextRow(*pair) for pair in zip(teachers, students, strict=True)]
-        return ContextTokens(_lines(pairs), 0)
+        return ContextTokens(_lines(_pairs(base, plan, rows, texts, ())), 0)
     groups, fewest = [], examples
     for own, others in _groups(rows):
-        shown_examples = [(plan.shown(row.prompt), row.references[0]) for row in balanced(others, seed)[:examples]]
         texts = [row.references[0] for row in own]
-        prompts = [plan.shown(row.prompt) for row in own]
-        longest = _longest(base, prompts, texts)
-        taken = fitting_examples(base, shown_examples, prompts[longest], len(_answer(base, texts[longest])), limit)
+        longest = max(map(len, answers_ids(base.tokenizer, texts)))
+        before = plan.examples(in_turn(others, seed)[:examples])
+        taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
-        students = _tokens(base, [plan.query(row.prompt) for row in own], texts)
-        teachers = _tokens(base, prompts, texts, taken)
-        groups.append([ContextRow(*pair) for pair in zip(teachers, students, strict=True)])
+        groups += _lines(_pairs(base, plan, own, texts, taken))
     if fewest == 0 and not plan.instruction:
         hint = "Use shorter examples, or another base"
         raise EngineError(f"no example fits before a prompt into the {limit:,} tokens that the base reads", hint=hint)
@@ -102,16 +97,6 @@ def window(base: LoadedBase) -> int:
     """Tokens that the base reads at once."""
     found = getattr(base.model.config, "max_position_embeddings", None)
     return int(found) if found else 2048
-
-
-def fitting_examples(
-    base: LoadedBase, examples: Sequence[tuple[str, str]], prompt: str, more: int, limit: int
-) -> list[tuple[str, str]]:
-    """The (prompt, answer) examples, without the longest as long as they, `prompt` and `more` tokens exceed `limit`."""
-    taken = list(examples)
-    while taken and len(prompts_ids(base.tokenizer, [prompt], taken)[0]) + more > limit:
-        taken.remove(max(taken, key=lambda pair: len(pair[0]) + len(pair[1])))
-    return taken
 
 
 def _short_enough(base: LoadedBase, plan: ContextPlan, limit: int, reporter: Reporter) -> list[PromptRow]:
@@ -135,13 +120,37 @@ def _groups(rows: Sequence[PromptRow]) -> list[tuple[list[PromptRow], list[Promp
     return [(group, [row for other in groups if other is not group for row in other]) for group in groups]
 
 
+def student_rows(base: LoadedBase, plan: ContextPlan) -> list[TokenRow]:
+    """The answered rows of a plan as they will be asked, without any context."""
+    return _tokens(base, [plan.query(row.prompt) for row in plan.rows], [row.references[0] for row in plan.rows])
+
+
+def _pairs(
+    base: LoadedBase,
+    plan: ContextPlan,
+    rows: Sequence[PromptRow],
+    answers: Sequence[str],
+    examples: Sequence[tuple[str, str]],
+) -> list[ContextRow]:
+    teachers = _tokens(base, [plan.shown(row.prompt) for row in rows], answers, examples)
+    students = _tokens(base, [plan.query(row.prompt) for row in rows], answers)
+    return [ContextRow(*pair) for pair in zip(teachers, students, strict=True)]
+
+
 def _lines(pairs: Sequence[ContextRow]) -> list[list[ContextRow]]:
-    lines: list[list[ContextRow]] = []
+    """Rows with one context, as many together as a line should hold."""
+    if len(pairs) < 2:
+        return [list(pairs)]
+    shared = common_prefix([pair.teacher for pair in pairs])
+    lines: list[list[ContextRow]] = [[]]
+    length = 0
     for pair in pairs:
-        if lines and packed_length([*(each.teacher for each in lines[-1]), pair.teacher]) <= _LINE_TOKENS:
-            lines[-1].append(pair)
-        else:
-            lines.append([pair])
+        own = len(pair.teacher) - shared
+        if lines[-1] and length + own > _LINE_TOKENS:
+            lines.append([])
+            length = 0
+        lines[-1].append(pair)
+        length += own
     return lines
 
 
@@ -150,12 +159,3 @@ def _tokens(
 ) -> list[TokenRow]:
     asked, told = prompts_ids(base.tokenizer, prompts, examples), answers_ids(base.tokenizer, answers)
     return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, told, strict=True)]
-
-
-def _answer(base: LoadedBase, text: str) -> list[int]:
-    return answers_ids(base.tokenizer, [text])[0]
-
-
-def _longest(base: LoadedBase, prompts: Sequence[str], texts: Sequence[str]) -> int:
-    lengths = [len(row) for row in _tokens(base, prompts, texts)]
-    return lengths.index(max(lengths))

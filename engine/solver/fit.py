@@ -6,8 +6,10 @@ gradient descent takes from them. With a start this good a few steps are enough.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +19,7 @@ from engine.base.attention import has_full_attention
 from engine.forge.batched import adapters_in_batch, answer_losses
 from engine.forge.loop import clip_each
 from engine.forge.packing import TokenRow, pack, take_that_fit
+from engine.weights.layout import Layout
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -32,6 +35,7 @@ def fit(
     rows: Sequence[TokenRow],
     steps: int,
     *,
+    seconds: float = math.inf,
     rate: float = LEARNING_RATE,
     seed: int = 0,
     on_step: Callable[[float], None] = lambda loss: None,
@@ -41,11 +45,13 @@ def fit(
     What is attached to the base's model takes part and stays as it is.
 
     Args:
+        seconds: no step begins after so many.
         rate: learning rate, constant.
         on_step: called after every step with its mean loss in nats a token.
     """
     if steps <= 0:
         return adapter
+    began = time.perf_counter()
     device = base.device
     a = {path: value.to(device).clone().requires_grad_() for path, value in adapter.a.items()}
     # One adapter of a batch of adapters: (1, out, rank).
@@ -56,6 +62,8 @@ def fit(
     draw = _in_turn(rows, seed)
     with torch.inference_mode(False), torch.enable_grad(), adapters_in_batch(base.model, adapter.layout, a, b):
         for _ in range(steps):
+            if time.perf_counter() - began > seconds:
+                break
             drawn = [next(draw) for _ in range(min(ROWS_A_STEP, len(rows)))]
             lines = [take_that_fit(drawn, _PACK_TOKENS)] if packed else [[row] for row in drawn]
             losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(device))
@@ -63,7 +71,7 @@ def fit(
             clip_each([parameter.grad[None] for parameter in parameters if parameter.grad is not None])
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            on_step(float(losses.mean()))
+            on_step(float(losses.detach().mean()))
     return LoraAdapter(
         adapter.layout,
         {path: value.detach().cpu() for path, value in a.items()},
@@ -71,7 +79,19 @@ def fit(
     )
 
 
-def _in_turn(rows: Sequence[TokenRow], seed: int):
+def fresh_adapter(layout: Layout, seed: int) -> LoraAdapter:
+    """An adapter that changes nothing yet: A as `peft` starts it (Kaiming uniform), B of zeros."""
+    source = torch.Generator().manual_seed(seed)
+    rank = layout.lora.rank
+    a, b = {}, {}
+    for module in layout.modules:
+        bound = 1 / math.sqrt(module.in_features)
+        a[module.path] = torch.empty(rank, module.in_features).uniform_(-bound, bound, generator=source)
+        b[module.path] = torch.zeros(module.out_features, rank)
+    return LoraAdapter(layout, a, b)
+
+
+def _in_turn(rows: Sequence[TokenRow], seed: int) -> Iterator[TokenRow]:
     """Rows for ever, each round in another order."""
     chance = random.Random(f"{seed}/fit")
     while True:

@@ -11,14 +11,15 @@ Kinds of context:
 
 from __future__ import annotations
 
-import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.judge.labels import balanced, few_labels
+from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
 
 EXAMPLES, INSTRUCTION, BOTH, GENERATOR = "examples", "instruction", "both", "generator"
@@ -40,8 +41,6 @@ LEAST_INSTRUCTION = 24
 """Characters; a shorter common beginning is no instruction."""
 LONGEST_CONTEXT_FILE = 2**20
 
-_FEW_LABELS = 20
-
 
 @dataclass(frozen=True)
 class ContextPlan:
@@ -52,6 +51,7 @@ class ContextPlan:
     rows: the rows it is solved from, in the order they are used; prompts as the teacher reads them.
     held_out: answered rows that it is checked on; none of `rows` has such a prompt.
     instruction: what the teacher reads before every prompt and the student does not; "" for examples alone.
+    common: what all prompts begin with, where they keep it.
     """
 
     kind: str
@@ -59,10 +59,19 @@ class ContextPlan:
     rows: tuple[PromptRow, ...] = ()
     held_out: tuple[PromptRow, ...] = ()
     instruction: str = ""
+    common: str = ""
 
     def query(self, prompt: str) -> str:
         """What a person will ask afterwards: the prompt without its instruction, where it begins with that."""
         return without_beginning(prompt, self.instruction)
+
+    def examples(self, rows: Sequence[PromptRow]) -> list[tuple[str, str]]:
+        """Answered rows as (prompt, answer) pairs; what all prompts begin with stands in the first alone."""
+        if not rows:
+            return []
+        common = self.instruction or self.common
+        first, *others = [(self.shown(row.prompt), row.references[0]) for row in rows]
+        return [first, *((without_beginning(prompt, common), answer) for prompt, answer in others)]
 
     def shown(self, prompt: str) -> str:
         """The prompt with its instruction before it, as the teacher reads it."""
@@ -108,14 +117,15 @@ def plan_context(
         raise EngineError("the prompts do not begin with a common instruction", where=source or None, hint=hint)
     if kind == GENERATOR:
         return ContextPlan(kind, reason)
+    common = instruction
     if kind == EXAMPLES and context is None:
         # The queries will come as the rows are: with their instruction.
         instruction = ""
     # An instruction needs no answers: where there are some, they only tell what it is worth.
-    order = balanced(every if kind == INSTRUCTION and len(answered) < len(every) else answered, seed)
+    order = in_turn(every if kind == INSTRUCTION and len(answered) < len(every) else answered, seed)
     kept_back = held_out_count(len(order), count, held_out)
     first = order[: len(order) - kept_back][:count]
-    return ContextPlan(kind, reason, tuple(first), tuple(order[len(order) - kept_back :]), instruction)
+    return ContextPlan(kind, reason, tuple(first), tuple(order[len(order) - kept_back :]), instruction, common)
 
 
 def _kind(made_from: str, answered: int, instruction: str, named: bool) -> tuple[str, str]:
@@ -147,27 +157,11 @@ def held_out_count(there: int, wanted: int, most: int) -> int:
     return min(most, max(there - wanted, there // 5))
 
 
-def balanced(rows: Sequence[PromptRow], seed: int) -> list[PromptRow]:
-    """The rows shuffled; where few distinct answers are there, in turn one of each, as long as there are any."""
-    chance = random.Random(f"{seed}/context")
-    # Of Python's generator only `random()` is promised to stay the same in all versions.
-    shuffled = sorted(rows, key=lambda _: chance.random())
-    by_answer: dict[str, list[PromptRow]] = defaultdict(list)
-    for row in shuffled:
-        by_answer[row.references[0] if row.references else ""].append(row)
-    if not 2 <= len(by_answer) <= min(_FEW_LABELS, len(rows) // 3):
-        return shuffled
-    return [
-        lists[turn]
-        for turn in range(max(map(len, by_answer.values())))
-        for lists in by_answer.values()
-        if turn < len(lists)
-    ]
-
-
-def label_counts(rows: Iterable[PromptRow]) -> Counter[str]:
-    """How often each first answer is given."""
-    return Counter(row.references[0] for row in rows if row.references)
+def in_turn(rows: Sequence[PromptRow], seed: int) -> list[PromptRow]:
+    """The rows shuffled; where they have few labels, in turn one of each label, as long as there are any."""
+    labels = few_labels(row.references for row in rows)
+    named = [(normalised(row.references[0]) if labels and row.references else "", row) for row in rows]
+    return balanced(named, len(rows), seed)
 
 
 def common_beginning(prompts: Sequence[str]) -> str:

@@ -155,8 +155,8 @@ def _lay_out(base: LoadedBase, groups: Sequence[Sequence[ContextRow]], tail: int
     student = _places(lines.owner, [len(line) for line in students], counts, len(teachers))
     owners = [number for number, count in enumerate(counts) for _ in range(count)]
     is_student = torch.arange(len(token_lines), device=base.device) >= len(teachers)
-    tensors = (torch.tensor(values, device=base.device) for values in (teacher, student, owners))
-    return _Batch(lines, packed, *tensors, is_student)
+    at_teacher, at_student, owned = (torch.tensor(each, device=base.device) for each in (teacher, student, owners))
+    return _Batch(lines, packed, at_teacher, at_student, owned, is_student)
 
 
 def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int], first: int) -> list[tuple[int, int]]:

@@ -1,0 +1,166 @@
+"""Context -> adapter: solved layer by layer, a few gradient steps where there are answers, checked on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.adapter.lora import LoraAdapter
+from engine.base.chat import prompts_ids, stop_ids
+from engine.base.device import device_memory, out_of_memory_told
+from engine.events import Reporter, UpdateNorms
+from engine.judge.answers import answer_all
+from engine.judge.examples import fitting_examples
+from engine.judge.held_out import AskedArm, ask_arms
+from engine.judge.labels import baselines, chosen_metric, few_labels
+from engine.judge.metrics import score
+from engine.judge.verdict import Verdict, verdict
+from engine.prompts import PromptRow
+from engine.requests import ContextChoice
+from engine.solver.context import ContextTokens, context_tokens
+from engine.solver.fit import fit
+from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.residual import stream_layers
+from engine.solver.solve import SolveSettings, solve
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+FIT_STEPS = 8
+"""Gradient steps after solving from answered rows, unless the request says otherwise."""
+
+_ANSWER_TOKENS = 64
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Made:
+    """A solved adapter. examples: answered rows in each context. fit_steps: gradient steps on the answers."""
+
+    adapter: LoraAdapter
+    examples: int
+    fit_steps: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What held-out rows tell of an adapter; `data` is all of it for JSON."""
+
+    sentence: str
+    scores: Mapping[str, float]
+    data: Mapping[str, Any]
+
+
+def make_adapter(base: LoadedBase, plan: ContextPlan, choice: ContextChoice, seed: int, reporter: Reporter) -> Made:
+    """The adapter of a plan, in the stages answer (an instruction's), solve and fit.
+
+    Emits `UpdateNorms` layer by layer as they are solved.
+
+    Raises:
+        EngineError: the base's layers cannot be matched, no row fits, the device is out of memory.
+    """
+    with out_of_memory_told("--rows"):
+        tokens = context_tokens(
+            base, plan, lambda prompts: teacher_answers(base, prompts, reporter), reporter, examples=choice.examples,
+            seed=seed,
+        )  # fmt: skip
+        adapter = _solved(base, tokens, choice, reporter)
+        steps = FIT_STEPS if choice.fit_steps is None else choice.fit_steps
+        if plan.kind == INSTRUCTION or steps == 0:
+            return Made(adapter, tokens.examples, 0)
+        with reporter.stage("fit", steps) as stage:
+            adapter = fit(base, adapter, tokens.rows, steps, seed=seed, on_step=lambda loss: stage.advance(loss=loss))
+            stage.memory = device_memory(base.device)
+    return Made(adapter, tokens.examples, steps)
+
+
+def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
+    with reporter.stage("solve", len(stream_layers(base.model)), "layers") as stage:
+
+        def layer(norms: Mapping[str, tuple[float, float]]) -> None:
+            reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
+            stage.advance(1, explained=sum(share for _, share in norms.values()) / max(1, len(norms)))
+
+        adapter = solve(base, tokens.groups, SolveSettings(rank=choice.rank, modules=choice.modules), on_layer=layer)
+        stage.memory = device_memory(base.device)
+    return adapter
+
+
+def make_arm(base: LoadedBase, plan: ContextPlan, steps: int | None, seed: int, reporter: Reporter) -> LoraAdapter:
+    """What `generate` makes of a plan, for the judge."""
+    return make_adapter(base, plan, ContextChoice(fit_steps=steps), seed, reporter).adapter
+
+
+def teacher_answers(base: LoadedBase, prompts: Sequence[str], reporter: Reporter) -> list[str]:
+    """The base's own greedy answers, in a stage "answer"."""
+    with reporter.stage("answer", len(prompts), "prompts") as stage:
+        texts = answer_all(
+            base.model,
+            base.tokenizer,
+            prompts_ids(base.tokenizer, prompts),
+            max_new_tokens=_ANSWER_TOKENS,
+            stop_ids=stop_ids(base.tokenizer, base.model),
+            batch=_BATCH,
+            on_step=lambda: stage.advance(0),
+        )
+        stage.advance(len(prompts))
+    return texts
+
+
+def check_adapter(
+    base: LoadedBase, adapter: LoraAdapter, plan: ContextPlan, examples: int, seed: int, reporter: Reporter
+) -> Checked | None:
+    """Answer the held-out rows with base, context and adapter, in a stage "check"; None without held-out rows."""
+    rows = plan.held_out
+    if not rows:
+        return None
+    queries = [plan.query(row.prompt) for row in rows]
+    shown = [plan.shown(row.prompt) for row in rows]
+    arms = {"base": AskedArm(queries)}
+    if plan.kind in (EXAMPLES, BOTH):
+        before, _ = fitting_examples(base, shown, plan.examples(in_turn(plan.rows, seed)[:examples]), _ANSWER_TOKENS)
+        arms["examples"] = AskedArm(shown, before)
+    if plan.instruction:
+        arms["instruction"] = AskedArm(shown)
+    arms["solved"] = AskedArm(queries, adapter=adapter)
+    longest = max((len(row.references[0]) for row in (*rows, *plan.rows) if row.references), default=0)
+    most = min(_ANSWER_TOKENS, 8 + longest // 2) if longest else _ANSWER_TOKENS
+    with reporter.stage("check", len(arms) * len(rows), "answers") as stage:
+        answers = ask_arms(base, arms, most, stage)
+    texts = {name: arm.texts for name, arm in answers.items()}
+    told = _scored(rows, plan, texts) if rows[0].references else _agreement(texts)
+    costs = {name: arm.to_json() for name, arm in answers.items()}
+    return Checked(told.sentence, told.scores, {**told.data, "arms": costs})
+
+
+def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]]) -> Checked:
+    references = [row.references for row in rows]
+    known = [row.references for row in (*plan.rows, *rows) if row.references]
+    metric, labels = chosen_metric(known), few_labels(known)
+    scores = {
+        arm: [score(metric, text, answers, labels=labels) for text, answers in zip(given, references, strict=True)]
+        for arm, given in texts.items()
+    }
+    titles = {"base": "the base alone", "instruction": "with the instruction in the prompt"}
+    titles["examples"] = "with examples in the prompt"
+    found: Verdict = verdict(scores, "solved", metric, baselines(references, labels), titles)
+    means = {arm: sum(values) / len(values) for arm, values in scores.items()}
+    return Checked(found.sentence, means, {"rows": len(rows), "metric": metric, "scores": means, **found.to_json()})
+
+
+def _agreement(texts: Mapping[str, Sequence[str]]) -> Checked:
+    """How often each arm answers like the base that reads the instruction."""
+    teacher = texts["instruction"]
+    same = {
+        arm: sum(one.strip() == other.strip() for one, other in zip(given, teacher, strict=True))
+        for arm, given in texts.items()
+        if arm != "instruction"
+    }
+    count = len(teacher)
+    sentence = (
+        f"without the instruction, {same['solved']} of {count} answers are the same as with it; "
+        f"of the base alone {same['base']}"
+    )
+    shares = {arm: number / count for arm, number in same.items()}
+    return Checked(sentence, shares, {"rows": count, "metric": "same_answer", "scores": shares, "sentence": sentence})

@@ -1,0 +1,125 @@
+"""Arms of the quality table that are solved from a task's own training rows, and what they are measured against.
+
+Each arm makes its adapter as `generate` does: rows drawn by the seed, planned, solved, a few gradient steps.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Protocol
+
+from engine.adapter.lora import LoraAdapter
+from engine.events import Reporter
+from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
+from engine.judge.arms import PLAIN, SOLVED_COUNTS, SOLVED_INSTRUCTION, SOLVED_ONLY, SOLVED_OTHER
+from engine.prompts import PromptRow
+from engine.solver.context import student_rows
+from engine.solver.fit import fit, fresh_adapter
+from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+ROWS = 32
+"""Training rows of the arms whose name has no number."""
+_MOST_STEPS = 10_000
+
+
+class Make(Protocol):
+    """What `generate` does with a plan; `steps` are gradient steps, None as many as it takes by itself."""
+
+    def __call__(
+        self, base: LoadedBase, plan: ContextPlan, steps: int | None, seed: int, reporter: Reporter
+    ) -> LoraAdapter:
+        """Plan -> adapter."""
+
+
+@dataclass
+class SolvedArms:
+    """Makes the solved arms over `tasks`.
+
+    reporter: hears nothing, asks whether to stop.
+    hidden: the judged rows lost their instruction; then the student's rows lose it too.
+    """
+
+    base: LoadedBase
+    tasks: Sequence[Task]
+    make: Make
+    reporter: Reporter
+    hidden: bool = False
+    _spent: dict[tuple[str, int], tuple[float, LoraAdapter]] = field(default_factory=dict)
+
+    def makers(self) -> dict[str, Callable[[str, int], LoraAdapter]]:
+        """By arm, what makes the adapter of a task (its name) and a seed."""
+        return {
+            **{f"solved_{count}": partial(self.solved, count=count) for count in SOLVED_COUNTS},
+            SOLVED_ONLY: partial(self.solved, steps=0),
+            PLAIN: self.plain,
+            SOLVED_INSTRUCTION: lambda name, seed: self._made(self.instructed(name, seed), None, seed),
+            SOLVED_OTHER: lambda name, seed: self.solved(self.other(name, seed), seed),
+        }
+
+    def solved(self, name: str, seed: int, *, count: int = ROWS, steps: int | None = None) -> LoraAdapter:
+        """From `count` answered rows of a task."""
+        began = time.perf_counter()
+        adapter = self._made(self.answered(name, count, seed), steps, seed)
+        if count == ROWS and steps is None:
+            self._spent[name, seed] = time.perf_counter() - began, adapter
+        return adapter
+
+    def plain(self, name: str, seed: int) -> LoraAdapter:
+        """A LoRA on the same modules, trained on the same rows for as many seconds as the solved one takes."""
+        if (name, seed) not in self._spent:
+            self.solved(name, seed)
+        seconds, solved = self._spent.pop((name, seed))
+        rows = student_rows(self.base, self.answered(name, ROWS, seed))
+        start = fresh_adapter(solved.layout, seed)
+        return fit(self.base, start, rows, _MOST_STEPS, seconds=seconds, seed=seed)
+
+    def answered(self, name: str, count: int, seed: int) -> ContextPlan:
+        """Answered training rows of a task. Where instructions are hidden, the teacher reads them all the same."""
+        rows = self.rows(name, count, seed)
+        common = _instruction(rows)
+        if not (self.hidden and common):
+            return ContextPlan(EXAMPLES, "a task's training rows", rows, common=common)
+        return ContextPlan(BOTH, "a task's training rows", rows, instruction=common)
+
+    def instructed(self, name: str, seed: int) -> ContextPlan:
+        """Prompts of a task and their instruction; no label is read."""
+        rows = tuple(PromptRow(row.number, row.prompt) for row in self.rows(name, ROWS, seed))
+        return ContextPlan(INSTRUCTION, "a task's training prompts", rows, instruction=_instruction(rows))
+
+    def rows(self, name: str, count: int, seed: int) -> tuple[PromptRow, ...]:
+        """`count` training rows of a task, drawn by the seed; of few labels in turn one of each."""
+        found = _training_rows(next(task for task in self.tasks if task.name == name))
+        drawn = random.Random(f"{seed}/solved/{name}").sample(found, len(found))
+        numbered = [PromptRow(number, row.prompt, (row.response,)) for number, row in enumerate(drawn, 1)]
+        return tuple(in_turn(numbered[: 4 * count], seed)[:count])
+
+    def examples(self, name: str, seed: int, count: int) -> list[tuple[str, str]]:
+        """(prompt, answer) pairs of the rows that the solved arms learn from."""
+        shown = without_instruction if self.hidden else str
+        return [(shown(row.prompt), row.references[0]) for row in self.rows(name, count, seed)]
+
+    def other(self, name: str, seed: int) -> str:
+        """The task whose rows stand in for those of `name`: for each seed another fixed pairing."""
+        names = [task.name for task in self.tasks]
+        return names[(names.index(name) + 1 + seed % (len(names) - 1)) % len(names)]
+
+    def _made(self, plan: ContextPlan, steps: int | None, seed: int) -> LoraAdapter:
+        return self.make(self.base, plan, steps, seed, self.reporter)
+
+
+def _instruction(rows: Sequence[PromptRow]) -> str:
+    """The first paragraph of the prompts, where all begin with the same and go on after it."""
+    first = {row.prompt[: len(row.prompt) - len(without_instruction(row.prompt))].strip() for row in rows}
+    return first.pop() if len(first) == 1 else ""
+
+
+@lru_cache(maxsize=64)
+def _training_rows(task: Task) -> list[TaskRow]:
+    return read_rows(task.train_path)

@@ -1,0 +1,113 @@
+"""Rows with their context as tokens: no row sees its own answer, and what does not fit is left out and told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.base.chat import answer_ids, prompt_ids
+from engine.errors import EngineError
+from engine.events import Event, Note, Reporter
+from engine.prompts import PromptRow
+from engine.solver.context import context_tokens
+from engine.solver.plan import ContextPlan, plan_context
+from tests.tiny import in_memory_base, tiny_model
+from tests.tiny_tokenizer import TURNS, tiny_tokenizer
+
+TASK = "Name the colour of the thing in one word."
+
+
+def base_of(template: str | None = "", window: int = 4096) -> Any:
+    tokenizer = tiny_tokenizer() if template == "" else tiny_tokenizer(template)
+    return in_memory_base(tiny_model("llama", max_position_embeddings=window), tokenizer)
+
+
+def answered(count: int, length: int = 4) -> list[PromptRow]:
+    return [PromptRow(n, f"{TASK}\n\nthing {n} {'x' * length}", (f"colour{n}",)) for n in range(1, count + 1)]
+
+
+def planned(rows: list[PromptRow], **choice: Any) -> ContextPlan:
+    return plan_context(rows, held_out=0, **choice)
+
+
+def text_of(base: Any, ids: tuple[int, ...]) -> str:
+    return str(base.tokenizer.decode(ids))
+
+
+def told(base: Any, plan: ContextPlan, **choice: Any) -> tuple[Any, list[str]]:
+    notes: list[str] = []
+
+    def sink(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    return context_tokens(base, plan, lambda prompts: [f"own {len(p)}" for p in prompts], Reporter(sink), **choice), notes
+
+
+@pytest.mark.parametrize("template", ["", TURNS, None], ids=["chatml", "turns", "no template"])
+def test_examples_stand_before_the_row_and_never_its_own_answer(template: str | None) -> None:
+    base = base_of(template)
+    tokens, notes = told(base, planned(answered(20)))
+    assert not notes and tokens.examples == 8
+    rows = [row for group in tokens.groups for row in group]
+    assert len(rows) == 20
+    for row in rows:
+        teacher, student = text_of(base, row.teacher.prompt), text_of(base, row.student.prompt)
+        answer = text_of(base, row.student.answer).split("<")[0].strip()
+        assert teacher.count("colour") == TASK.count("colour") * 2 + 8 and f"{answer}\n" not in f"{teacher}\n"
+        assert TASK in student and "colour1" not in student
+    # Only the first example carries what all prompts begin with; and the row itself, as it will be asked.
+    assert text_of(base, rows[0].teacher.prompt).count(TASK) == 2
+
+
+def test_the_student_reads_what_a_person_will_ask() -> None:
+    base = base_of()
+    plan = planned(answered(4))
+    tokens, _ = told(base, plan)
+    asked = {row.prompt: row.references[0] for row in plan.rows}
+    for row in tokens.rows:
+        prompt = next(p for p, a in asked.items() if tuple(answer_ids(base.tokenizer, a)) == row.answer)
+        assert row.prompt == tuple(prompt_ids(base.tokenizer, prompt))
+
+
+def test_an_instruction_leaves_the_query_and_the_base_answers_itself() -> None:
+    base = base_of()
+    tokens, _ = told(base, planned([row._replace(references=()) for row in answered(6)]))
+    for row in (row for group in tokens.groups for row in group):
+        assert TASK in text_of(base, row.teacher.prompt) and TASK not in text_of(base, row.student.prompt)
+        assert text_of(base, row.student.answer).startswith("own ")
+
+
+def test_both_gives_the_teacher_examples_and_instruction() -> None:
+    base = base_of()
+    tokens, _ = told(base, planned(answered(6), made_from="both"), examples=2)
+    row = tokens.groups[0][0]
+    assert TASK in text_of(base, row.teacher.prompt) and TASK not in text_of(base, row.student.prompt)
+    assert text_of(base, row.teacher.prompt).count("colour") > 2
+
+
+def test_fewer_examples_where_they_do_not_fit() -> None:
+    base = base_of(window=600)
+    tokens, notes = told(base, planned(answered(20, length=60)))
+    assert 0 < tokens.examples < 8 and f"{tokens.examples} examples" in notes[0]
+    assert all(len(row.teacher) <= 600 for group in tokens.groups for row in group)
+
+
+def test_none_fits() -> None:
+    with pytest.raises(EngineError, match="no example fits"):
+        told(base_of(window=330), planned(answered(6, length=180)))
+
+
+def test_rows_beyond_the_window_are_left_out_and_told() -> None:
+    rows = answered(6)
+    rows[2] = PromptRow(3, rows[2].prompt, ("z" * 5000,))
+    tokens, notes = told(base_of(), planned(rows))
+    assert len(tokens.rows) == 5 and any("1 rows are longer" in note for note in notes)
+    with pytest.raises(EngineError, match="every row is longer"):
+        told(base_of(window=20), planned(answered(4)))
+
+
+def test_two_answered_rows_are_each_others_example() -> None:
+    tokens, notes = told(base_of(), planned(answered(2)))
+    assert tokens.examples == 1 and [len(group) for group in tokens.groups] == [1, 1] and not notes
