@@ -75,11 +75,12 @@ def generated_adapter(default_base: LoadedBase, tmp_path_factory: pytest.TempPat
     from engine.events import Reporter
     from engine.jobs import run
     from engine.released import example_prompts
-    from engine.requests import GenerateRequest, ModelChoice, PromptChoice
+    from engine.requests import ContextChoice, GenerateRequest, ModelChoice, PromptChoice
 
     folder = tmp_path_factory.mktemp("generated") / "topics"
     prompts = PromptChoice(source=example_prompts())
-    run(GenerateRequest(models=ModelChoice(device="cpu"), prompts=prompts, out=folder), Reporter())
+    models, alone = ModelChoice(device="cpu"), ContextChoice(made_from="generator")
+    run(GenerateRequest(models=models, prompts=prompts, solve=alone, out=folder), Reporter())
     return folder
 
 

@@ -38,7 +38,8 @@ from engine.jobs.depth_scores import held_out_scores, scored_with
 from engine.jobs.generate import generate_job
 from engine.jobs.results import Result
 from engine.pipeline import Pipeline, load_pipeline
-from engine.requests import DepthRequest, DepthTableRequest, GenerateRequest, PromptChoice
+from engine.requests import ContextChoice, DepthRequest, DepthTableRequest, GenerateRequest, PromptChoice
+from engine.solver.plan import GENERATOR
 
 # Of the speed of all arms of a task: enough for all rounds, unless the machine has much else to do.
 _MEASURED_SECONDS = 90.0
@@ -202,7 +203,8 @@ class _TaskRun:
         """The adapter of the training prompts, unless it is there."""
         if not self._adapter.exists():
             prompts = PromptChoice(source=self._task.train_path, column="prompt", seed=self._request.seed)
-            request = GenerateRequest(models=self._request.models, prompts=prompts, out=self._adapter)
+            alone = ContextChoice(made_from=GENERATOR)
+            request = GenerateRequest(models=self._request.models, prompts=prompts, solve=alone, out=self._adapter)
             generate_job(request, self._reporter)
 
     def _measure_speed(self) -> None:

@@ -25,7 +25,7 @@ from engine.depth.truth import NO_GAIN
 from engine.events import Reporter
 from engine.forge.tasks import SEEN, Task, read_rows, read_tasks
 from engine.jobs import run
-from engine.requests import DepthRequest, GenerateRequest, ModelChoice, PromptChoice
+from engine.requests import ContextChoice, DepthRequest, GenerateRequest, ModelChoice, PromptChoice
 
 pytestmark = pytest.mark.benchmark
 
@@ -47,7 +47,8 @@ def test_shuffled_labels_are_no_reliable_gain(task: Task, tmp_path: Path) -> Non
     """At least 9 of 10 must say so; by the test's level 19 of 20 are expected."""
     models = ModelChoice(device="cpu")
     prompts = PromptChoice(source=task.train_path, column="prompt")
-    run(GenerateRequest(models=models, prompts=prompts, out=tmp_path / "adapter"), Reporter())
+    alone = ContextChoice(made_from="generator")
+    run(GenerateRequest(models=models, prompts=prompts, solve=alone, out=tmp_path / "adapter"), Reporter())
     known = read_rows(task.train_path)
     verdicts = []
     for seed in range(SEEDS):

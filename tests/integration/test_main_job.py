@@ -19,7 +19,15 @@ from engine.generator.artifact import load_generator
 from engine.jobs import run
 from engine.pipeline import Pipeline, load_pipeline
 from engine.released import released_generator
-from engine.requests import CompareRequest, EvaluateRequest, ExportRequest, GenerateRequest, ModelChoice, PromptChoice
+from engine.requests import (
+    CompareRequest,
+    ContextChoice,
+    EvaluateRequest,
+    ExportRequest,
+    GenerateRequest,
+    ModelChoice,
+    PromptChoice,
+)
 from tests.tiny import write_tasks
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "assets" / "examples" / "topics.jsonl"
 MODELS = ModelChoice(device="cpu")
+ALONE = ContextChoice(made_from="generator")
 STAGES = ("load", "encode", "decode", "detokenise", "attach", "write")
 
 
@@ -37,7 +46,7 @@ def pipeline(default_base: LoadedBase) -> Pipeline:
 
 def generating(out: Path, **changes: object) -> GenerateRequest:
     prompts = PromptChoice(source=EXAMPLE, **changes)  # type: ignore[arg-type]
-    return GenerateRequest(models=MODELS, prompts=prompts, out=out)
+    return GenerateRequest(models=MODELS, prompts=prompts, solve=ALONE, out=out)
 
 
 def test_prompts_become_an_adapter_that_exports_and_answers(default_base: LoadedBase, tmp_path: Path) -> None:
@@ -113,6 +122,7 @@ def test_another_base_is_refused(tiny_llama_folder: Path, tmp_path: Path) -> Non
     request = GenerateRequest(
         models=ModelChoice(base=str(tiny_llama_folder), device="cpu"),
         prompts=PromptChoice(source=EXAMPLE),
+        solve=ALONE,
         out=tmp_path / "adapter",
     )
     with pytest.raises(EngineError, match="made for HuggingFaceTB/SmolLM2-135M-Instruct, not for"):

@@ -56,7 +56,9 @@ def test_answers_become_an_adapter(family: str, tmp_path: Path, request: pytest.
     data, events = done(solving(source, base, tmp_path / "adapter", rank=4))
     assert data["made_from"] == "examples" and data["rows"] == 32 and data["examples"] == 8
     assert stages(events) == ["import", "read", "load", "solve", "fit", "check", "attach", "write"]
-    solved = {path: norm for event in events if isinstance(event, UpdateNorms) for path, (norm, _) in event.norms.items()}
+    solved = {
+        path: norm for event in events if isinstance(event, UpdateNorms) for path, (norm, _) in event.norms.items()
+    }
     adapter, _ = read_peft_folder(tmp_path / "adapter")
     assert set(solved) == {module.path for module in adapter.layout.modules} and all(solved.values())
     assert adapter.layout.lora.rank == 4 and adapter.layout.kinds == ("o_proj", "down_proj")

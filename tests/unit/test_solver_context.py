@@ -42,7 +42,9 @@ def told(base: Any, plan: ContextPlan, **choice: Any) -> tuple[Any, list[str]]:
         if isinstance(event, Note):
             notes.append(event.text)
 
-    return context_tokens(base, plan, lambda prompts: [f"own {len(p)}" for p in prompts], Reporter(sink), **choice), notes
+    return context_tokens(
+        base, plan, lambda prompts: [f"own {len(p)}" for p in prompts], Reporter(sink), **choice
+    ), notes
 
 
 @pytest.mark.parametrize("template", ["", TURNS, None], ids=["chatml", "turns", "no template"])

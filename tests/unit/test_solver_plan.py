@@ -83,14 +83,18 @@ def test_an_instruction_needs_no_answers_and_checks_on_prompts() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 10, 33, 200])
 def test_no_row_is_solved_from_and_checked_on(count: int) -> None:
-    plan = plan_context(rows(count, labels=("a", "b", "c")), made_from="auto" if count > 1 else INSTRUCTION, context=TASK)
+    plan = plan_context(
+        rows(count, labels=("a", "b", "c")), made_from="auto" if count > 1 else INSTRUCTION, context=TASK
+    )
     solved, checked = {row.number for row in plan.rows}, {row.number for row in plan.held_out}
     assert not solved & checked and len(solved | checked) <= count and solved
     assert bool(checked) == (count >= 10)
 
 
 def test_equal_prompts_count_once_and_the_answered_one_stays() -> None:
-    found = distinct([PromptRow(1, "a  b"), PromptRow(2, "A b", ("x",)), PromptRow(3, "c"), PromptRow(4, "a b", ("y",))])
+    found = distinct(
+        [PromptRow(1, "a  b"), PromptRow(2, "A b", ("x",)), PromptRow(3, "c"), PromptRow(4, "a b", ("y",))]
+    )
     assert [(row.number, row.references) for row in found] == [(2, ("x",)), (3, ())]
 
 

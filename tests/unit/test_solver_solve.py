@@ -30,7 +30,9 @@ def made_groups(groups: int = 2, rows: int = 6, seed: int = 0, context: int = 20
     made = []
     for _ in range(groups):
         before = tokens(chance, context)
-        queries = [(tokens(chance, chance.randrange(3, 8)), tokens(chance, chance.randrange(1, 4))) for _ in range(rows)]
+        queries = [
+            (tokens(chance, chance.randrange(3, 8)), tokens(chance, chance.randrange(1, 4))) for _ in range(rows)
+        ]
         made.append(
             [ContextRow(TokenRow(start + before + q + end, a), TokenRow(start + q + end, a)) for q, a in queries]
         )
