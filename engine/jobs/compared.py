@@ -45,7 +45,7 @@ def compared_set(request: CompareRequest) -> PromptSet | None:
             answers.
     """
     if request.prompts is not None:
-        prompts = read_prompts(request.prompts.source, column=request.prompts.column)
+        prompts = read_prompts(request.prompts.source, column=request.prompts.column, label=request.prompts.label)
         if request.examples and prompts.label_column is None:
             problem = "there are no answers in it, so there are no examples for the prompt"
             hint = "Add answers, for example as a column `response`, or leave the examples out"

@@ -361,3 +361,13 @@ def test_examples_that_cannot_be_are_told(
     with pytest.raises(EngineError, match=told) as failed:
         answer(ask(path if lines else None, adapters=(adapters[0],), examples=8, **changed))
     assert failed.value.hint
+
+
+def test_the_answers_are_in_the_column_that_is_named(ask: Any, tmp_path: Path, adapters: list[Path]) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"question {n}", "response": "a long one", "topic": "ab"[n % 2]} for n in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    request = ask(path, adapters=(adapters[0],), rows=1, max_new_tokens=1)
+    assert answer(request)["rows"][0]["references"] == ("a long one",)
+    data = answer(replace(request, prompts=replace(request.prompts, label="topic")))
+    assert data["rows"][0]["references"] == ("a",) and set(data["labels"]) == {"a", "b"}
