@@ -31,6 +31,7 @@ from dnd_tui.options import (
     LIBRARY_FOR_ARMS,
     LIBRARY_TO_TRAIN_ON,
     PLANNED_OUT,
+    PROMPTS_ON_SHEET,
     PROMPTS_TO_ANSWER,
     PROMPTS_TO_CHOOSE_FOR,
     RANK_TO_SOLVE,
@@ -40,6 +41,7 @@ from dnd_tui.options import (
     ROWS_HELD_OUT,
     ROWS_SEARCHED,
     SEED_OF_PROMPTS,
+    SHEET_OUT,
     Option,
     build,
     parameters,
@@ -62,6 +64,7 @@ from engine.requests import (
     ModelsRequest,
     PlanRequest,
     Request,
+    SheetRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -85,6 +88,12 @@ COMMANDS = (
         GenerateRequest,
         "Make a LoRA adapter from what stands in prompts: answered examples, an instruction, or the prompts alone.",
         {"held_out": ROWS_HELD_OUT, "rank": RANK_TO_SOLVE, "examples": EXAMPLES_IN_CONTEXT},
+    ),
+    Command(
+        "answer-sheet",
+        SheetRequest,
+        "Write a few prompts that differ to a file, for you to answer; an adapter is made from that.",
+        {"count": PROMPTS_ON_SHEET, "out": SHEET_OUT},
     ),
     Command(
         "compare",

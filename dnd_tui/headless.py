@@ -40,6 +40,7 @@ from engine.requests import (
     ModelsRequest,
     PlanRequest,
     Request,
+    SheetRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -61,6 +62,7 @@ _KEPT: dict[type[Request], str] = {
     ModelsRequest: "what has arrived is kept; the same command goes on from there",
     InfoRequest: "nothing was written to disk",
     PlanRequest: "nothing was written to disk",
+    SheetRequest: _WHOLE_OR_BEFORE,
     TrainingTimeRequest: "nothing was written to disk",
     DepthRequest: "{out} keeps the scores so far and the best chain of them; the same command goes on from there",
     DepthOracleRequest: _GOES_ON,

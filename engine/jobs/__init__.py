@@ -41,6 +41,7 @@ from engine.requests import (
     PlanRequest,
     PreviewRequest,
     Request,
+    SheetRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -124,6 +125,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.depth import export_chain_job
             return export_chain_job(request, reporter)
+        case SheetRequest():
+            from engine.jobs.sheet import sheet_job
+
+            return sheet_job(request, reporter)
         case PreviewRequest():
             from engine.jobs.preview import preview_job
 
@@ -146,6 +151,9 @@ def _refuse_early(request: Request) -> None:
             chosen = request.prompts
             prompts = read_prompts(chosen.source, column=chosen.column, label=chosen.label)
             check_context(prompts, request.solve, request.models)
+        case SheetRequest():
+            refuse_folder(request.out)
+            refuse_occupied(request.out, request.replace)
         case CompareRequest():
             compared_set(request)
             check_compared_chain(request)

@@ -15,6 +15,7 @@ from engine.requests.adapters import (
     LoadRequest,
     ModelsRequest,
     PreviewRequest,
+    SheetRequest,
     export_target,
 )
 from engine.requests.choices import (
@@ -51,6 +52,7 @@ Request = (
     | InfoRequest
     | CollectRequest
     | TrainRequest
+    | SheetRequest
     | PreviewRequest
     | TrainingTimeRequest
     | PlanRequest
@@ -85,6 +87,7 @@ __all__ = [
     "PreviewRequest",
     "PromptChoice",
     "Request",
+    "SheetRequest",
     "TrainRequest",
     "TrainingTimeRequest",
     "export_target",

@@ -178,6 +178,21 @@ class InfoRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SheetRequest:
+    """A few unanswered prompts that differ, for a person to answer -> a JSON Lines file with empty responses.
+
+    count: how many prompts.
+    """
+
+    source: Path
+    out: Path
+    column: str | None = None
+    label: str | None = None
+    count: int = 8
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreviewRequest:
     """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
 

@@ -126,7 +126,7 @@ def test_bits_per_byte_are_those_of_a_plain_forward_pass(whole: Path) -> None:
 def test_examples_stand_before_the_prompt(tmp_path: Path) -> None:
     arms = {
         "base": Arm(lambda task, seed: None),
-        "examples": Arm(lambda task, seed: None, examples=lambda task: [("q", "a")]),
+        "examples": Arm(lambda task, seed: None, examples=lambda task, seed: [("q", "a")]),
     }
     table = run(tmp_path, arms=arms)
     rows = [(f"q\na\n\n{prompt}", references) for prompt, references in TASKS[0].rows]
