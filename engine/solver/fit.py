@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
 ROWS_A_STEP = 8
+TOKENS_A_STEP = 512
+"""Of long rows fewer go into a step: many small steps gain more than few large ones in the same time."""
 LEARNING_RATE = 2e-3
-_PACK_TOKENS = 2048
 
 
 def fit(
@@ -40,7 +41,7 @@ def fit(
     seed: int = 0,
     on_step: Callable[[float], None] = lambda loss: None,
 ) -> LoraAdapter:
-    """The adapter after `steps` steps of Adam on the rows' answers, eight rows a step, in turn.
+    """The adapter after `steps` steps of Adam on the rows' answers, in turn, up to eight rows or 512 tokens a step.
 
     What is attached to the base's model takes part and stays as it is.
 
@@ -53,9 +54,10 @@ def fit(
         return adapter
     began = time.perf_counter()
     device = base.device
-    a = {path: value.to(device).clone().requires_grad_() for path, value in adapter.a.items()}
+    start = balanced_scales(adapter)
+    a = {path: value.to(device).clone().requires_grad_() for path, value in start.a.items()}
     # One adapter of a batch of adapters: (1, out, rank).
-    b = {path: value.to(device)[None].clone().requires_grad_() for path, value in adapter.b.items()}
+    b = {path: value.to(device)[None].clone().requires_grad_() for path, value in start.b.items()}
     parameters = [*a.values(), *b.values()]
     optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.95))
     packed = has_full_attention(base.model)
@@ -64,8 +66,8 @@ def fit(
         for _ in range(steps):
             if time.perf_counter() - began > seconds:
                 break
-            drawn = [next(draw) for _ in range(min(ROWS_A_STEP, len(rows)))]
-            lines = [take_that_fit(drawn, _PACK_TOKENS)] if packed else [[row] for row in drawn]
+            drawn = next(draw)
+            lines = [drawn] if packed else [[row] for row in drawn]
             losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(device))
             losses.mean().backward()
             clip_each([parameter.grad[None] for parameter in parameters if parameter.grad is not None])
@@ -91,8 +93,26 @@ def fresh_adapter(layout: Layout, seed: int) -> LoraAdapter:
     return LoraAdapter(layout, a, b)
 
 
-def _in_turn(rows: Sequence[TokenRow], seed: int) -> Iterator[TokenRow]:
-    """Rows for ever, each round in another order."""
+def balanced_scales(adapter: LoraAdapter) -> LoraAdapter:
+    """The same update with the two vectors of each rank equally long, so that a step moves both halves alike.
+
+    A solved B has columns of length 1, whatever the size of the update. Ranks that do nothing yet stay as they are.
+    """
+    a, b = {}, {}
+    for path, down in adapter.a.items():
+        long_a, long_b = down.norm(dim=1), adapter.b[path].norm(dim=0)
+        scale = torch.where((long_a > 0) & (long_b > 0), (long_b / long_a.clamp_min(1e-12)).sqrt(), 1.0)
+        a[path], b[path] = down * scale[:, None], adapter.b[path] / scale
+    return LoraAdapter(adapter.layout, a, b)
+
+
+def _in_turn(rows: Sequence[TokenRow], seed: int) -> Iterator[list[TokenRow]]:
+    """The rows of each step, for ever, each round in another order."""
     chance = random.Random(f"{seed}/fit")
+    waiting: list[TokenRow] = []
     while True:
-        yield from sorted(rows, key=lambda _: chance.random())
+        if len(waiting) < ROWS_A_STEP:
+            waiting += sorted(rows, key=lambda _: chance.random())
+        step = take_that_fit(waiting[: min(ROWS_A_STEP, len(rows))], TOKENS_A_STEP)
+        waiting = waiting[len(step) :]
+        yield step
