@@ -42,6 +42,7 @@ from dnd_tui.options import (
     ROWS_SEARCHED,
     SEED_OF_PROMPTS,
     SHEET_OUT,
+    START_OF_SOLVING,
     Option,
     build,
     parameters,
@@ -87,7 +88,7 @@ COMMANDS = (
         "generate",
         GenerateRequest,
         "Make a LoRA adapter from what stands in prompts: answered examples, an instruction, or the prompts alone.",
-        {"held_out": ROWS_HELD_OUT, "rank": RANK_TO_SOLVE, "examples": EXAMPLES_IN_CONTEXT},
+        {"held_out": ROWS_HELD_OUT, "rank": RANK_TO_SOLVE, "examples": EXAMPLES_IN_CONTEXT, "start": START_OF_SOLVING},
     ),
     Command(
         "answer-sheet",

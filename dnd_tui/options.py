@@ -183,6 +183,9 @@ PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one"
 ROWS_HELD_OUT = Option("How many rows are kept back to check the adapter, at most; 0 checks nothing.", "N", minimum=0)
 RANK_TO_SOLVE = Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1)
 EXAMPLES_IN_CONTEXT = Option("How many answered rows stand in each context, at most.", "N", minimum=1)
+START_OF_SOLVING = Option(
+    "What the solved adapter is added to; auto takes what answers more rows.", choices=("auto", "base", "generator")
+)
 PROMPTS_ON_SHEET = Option("How many prompts are written.", "N", minimum=2)
 SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
 LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")

@@ -19,7 +19,7 @@ from engine.forge.recipe import recipe_from_json
 from engine.forge.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
-from engine.jobs.solve import make_arm
+from engine.jobs.solve import make_adapter, start_of
 from engine.judge.arms import (
     ARMS,
     EXAMPLES_8,
@@ -44,7 +44,8 @@ from engine.judge.solved_arms import SolvedArms
 from engine.judge.table import BITS, QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts import read_prompts, sample_prompts
-from engine.requests import EvaluateRequest
+from engine.requests import ContextChoice, EvaluateRequest
+from engine.solver.plan import ContextPlan
 from engine.weights.frame import Frame
 from engine.weights.storage import frame_digest
 from engine.workers import join_workers
@@ -222,7 +223,13 @@ class _Bench:
 
     def _solved(self) -> dict[str, Arm]:
         """Solved from a task's own rows, and what they stand against."""
-        arms = SolvedArms(self.base, self.tasks, make_arm, self.reporter.quiet(), self.request.hide_instruction)
+        quiet, start = self.reporter.quiet(), start_of(self.base, self.request.models)
+
+        def solve(plan: ContextPlan, steps: int | None, seed: int) -> LoraAdapter:
+            choice = ContextChoice(fit_steps=steps)
+            return make_adapter(self.base, plan, choice, seed, quiet, start).adapter
+
+        arms = SolvedArms(self.base, self.tasks, solve, self.request.hide_instruction)
         among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
 
         def arm(name: str, make: Callable[[str, int], LoraAdapter]) -> Arm:

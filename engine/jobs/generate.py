@@ -19,7 +19,7 @@ from engine.files import digest_json, replacing_folder
 from engine.jobs.context import found_context
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.sampling import sample_batch
-from engine.jobs.solve import check_adapter, make_adapter
+from engine.jobs.solve import check_adapter, make_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet, read_prompts
 from engine.requests import ContextChoice, GenerateRequest, LoadRequest, ModelChoice
@@ -55,13 +55,17 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
 def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, reporter: Reporter) -> Result:
     base = load_chosen_base(request.models, reporter)
     seed = request.prompts.seed
-    made = make_adapter(base, plan, request.solve, seed, reporter)
+    start = start_of(base, request.models)
+    if start is None and request.solve.start == "generator":
+        hint = "Leave out --start, or name a generator that was made for this base"
+        raise EngineError(f"there is no generator for {base.ref.id}", where="--start", hint=hint)
+    made = make_adapter(base, plan, request.solve, seed, reporter, start)
     checked = check_adapter(base, made.adapter, plan, made.examples, seed, reporter)
     texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
     provenance = Solved(
         made_from=plan.kind,
         reason=plan.reason,
-        start="base",
+        start=made.start,
         instruction=plan.instruction,
         prompts_name=request.prompts.source.name,
         prompts_digest=digest_json(texts),
@@ -85,6 +89,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         "rows": len(plan.rows),
         "examples": made.examples,
         "fit_steps": made.fit_steps,
+        "start": made.start,
         "held_out": checked.data if checked else None,
         "prompts": {"column": prompts.column, "labels": prompts.label_column, "digest": provenance.prompts_digest},
     }

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from engine.adapter.attach import AttachedModel
+from engine.adapter.combine import combine
 from engine.adapter.lora import LoraAdapter
 from engine.base.chat import prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
+from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
+from engine.forge.packing import TokenRow
+from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.answers import answer_all
 from engine.judge.examples import fitting_examples
 from engine.judge.held_out import AskedArm, ask_arms
 from engine.judge.labels import baselines, chosen_metric, few_labels
+from engine.judge.likelihood import answer_hits
 from engine.judge.metrics import score
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
-from engine.requests import ContextChoice
+from engine.released import released_generator
+from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens
 from engine.solver.fit import fit
-from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.residual import stream_layers
 from engine.solver.solve import SolveSettings, solve
 
@@ -30,17 +40,24 @@ if TYPE_CHECKING:
 FIT_STEPS = 8
 """Gradient steps after solving from answered rows, unless the request says otherwise."""
 
+FROM_BASE, FROM_GENERATOR = "base", "generator"
+
+_START = "start"
 _ANSWER_TOKENS = 64
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Made:
-    """A solved adapter. examples: answered rows in each context. fit_steps: gradient steps on the answers."""
+    """A solved adapter.
+
+    examples: answered rows in each context. fit_steps: gradient steps on the answers. start: "base" or "generator".
+    """
 
     adapter: LoraAdapter
     examples: int
     fit_steps: int
+    start: str
 
 
 @dataclass(frozen=True)
@@ -52,10 +69,20 @@ class Checked:
     data: Mapping[str, Any]
 
 
-def make_adapter(base: LoadedBase, plan: ContextPlan, choice: ContextChoice, seed: int, reporter: Reporter) -> Made:
-    """The adapter of a plan, in the stages answer (an instruction's), solve and fit.
+def make_adapter(
+    base: LoadedBase,
+    plan: ContextPlan,
+    choice: ContextChoice,
+    seed: int,
+    reporter: Reporter,
+    start: LoraAdapter | None = None,
+) -> Made:
+    """The adapter of a plan, in the stages answer (an instruction's), solve, choose (where there is a start) and fit.
 
     Emits `UpdateNorms` layer by layer as they are solved.
+
+    Args:
+        start: a generator's adapter that the solved one may be added to, as `choice.start` says.
 
     Raises:
         EngineError: the base's layers cannot be matched, no row fits, the device is out of memory.
@@ -65,14 +92,27 @@ def make_adapter(base: LoadedBase, plan: ContextPlan, choice: ContextChoice, see
             base, plan, lambda prompts: teacher_answers(base, prompts, reporter), reporter, examples=choice.examples,
             seed=seed,
         )  # fmt: skip
-        adapter = _solved(base, tokens, choice, reporter)
-        steps = FIT_STEPS if choice.fit_steps is None else choice.fit_steps
-        if plan.kind == INSTRUCTION or steps == 0:
-            return Made(adapter, tokens.examples, 0)
-        with reporter.stage("fit", steps) as stage:
-            adapter = fit(base, adapter, tokens.rows, steps, seed=seed, on_step=lambda loss: stage.advance(loss=loss))
-            stage.memory = device_memory(base.device)
-    return Made(adapter, tokens.examples, steps)
+        labelled = plan.kind != INSTRUCTION
+        starts: dict[str, LoraAdapter | None] = {FROM_BASE: None, FROM_GENERATOR: start}
+        if choice.start != AUTO:
+            starts = {choice.start: starts[choice.start]}
+        elif start is None or not labelled:
+            starts = {FROM_BASE: None}
+        solved = {}
+        for name, under in starts.items():
+            with _on(base, under):
+                solved[name] = _solved(base, tokens, choice, reporter)
+        chosen = _better_start(base, tokens.rows, starts, solved, reporter) if len(solved) > 1 else next(iter(solved))
+        steps = (FIT_STEPS if choice.fit_steps is None else choice.fit_steps) if labelled else 0
+        adapter, under = solved[chosen], starts[chosen]
+        if steps:
+            with _on(base, under), reporter.stage("fit", steps) as stage:
+                adapter = fit(
+                    base, adapter, tokens.rows, steps, seed=seed, on_step=lambda loss: stage.advance(1, loss=loss)
+                )
+                stage.memory = device_memory(base.device)
+    whole = adapter if under is None else combine([under, adapter], [1.0, 1.0]).adapter
+    return Made(whole, tokens.examples, steps, chosen)
 
 
 def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
@@ -87,9 +127,53 @@ def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, repo
     return adapter
 
 
-def make_arm(base: LoadedBase, plan: ContextPlan, steps: int | None, seed: int, reporter: Reporter) -> LoraAdapter:
-    """What `generate` makes of a plan, for the judge."""
-    return make_adapter(base, plan, ContextChoice(fit_steps=steps), seed, reporter).adapter
+@contextmanager
+def _on(base: LoadedBase, adapter: LoraAdapter | None) -> Iterator[None]:
+    """While open, the base answers with `adapter`, if there is one."""
+    with AttachedModel(base) as attached:
+        if adapter is not None:
+            attached.add(_START, adapter)
+            attached.use(_START)
+        yield
+
+
+def _better_start(
+    base: LoadedBase,
+    rows: Sequence[TokenRow],
+    starts: Mapping[str, LoraAdapter | None],
+    solved: Mapping[str, LoraAdapter],
+    reporter: Reporter,
+) -> str:
+    """Which start gives more of the rows' answers to the letter once the solved adapter is added; the base on a tie.
+
+    The solver has seen the rows, but not their answers alone: its target is the base that reads examples, so both
+    starts are judged alike.
+    """
+    right = {}
+    with reporter.stage("choose", len(starts), "starts") as stage:
+        for name, under in starts.items():
+            adapter = solved[name] if under is None else combine([under, solved[name]], [1.0, 1.0]).adapter
+            with _on(base, adapter):
+                right[name] = sum(answer_hits(base, rows, _BATCH, lambda: stage.advance(0)))
+            stage.advance(1)
+        stage.note = ", ".join(f"{name} {count} of {len(rows)}" for name, count in right.items())
+    return max(right, key=lambda name: (right[name], name == FROM_BASE))
+
+
+def start_of(base: LoadedBase, models: ModelChoice) -> LoraAdapter | None:
+    """The adapter that the generator for this base gives an empty condition; None where there is no such generator.
+
+    Raises:
+        EngineError: the generator that was named does not fit the base.
+    """
+    try:
+        folder = models.generator or released_generator()
+        check_base(read_about(folder), base.ref)
+    except EngineError:
+        if models.generator is not None:
+            raise
+        return None
+    return load_generator(folder, torch.device("cpu")).frame.base_adapter
 
 
 def teacher_answers(base: LoadedBase, prompts: Sequence[str], reporter: Reporter) -> list[str]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from engine.base.attention import has_full_attention
-from engine.forge.batched import answer_losses
+from engine.forge.batched import answer_losses_and_hits
 from engine.forge.packing import TokenRow, pack, packed_length
 
 if TYPE_CHECKING:
@@ -44,15 +45,31 @@ def answer_nats(
         batch: rows at a time, about.
         on_step: called before each forward pass; the place to hear that the person wants to stop.
     """
-    found: list[float] = []
+    return [float(losses.double().sum()) for losses, _ in _answers(base, rows, batch, on_step)]
+
+
+@torch.inference_mode()
+def answer_hits(
+    base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None] = lambda: None
+) -> list[bool]:
+    """Whether every token of each row's answer, the end of the turn too, is the likeliest one where it stands.
+
+    That is what greedy decoding would write; arguments as in `answer_nats`.
+    """
+    return [bool(hits.all()) for _, hits in _answers(base, rows, batch, on_step)]
+
+
+def _answers(
+    base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each row's answer, by token: nats, and whether it is the likeliest."""
     packed = has_full_attention(base.model)
     for lines in _batches(_lines(rows) if packed else ([row] for row in rows), batch):
         on_step()
         together = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
-        losses = answer_losses(base.model, together)
+        losses, hits = answer_losses_and_hits(base.model, together)
         lengths = [len(row.answer) for line in lines for row in line]
-        found += [part.double().sum().item() for part in losses.cpu().split(lengths)]
-    return found
+        yield from zip(losses.cpu().split(lengths), hits.cpu().split(lengths), strict=True)
 
 
 def _lines(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:

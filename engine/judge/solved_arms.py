@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from engine.adapter.lora import LoraAdapter
-from engine.events import Reporter
 from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.judge.arms import PLAIN, SOLVED_COUNTS, SOLVED_INSTRUCTION, SOLVED_ONLY, SOLVED_OTHER
 from engine.prompts import PromptRow
 from engine.solver.context import student_rows
 from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.residual import writer_kinds
+from engine.weights.layout import LoraSpec, derive_layout
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -29,29 +30,22 @@ ROWS = 32
 _MOST_STEPS = 10_000
 
 
-class Make(Protocol):
-    """What `generate` does with a plan; `steps` are gradient steps, None as many as it takes by itself."""
-
-    def __call__(
-        self, base: LoadedBase, plan: ContextPlan, steps: int | None, seed: int, reporter: Reporter
-    ) -> LoraAdapter:
-        """Plan -> adapter."""
+Make = Callable[[ContextPlan, int | None, int], LoraAdapter]
+"""What `generate` does with a plan, gradient steps (None is as many as it takes by itself) and a seed."""
 
 
 @dataclass
 class SolvedArms:
     """Makes the solved arms over `tasks`.
 
-    reporter: hears nothing, asks whether to stop.
     hidden: the judged rows lost their instruction; then the student's rows lose it too.
     """
 
     base: LoadedBase
     tasks: Sequence[Task]
     make: Make
-    reporter: Reporter
     hidden: bool = False
-    _spent: dict[tuple[str, int], tuple[float, LoraAdapter]] = field(default_factory=dict)
+    _spent: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def makers(self) -> dict[str, Callable[[str, int], LoraAdapter]]:
         """By arm, what makes the adapter of a task (its name) and a seed."""
@@ -68,16 +62,18 @@ class SolvedArms:
         began = time.perf_counter()
         adapter = self._made(self.answered(name, count, seed), steps, seed)
         if count == ROWS and steps is None:
-            self._spent[name, seed] = time.perf_counter() - began, adapter
+            self._spent[name, seed] = time.perf_counter() - began
         return adapter
 
     def plain(self, name: str, seed: int) -> LoraAdapter:
         """A LoRA on the same modules, trained on the same rows for as many seconds as the solved one takes."""
         if (name, seed) not in self._spent:
             self.solved(name, seed)
-        seconds, solved = self._spent.pop((name, seed))
+        seconds = self._spent.pop((name, seed))
         rows = student_rows(self.base, self.answered(name, ROWS, seed))
-        start = fresh_adapter(solved.layout, seed)
+        # Not of the adapter's own layout: a generator's start may be in it.
+        layout = derive_layout(self.base.model.config, LoraSpec(8, 8, writer_kinds(self.base.model)))
+        start = fresh_adapter(layout, seed)
         return fit(self.base, start, rows, _MOST_STEPS, seconds=seconds, seed=seed)
 
     def answered(self, name: str, count: int, seed: int) -> ContextPlan:
@@ -111,7 +107,7 @@ class SolvedArms:
         return names[(names.index(name) + 1 + seed % (len(names) - 1)) % len(names)]
 
     def _made(self, plan: ContextPlan, steps: int | None, seed: int) -> LoraAdapter:
-        return self.make(self.base, plan, steps, seed, self.reporter)
+        return self.make(plan, steps, seed)
 
 
 def _instruction(rows: Sequence[PromptRow]) -> str:

@@ -57,6 +57,8 @@ class ContextChoice:
     rank: of the solved matrices, 1 to 64.
     modules: kinds of module that get an update; empty is all that write into the residual stream.
     fit_steps: gradient steps on the answers after solving; None is as many as the measurements found best.
+    start: what the solved adapter is added to: "base", "generator" (the generator's adapter of an empty condition), or
+        "auto": whichever gives more of the rows' answers, where there are answers and a generator for the base.
     """
 
     made_from: str = "auto"
@@ -67,3 +69,4 @@ class ContextChoice:
     rank: int = 8
     modules: tuple[str, ...] = ()
     fit_steps: int | None = None
+    start: str = "auto"

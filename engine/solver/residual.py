@@ -37,6 +37,11 @@ class Writer:
     scale: float
     norm: nn.Module | None
 
+    @property
+    def kind(self) -> str:
+        """Last part of the path, for example `o_proj`."""
+        return self.path.rsplit(".", 1)[-1]
+
 
 @dataclass(frozen=True)
 class StreamLayer:
@@ -59,6 +64,11 @@ def stream_layers(model: Any) -> list[StreamLayer]:
     paths = {module: path for path, module in model.named_modules()}
     seen = _probe(model, layers)
     return [_stream_layer(name, layer, seen[layer], paths) for layer in layers]
+
+
+def writer_kinds(model: Any) -> tuple[str, ...]:
+    """The kinds of module that write into the residual stream, each once; raises as `stream_layers`."""
+    return tuple(dict.fromkeys(writer.kind for layer in stream_layers(model) for writer in layer.writers))
 
 
 def _layers(model: Any) -> nn.ModuleList | None:

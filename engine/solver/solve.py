@@ -88,10 +88,10 @@ def solve(
     """
     check_solvable(base.model)
     layers = stream_layers(base.model)
-    kinds = settings.modules or tuple(dict.fromkeys(_kind(w.path) for layer in layers for w in layer.writers))
-    known = {_kind(w.path) for layer in layers for w in layer.writers}
+    known = tuple(dict.fromkeys(writer.kind for layer in layers for writer in layer.writers))
+    kinds = settings.modules or known
     if unknown := [kind for kind in kinds if kind not in known]:
-        hint = f"Modules that write into the residual stream: {', '.join(sorted(known))}"
+        hint = f"Modules that write into the residual stream: {', '.join(known)}"
         raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--modules", hint=hint)
     batch = _lay_out(base, groups, settings.tail)
     found: dict[str, LowRankMap] = {}
@@ -106,10 +106,6 @@ def check_solvable(model: nn.Module) -> None:
     if not has_plain_cache(model):
         problem = f"{type(model).__name__} carries a state from token to token besides keys and values"
         raise EngineError(f"{problem}, so nothing can be solved", hint="Choose a base whose layers are attention alone")
-
-
-def _kind(path: str) -> str:
-    return path.rsplit(".", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -253,7 +249,7 @@ class _Pass:
             self._teacher = self._teacher + writer.scale * self._normed(writer, self._at(output, batch.teacher))
             before = self._student
             self._student = before + writer.scale * self._normed(writer, added)
-            if _kind(writer.path) not in self._kinds:
+            if writer.kind not in self._kinds:
                 return None
             wanted = (self._teacher - self._student) / writer.scale
             if writer.norm is not None:
