@@ -34,7 +34,7 @@ setup: .venv/.ready
 
 demo: .venv/.ready
 	$(BIN)/dnd-tui --headless generate $(DEMO_PROMPTS) --out demo-adapter --replace
-	$(BIN)/dnd-tui --headless compare $(DEMO_PROMPTS) --adapter demo-adapter --rows 3
+	$(BIN)/dnd-tui --headless compare $(DEMO_PROMPTS) --adapter demo-adapter --rows 3 --examples 8
 	$(BIN)/dnd-tui --headless export demo-adapter --out demo-export --float-type float16 --replace
 
 test: .venv/.ready

@@ -93,11 +93,11 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         "held_out": checked.data if checked else None,
         "prompts": {"column": prompts.column, "labels": prompts.label_column, "digest": provenance.prompts_digest},
     }
-    told = checked.sentence if checked else "not checked: too few rows to keep some back"
+    unchecked = (("held out", "not checked: too few rows to keep some back"),)
     lines = (
         *stage_lines(timings),
         ("made from", f"{KIND_WORDS[plan.kind]}, {len(plan.rows)} rows"),
-        ("held out", told),
+        *(checked.lines if checked else unchecked),
         *_adapter_lines(request, made.adapter, size),
     )
     return Result(data, lines)

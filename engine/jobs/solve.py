@@ -12,7 +12,7 @@ import torch
 from engine.adapter.attach import AttachedModel
 from engine.adapter.combine import combine
 from engine.adapter.lora import LoraAdapter
-from engine.base.chat import prompts_ids, stop_ids
+from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
@@ -67,6 +67,17 @@ class Checked:
     sentence: str
     scores: Mapping[str, float]
     data: Mapping[str, Any]
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """The sentence, then the figures of each arm: mean score, its 95 % interval, tokens and seconds a query."""
+        lines = [("held out", self.sentence)]
+        for arm, about in self.data["arms"].items():
+            mean = f"{self.scores[arm]:.2f}" if arm in self.scores else "the teacher"
+            ends = f" ({about['low']:.2f} to {about['high']:.2f})" if "low" in about else ""
+            cost = f"{about['tokens_per_query']:.0f} tokens, {about['seconds_per_query']:.2f} s a query"
+            lines.append((f"  {arm}", f"{mean}{ends}, {cost}"))
+        return tuple(lines)
 
 
 def make_adapter(
@@ -208,14 +219,16 @@ def check_adapter(
     if plan.instruction:
         arms["instruction"] = AskedArm(shown)
     arms["solved"] = AskedArm(queries, adapter=adapter)
-    longest = max((len(row.references[0]) for row in (*rows, *plan.rows) if row.references), default=0)
-    most = min(_ANSWER_TOKENS, 8 + longest // 2) if longest else _ANSWER_TOKENS
+    known = [row.references[0] for row in (*rows, *plan.rows) if row.references]
+    # Longer than the longest known answer: what rambles on is wrong all the same.
+    most = min(_ANSWER_TOKENS, 8 + max((len(ids) for ids in answers_ids(base.tokenizer, known)), default=_ANSWER_TOKENS))
     with reporter.stage("check", len(arms) * len(rows), "answers") as stage:
         answers = ask_arms(base, arms, most, stage)
     texts = {name: arm.texts for name, arm in answers.items()}
-    told = _scored(rows, plan, texts) if rows[0].references else _agreement(texts)
-    costs = {name: arm.to_json() for name, arm in answers.items()}
-    return Checked(told.sentence, told.scores, {**told.data, "arms": costs})
+    told = _scored(rows, plan, texts) if all(row.references for row in rows) else _agreement(texts)
+    figures = told.data.get("arms", {})
+    arms_data = {name: {**figures.get(name, {}), **arm.to_json()} for name, arm in answers.items()}
+    return Checked(told.sentence, told.scores, {**told.data, "arms": arms_data})
 
 
 def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]]) -> Checked:

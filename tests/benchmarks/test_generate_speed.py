@@ -66,7 +66,8 @@ def test_warm_generation_and_its_stages(pipeline: Pipeline) -> None:
 def test_cold_generation_and_its_memory(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(long_prompts(32, 128, int(time.time()) % 1000)))
-    command = [sys.executable, "-m", "dnd_tui", "--headless", "generate", str(prompts), "--device", "cpu"]
+    options = ["--from", "generator", "--device", "cpu"]
+    command = [sys.executable, "-m", "dnd_tui", "--headless", "generate", str(prompts), *options]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     seconds = median_seconds(
         lambda number: subprocess.run(

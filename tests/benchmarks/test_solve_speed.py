@@ -1,0 +1,114 @@
+"""How long solving takes, what memory it needs, and what a query costs afterwards: printed, never asserted.
+
+    make bench, or: python -m pytest tests/benchmarks/test_solve_speed.py -m benchmark -s
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from engine.adapter.attach import AttachedModel
+from engine.base.chat import prompts_ids, stop_ids
+from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.events import Reporter
+from engine.judge.answers import stream_answers
+from engine.prompts import PromptRow
+from engine.released import example_prompts
+from engine.solver.context import context_tokens, student_rows
+from engine.solver.fit import fit
+from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
+from engine.solver.solve import SolveSettings, solve
+
+pytestmark = pytest.mark.benchmark
+SENTENCE = "He walked slowly along the old harbour wall and watched the boats come in with the evening tide, one by one. "
+
+
+def sixty_tokens(base: LoadedBase, count: int = 32) -> ContextPlan:
+    """32 rows of about 64 tokens each, chat format and answer included: no common beginning but the format's."""
+    words = SENTENCE.split()
+    rows = []
+    for number in range(1, count + 1):
+        text = f"{number * 7919} " + " ".join(words[number % len(words) :] + words[: number % len(words)])
+        while len(prompts_ids(base.tokenizer, [text])[0]) < 61:
+            text += " boats"
+        rows.append(PromptRow(number, text, (("harbour", "tide", "wall")[number % 3],)))
+    return ContextPlan(EXAMPLES, "", tuple(in_turn(rows, 0)))
+
+
+def timed_solve(base: LoadedBase, plan: ContextPlan) -> tuple[float, float]:
+    """Seconds to solve, and to take eight gradient steps after that."""
+    began = time.perf_counter()
+    adapter = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
+    solved = time.perf_counter()
+    fit(base, adapter, student_rows(base, plan), 8)
+    return solved - began, time.perf_counter() - solved
+
+
+def test_seconds_to_solve() -> None:
+    base = load_base(resolve_base("default"), device="cpu")
+    plan = sixty_tokens(base)
+    timed_solve(base, plan)
+    runs = [timed_solve(base, plan) for _ in range(3)]
+    print(f"\n32 rows of 64 tokens, 8 examples a context, default base, warm: solve {median(s for s, _ in runs):.2f} s, "
+          f"8 gradient steps {median(f for _, f in runs):.2f} s")  # fmt: skip
+
+
+def test_memory_of_solving() -> None:
+    """Peak of a process that solves, less the peak of one that only loads the base."""
+    peaks = []
+    for work in ("", "timed_solve(base, sixty_tokens(base))"):
+        code = (
+            "import resource\n"
+            "from tests.benchmarks.test_solve_speed import *\n"
+            'base = load_base(resolve_base("default"), device="cpu")\n'
+            "prompts_ids(base.tokenizer, ['x'])\n"
+            f"{work}\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
+        peaks.append(int(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024))
+    print(f"\npeak memory of solving and fitting above the loaded base: {(peaks[1] - peaks[0]) / 2**30:.2f} GiB")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_seconds_a_query() -> None:
+    """The adapter against eight examples in the prompt, each prompt by itself, in one run, in turns."""
+    import json
+
+    base = load_base(resolve_base("default"), device="cpu")
+    lines = [json.loads(line) for line in example_prompts().read_text(encoding="utf-8").splitlines()]
+    rows = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
+    plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
+    adapter = fit(base, solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings()),
+                  student_rows(base, plan), 8)  # fmt: skip
+    asked = [row.prompt for row in rows[32:]]
+    before = [(row.prompt, row.references[0]) for row in plan.rows[:8]]
+    seconds: dict[tuple[str, int], list[float]] = {}
+    lengths: dict[str, int] = {}
+    with AttachedModel(base) as attached:
+        attached.add("solved", adapter)
+        for prompt in asked:
+            for arm, name, examples in (("examples", None, before), ("solved", "solved", [])):
+                attached.use(name)
+                ids = prompts_ids(base.tokenizer, [prompt], examples)
+                lengths[arm] = len(ids[0])
+                for most in (1, 8):
+                    began = time.perf_counter()
+                    list(stream_answers(attached, base.tokenizer, ids, max_new_tokens=most,
+                                        stop_ids=stop_ids(base.tokenizer, base.model)))  # fmt: skip
+                    seconds.setdefault((arm, most), []).append(time.perf_counter() - began)
+    for most, what in ((1, "to the first token"), (8, "whole answer")):
+        one, other = (median(seconds[arm, most]) for arm in ("examples", "solved"))
+        print(f"\n{what}: 8 examples in the prompt {one:.3f} s ({lengths['examples']} tokens), adapter {other:.3f} s "
+              f"({lengths['solved']} tokens), {one / other:.1f} times")  # fmt: skip
+
+
+def _root() -> Path:
+    return Path(__file__).parents[2]
