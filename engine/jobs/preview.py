@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
 
 from engine.errors import EngineError
 from engine.events import Reporter
+from engine.files import digest_json
 from engine.generator.about import read_about
+from engine.jobs.preview_context import context_data, context_of, looked_at
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
 from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe, read_prompts
-from engine.prompts.columns import likeliest_column, prompt_columns
+from engine.prompts.columns import label_columns, likeliest_column, prompt_columns
 from engine.prompts.prompt_set import counted_rows
 from engine.released import released_generator
 from engine.requests import PreviewRequest, PromptChoice
+from engine.solver.plan import GENERATOR
 
 SHOWN_CHARACTERS = 20_000
 """Longer texts are cut in the data, and their row is marked."""
@@ -25,9 +29,11 @@ _SHOWN_REFERENCES = 20
 
 
 def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
-    """Facts, columns and one page of a prompt file; on demand the batch that a generation would be conditioned on.
+    """Facts, columns, one page of a prompt file, and what an adapter would be made from; on demand the rows it reads.
 
     Where no column is known by its name, the likeliest is shown and told as "guess": a generation needs it named.
+    "context" is found in the first rows, with `sample` in those that a generation finds it in. "sample" holds the rows
+    that an adapter is solved from, or the batch that the generator reads; None where the chosen kind is impossible.
     """
     choice = request.prompts
     prompts, guess = _opened(choice)
@@ -35,15 +41,25 @@ def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
     data: dict[str, Any] = {
         "facts": facts_data(report),
         "columns": [{"name": name, **_text("example", example)} for name, example in prompt_columns(prompts)],
+        "labels": label_columns(prompts, guess or choice.column),
         "guess": guess,
         "page": _page(prompts, request, reporter),
     }
+    looked = looked_at(prompts, request, reporter)
+    plan, problem = context_of(looked.rows, request, str(prompts.source))
+    data["context"] = context_data(plan, problem, looked.rows, request)
     lines = facts_lines(report)
     if request.sample:
-        trained = int(read_about(request.generator or released_generator())["condition"]["prompts"])
-        batch = sample_batch(prompts, choice, trained, reporter)
-        data["sample"] = _batch_data(batch)
-        lines += (("batch", f"{len(batch.texts)} of {batch.total}"),)
+        data["sample"] = None
+        if plan is not None and plan.kind != GENERATOR:
+            rows = sorted(plan.rows, key=lambda row: row.number)
+            texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
+            data["sample"] = _sample_data(rows, looked.total, looked.skipped, digest_json(texts))
+        elif plan is not None:
+            trained = int(read_about(request.generator or released_generator())["condition"]["prompts"])
+            data["sample"] = _batch_data(sample_batch(prompts, choice, trained, reporter))
+        if data["sample"]:
+            lines += (("batch", f"{len(data['sample']['rows'])} of {data['sample']['total']}"),)
     return Result(data, lines)
 
 
@@ -68,12 +84,12 @@ def facts_lines(report: PromptReport) -> tuple[tuple[str, str], ...]:
 def _opened(choice: PromptChoice) -> tuple[PromptSet, str | None]:
     """The prompts, and the column if it is only a guess."""
     try:
-        return read_prompts(choice.source, column=choice.column), None
+        return read_prompts(choice.source, column=choice.column, label=choice.label), None
     except EngineError:
         guess = likeliest_column(choice.source) if choice.column is None else None
         if guess is None:
             raise
-        return read_prompts(choice.source, column=guess), guess
+        return read_prompts(choice.source, column=guess, label=choice.label), guess
 
 
 def _page(prompts: PromptSet, request: PreviewRequest, reporter: Reporter) -> dict[str, Any]:
@@ -91,13 +107,13 @@ def _row(row: PromptRow) -> dict[str, Any]:
 
 
 def _batch_data(batch: PromptBatch) -> dict[str, Any]:
-    rows = zip(batch.numbers, batch.texts, strict=True)
-    return {
-        "rows": [{"number": number, **_text("prompt", text)} for number, text in rows],
-        "total": batch.total,
-        "skipped": batch.skipped,
-        "digest": batch.digest,
-    }
+    rows = [PromptRow(*pair) for pair in zip(batch.numbers, batch.texts, strict=True)]
+    return _sample_data(rows, batch.total, batch.skipped, batch.digest)
+
+
+def _sample_data(rows: Sequence[PromptRow], total: int, skipped: int, digest: str) -> dict[str, Any]:
+    told = [{"number": row.number, **_text("prompt", row.prompt)} for row in rows]
+    return {"rows": told, "total": total, "skipped": skipped, "digest": digest}
 
 
 def _text(name: str, text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The columns that a person could name as the prompt column."""
+"""The columns that a person could name as the prompt column, or as that of the labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
-from engine.prompts.rows import PROMPT_COLUMNS, RowError, find_shape, read_prompt
+from engine.prompts.rows import PROMPT_COLUMNS, RowError, find_shape, read_prompt, read_references
 
 
 class PromptColumn(NamedTuple):
@@ -37,6 +37,29 @@ def likeliest_column(source: Path) -> str | None:
         return None
     columns = _usable(objects)
     return max(columns, key=lambda column: len(column.example)).name if columns else None
+
+
+def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:
+    """The columns that give labels when they are named, in the order of the data; none for plain text.
+
+    Only the first rows are looked at. A column whose text stands in the prompts is not one of them.
+
+    Args:
+        column: the prompt column, where it is named.
+    """
+    objects = _objects(prompts.files, prompts.format)
+    names = dict.fromkeys(str(name) for row in objects for name in row)
+    return [name for name in names if _gives_labels(objects, column, name)]
+
+
+def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, label: str) -> bool:
+    try:
+        shape = find_shape(rows, column=column, label=label)
+        if label in (*shape.before, *shape.after, shape.options):
+            return False
+        return any(read_references(shape, row) for row in rows)
+    except RowError:
+        return False
 
 
 def _objects(files: Sequence[Path], format: str) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
 from engine.solver.solve import SolveSettings, solve
 
 pytestmark = pytest.mark.benchmark
-SENTENCE = "He walked slowly along the old harbour wall and watched the boats come in with the evening tide, one by one."
+SENTENCE = "He walked slowly along the old harbour wall and watched the boats come in with the evening tide, one by one"
 
 
 def sixty_tokens(base: LoadedBase, count: int = 32) -> ContextPlan:

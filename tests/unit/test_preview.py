@@ -14,9 +14,10 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
 from engine.generator.about import ABOUT
 from engine.jobs import run
+from engine.jobs.context import found_context
 from engine.jobs.preview import SHOWN_CHARACTERS
 from engine.prompts import read_prompts, sample_prompts
-from engine.requests import InfoRequest, ModelChoice, PreviewRequest, PromptChoice
+from engine.requests import ContextChoice, InfoRequest, ModelChoice, PreviewRequest, PromptChoice
 from tests.tiny import generator_about
 
 
@@ -41,8 +42,9 @@ def source(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "rows.jsonl", rows)
 
 
-def preview(source: Path, reporter: Reporter | None = None, column: str | None = None, **fields: Any) -> dict[str, Any]:
-    prompts = PromptChoice(source=source, column=column, count=fields.pop("count", None), seed=fields.pop("seed", 0))
+def preview(source: Path, reporter: Reporter | None = None, **fields: Any) -> dict[str, Any]:
+    chosen = {name: fields.pop(name) for name in ("column", "label", "count", "seed") if name in fields}
+    prompts = PromptChoice(source=source, **chosen)
     return run(PreviewRequest(prompts=prompts, **fields), reporter or Reporter()).to_json()
 
 
@@ -109,6 +111,94 @@ def test_nothing_behind_the_page_is_read(tmp_path: Path) -> None:
     page = preview(path, Reporter(events.append), sample=False, start=1200, rows=2)["page"]
     assert [row["prompt"] for row in page["rows"]] == ["prompt 1200", "prompt 1201"]
     assert StageStarted("read", None, "rows") in events
+
+
+TASK = "Say in one word what the sentence is about."
+
+
+def context(source: Path, *, label: str | None = None, sample: bool = False, **solve: Any) -> dict[str, Any]:
+    found = preview(source, label=label, sample=sample, solve=ContextChoice(**solve))["context"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_answers_are_found_and_become_examples(source: Path) -> None:
+    found = context(source)
+    assert (found["kind"], found["reason"], found["words"]) == ("examples", "59 answers found", "answered examples")
+    assert (found["answers"], found["rows"], found["held_out"], found["problem"]) == (59, 32, 27, None)
+    assert found["instruction"] == "" and found["query"].startswith("question ")
+    # Two examples with their answers, how many more there are, and the row itself without one.
+    first, _, more, asked = found["teacher"].split("\n\n")
+    number = first.partition("\n")[0].removeprefix("question ")
+    assert first.endswith(f"→ {number}") and more == "… 6 more answered rows …" and asked == found["query"]
+
+
+def test_a_common_beginning_becomes_an_instruction_that_is_not_typed_afterwards(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{TASK}\n\nThe {animal} sleeps."} for animal in ("cat", "dog", "hen")]
+    found = context(write_rows(tmp_path / "rows.jsonl", rows))
+    assert (found["kind"], found["instruction"], found["rows"], found["held_out"]) == ("instruction", TASK, 3, 0)
+    assert found["query"].startswith("The ") and found["teacher"] == f"{TASK}\n\n{found['query']}"
+
+
+def test_a_named_instruction_goes_before_the_examples(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "task.txt").write_text(f"{TASK}\n")
+    for named in (TASK, str(tmp_path / "task.txt")):
+        found = context(source, context=named)
+        assert (found["kind"], found["instruction"]) == ("both", TASK)
+        assert found["teacher"].startswith(TASK) and found["teacher"].endswith(f"{TASK}\n\n{found['query']}")
+
+
+def test_neither_answers_nor_an_instruction_leave_a_generator(tmp_path: Path) -> None:
+    found = context(write_rows(tmp_path / "rows.jsonl", [{"prompt": "Where is it?"}, {"prompt": "I am hungry."}]))
+    assert (found["kind"], found["query"], found["teacher"]) == ("generator", "Where is it?", "")
+    assert "no answers" in found["reason"] and found["answers"] == found["rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "problem"),
+    [
+        ({"made_from": "instruction"}, "do not begin with a common instruction"),
+        ({"made_from": "both"}, "do not begin with a common instruction"),
+        ({"context": "missing.txt"}, "no such file"),
+        ({"made_from": "tea"}, "cannot be made from 'tea'"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_told_and_the_rest_is_still_there(
+    source: Path, generator: Path, choice: dict[str, Any], problem: str
+) -> None:
+    found = preview(source, generator=generator, solve=ContextChoice(**choice))
+    assert problem in found["context"]["problem"] and found["sample"] is None
+    assert found["facts"]["rows"] == 60 and found["page"]["rows"]
+
+
+def test_a_named_label_column_is_where_the_answers_are(source: Path) -> None:
+    assert preview(source, sample=False)["labels"] == ["id", "answer", "tags"]
+    found = preview(source, sample=False, label="tags")
+    assert found["facts"]["label_column"] == "tags" and found["page"]["rows"][0]["references"] == ["a"]
+    assert "→ a" in found["context"]["teacher"]
+
+
+def test_a_column_that_stands_in_the_prompts_is_no_label_column(tmp_path: Path) -> None:
+    rows = [{"instruction": "Translate", "input": "cat", "output": "chat", "lang": "fr"}]
+    assert preview(write_rows(tmp_path / "rows.jsonl", rows), sample=False)["labels"] == ["output", "lang"]
+
+
+def test_the_sample_of_a_solved_adapter_is_what_it_is_solved_from(tmp_path: Path) -> None:
+    rows = [{"prompt": f"prompt {n}", "answer": str(n)} for n in range(1500)]
+    # The first thousand rows have no answers: only the whole pass finds any.
+    for row in rows[:1200]:
+        row["answer"] = ""
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert context(path)["kind"] == "generator"
+    found = preview(path, solve=ContextChoice(answered=5))
+    assert (found["context"]["kind"], found["context"]["answers"], found["context"]["rows"]) == ("examples", 300, 5)
+    sample = found["sample"]
+    assert len(sample["rows"]) == 5 and (sample["total"], sample["skipped"]) == (1500, 0)
+    assert all(row["number"] > 1200 for row in sample["rows"])
+    plan = found_context(
+        read_prompts(path), PromptChoice(source=path), ContextChoice(answered=5), ModelChoice(), Reporter()
+    )
+    assert [row["number"] for row in sample["rows"]] == sorted(row.number for row in plan.rows)
 
 
 @pytest.mark.parametrize(("count", "seed", "used"), [(None, 0, 4), (2, 0, 2), (3, 5, 3), (50, 1, 50)])
