@@ -28,7 +28,7 @@ from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
 from engine.released import released_generator
 from engine.requests import ContextChoice, ModelChoice
-from engine.solver.context import ContextTokens, context_tokens
+from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.residual import stream_layers
@@ -214,14 +214,16 @@ def check_adapter(
     shown = [plan.shown(row.prompt) for row in rows]
     arms = {"base": AskedArm(queries)}
     if plan.kind in (EXAMPLES, BOTH):
-        before, _ = fitting_examples(base, shown, plan.examples(in_turn(plan.rows, seed)[:examples]), _ANSWER_TOKENS)
+        drawn = shown_examples(base, plan, in_turn(plan.rows, seed)[:examples])
+        before, _ = fitting_examples(base, shown, drawn, _ANSWER_TOKENS)
         arms["examples"] = AskedArm(shown, before)
     if plan.instruction:
         arms["instruction"] = AskedArm(shown)
     arms["solved"] = AskedArm(queries, adapter=adapter)
     known = [row.references[0] for row in (*rows, *plan.rows) if row.references]
     # Longer than the longest known answer: what rambles on is wrong all the same.
-    most = min(_ANSWER_TOKENS, 8 + max((len(ids) for ids in answers_ids(base.tokenizer, known)), default=_ANSWER_TOKENS))
+    longest = max(map(len, answers_ids(base.tokenizer, known)), default=_ANSWER_TOKENS)
+    most = min(_ANSWER_TOKENS, longest + 8)
     with reporter.stage("check", len(arms) * len(rows), "answers") as stage:
         answers = ask_arms(base, arms, most, stage)
     texts = {name: arm.texts for name, arm in answers.items()}

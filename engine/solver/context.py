@@ -31,6 +31,8 @@ EXAMPLES_IN_CONTEXT = 8
 _GROUPS = 2
 # Tokens of a line beside the context that its rows share; longer lines waste attention.
 _LINE_TOKENS = 1024
+# Examples of more tokens in all are shortened: a context is read once a group, but its length counts for every row.
+_WHOLE_TOKENS = 1024
 
 Answers = Callable[[Sequence[str]], Sequence[str]]
 """Prompts as the teacher reads them -> the teacher's own answers."""
@@ -81,7 +83,7 @@ def context_tokens(
     for own, others in _groups(rows):
         texts = [row.references[0] for row in own]
         longest = max(map(len, answers_ids(base.tokenizer, texts)))
-        before = plan.examples(in_turn(others, seed)[:examples])
+        before = shown_examples(base, plan, in_turn(others, seed)[:examples])
         taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
         groups += _lines(_pairs(base, plan, own, texts, taken))
@@ -118,6 +120,13 @@ def _groups(rows: Sequence[PromptRow]) -> list[tuple[list[PromptRow], list[Promp
         raise EngineError("examples need at least two answered rows that the base can read")
     groups = [list(rows[start::_GROUPS]) for start in range(_GROUPS)]
     return [(group, [row for other in groups if other is not group for row in other]) for group in groups]
+
+
+def shown_examples(base: LoadedBase, plan: ContextPlan, rows: Sequence[PromptRow]) -> list[tuple[str, str]]:
+    """Answered rows as (prompt, answer) pairs: whole, or where that takes too long with what they begin with once."""
+    whole = [(plan.shown(row.prompt), row.references[0]) for row in rows]
+    size = sum(map(len, prompts_ids(base.tokenizer, [prompt for prompt, _ in whole])))
+    return whole if size <= _WHOLE_TOKENS else plan.shortened(whole)
 
 
 def student_rows(base: LoadedBase, plan: ContextPlan) -> list[TokenRow]:

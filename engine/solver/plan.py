@@ -65,13 +65,10 @@ class ContextPlan:
         """What a person will ask afterwards: the prompt without its instruction, where it begins with that."""
         return without_beginning(prompt, self.instruction)
 
-    def examples(self, rows: Sequence[PromptRow]) -> list[tuple[str, str]]:
-        """Answered rows as (prompt, answer) pairs; what all prompts begin with stands in the first alone."""
-        if not rows:
-            return []
+    def shortened(self, examples: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """(prompt, answer) examples in which what all prompts begin with stands in the first alone."""
         common = self.instruction or self.common
-        first, *others = [(self.shown(row.prompt), row.references[0]) for row in rows]
-        return [first, *((without_beginning(prompt, common), answer) for prompt, answer in others)]
+        return [*examples[:1], *((without_beginning(prompt, common), answer) for prompt, answer in examples[1:])]
 
     def shown(self, prompt: str) -> str:
         """The prompt with its instruction before it, as the teacher reads it."""

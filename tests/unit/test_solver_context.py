@@ -57,10 +57,17 @@ def test_examples_stand_before_the_row_and_never_its_own_answer(template: str | 
     for row in rows:
         teacher, student = text_of(base, row.teacher.prompt), text_of(base, row.student.prompt)
         answer = text_of(base, row.student.answer).split("<")[0].strip()
-        assert teacher.count("colour") == TASK.count("colour") * 2 + 8 and f"{answer}\n" not in f"{teacher}\n"
+        assert teacher.count("colour") == 9 * TASK.count("colour") + 8 and f"{answer}\n" not in f"{teacher}\n"
         assert TASK in student and "colour1" not in student
-    # Only the first example carries what all prompts begin with; and the row itself, as it will be asked.
-    assert text_of(base, rows[0].teacher.prompt).count(TASK) == 2
+    assert text_of(base, rows[0].teacher.prompt).count(TASK) == 9
+
+
+def test_of_long_examples_only_the_first_carries_what_all_prompts_begin_with() -> None:
+    base = base_of()
+    tokens, _ = told(base, planned(answered(20, length=100)))
+    for row in (row for group in tokens.groups for row in group):
+        # And the row itself, as it will be asked.
+        assert text_of(base, row.teacher.prompt).count(TASK) == 2
 
 
 def test_the_student_reads_what_a_person_will_ask() -> None:
