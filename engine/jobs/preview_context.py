@@ -137,9 +137,10 @@ def _teacher(plan: ContextPlan, asked: PromptRow, request: PreviewRequest) -> st
     parts = []
     if plan.kind in (EXAMPLES, BOTH):
         others = [row for row in in_turn(plan.rows, request.prompts.seed) if row is not asked]
-        pairs = plan.examples(others[: request.solve.examples])
-        parts = [f"{_short(prompt)}\n→ {_short(answer)}" for prompt, answer in pairs[:_SHOWN_EXAMPLES]]
-        left = len(pairs) - len(parts)
+        examples = others[: request.solve.examples]
+        shown = [(plan.shown(row.prompt), row.references[0]) for row in examples[:_SHOWN_EXAMPLES]]
+        parts = [f"{_short(prompt)}\n→ {_short(answer)}" for prompt, answer in shown]
+        left = len(examples) - len(parts)
         parts += [f"… {left} more answered row{'' if left == 1 else 's'} …"] if left else []
     return "\n\n".join([*parts, _short(plan.shown(asked.prompt))])
 
