@@ -126,7 +126,7 @@ def shown_examples(base: LoadedBase, plan: ContextPlan, rows: Sequence[PromptRow
     """Answered rows as (prompt, answer) pairs: whole, or where that takes too long with what they begin with once."""
     whole = [(plan.shown(row.prompt), row.references[0]) for row in rows]
     size = sum(map(len, prompts_ids(base.tokenizer, [prompt for prompt, _ in whole])))
-    return whole if size <= _WHOLE_TOKENS else plan.shortened(whole)
+    return whole if size <= min(_WHOLE_TOKENS, window(base) // 4) else plan.shortened(whole)
 
 
 def student_rows(base: LoadedBase, plan: ContextPlan) -> list[TokenRow]:
