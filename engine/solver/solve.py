@@ -255,8 +255,7 @@ class _Pass:
             if writer.norm is not None:
                 wanted = wanted / self._gain(writer, added)
             z = self._at(inputs[0], batch.student)
-            settings = self._settings
-            update = reduced_rank_ridge(z, wanted, settings.rank, groups=batch.owners, ridges=settings.ridges)
+            update = self._regression(z, wanted)
             self._found[writer.path] = update
             change = (inputs[0][batch.students].float() @ update.a.T) @ update.b.T
             output = output.clone()
@@ -265,6 +264,19 @@ class _Pass:
             return output
 
         return solve
+
+    def _regression(self, inputs: Tensor, wanted: Tensor) -> LowRankMap:
+        settings, device = self._settings, inputs.device
+        # MPS lacks some of the factorisations; the systems are small.
+        place = torch.device("cpu") if device.type == "mps" else device
+        found = reduced_rank_ridge(
+            inputs.to(place),
+            wanted.to(place),
+            settings.rank,
+            groups=self._batch.owners.to(place),
+            ridges=settings.ridges,
+        )
+        return found._replace(a=found.a.to(device), b=found.b.to(device))
 
     def _at(self, values: Tensor, places: Tensor) -> Tensor:
         return values[places[:, 0], places[:, 1]].float()
