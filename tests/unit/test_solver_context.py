@@ -120,3 +120,14 @@ def test_rows_beyond_the_window_are_left_out_and_told() -> None:
 def test_two_answered_rows_are_each_others_example() -> None:
     tokens, notes = told(base_of(), planned(answered(2)))
     assert tokens.examples == 1 and [len(group) for group in tokens.groups] == [1, 1] and not notes
+
+
+def test_a_row_without_the_instruction_gets_it_before_it() -> None:
+    base = base_of()
+    rows = [row._replace(references=()) for row in answered(20)]
+    rows[4] = PromptRow(5, "thing five alone")
+    tokens, _ = told(base, planned(rows, count=20))
+    for row in (row for group in tokens.groups for row in group):
+        teacher, student = text_of(base, row.teacher.prompt), text_of(base, row.student.prompt)
+        assert TASK in teacher and TASK not in student
+        assert teacher.split(TASK)[1].strip() == student.split("user\n")[1].strip()
