@@ -48,7 +48,7 @@ from dnd_tui.widgets.navigation import PLACES, JobSign, NavigationBar
 from dnd_tui.widgets.path_inputs import DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
-from engine.requests import LoadRequest, ModelChoice, PromptChoice
+from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
 
 if TYPE_CHECKING:
     from dnd_tui.screens.compare_arms import Compared
@@ -317,10 +317,10 @@ class DndApp(DropApp[None]):
 
     # -- steps from screen to screen
 
-    async def generate(self, prompts: PromptChoice, models: ModelChoice) -> None:
-        """Generate an adapter from `prompts` into the library."""
+    async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
+        """Make an adapter from what stands in `prompts`, into the library."""
         screen = await self.go("generate")
-        screen.begin(prompts, models)  # type: ignore[attr-defined]
+        screen.begin(prompts, models, solve)  # type: ignore[attr-defined]
 
     async def compare(self, records: Sequence[AdapterRecord]) -> None:
         """Open adapters of the library beside their base."""

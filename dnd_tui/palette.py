@@ -83,7 +83,7 @@ def _commands_on_disk(app: DndApp) -> list[Command]:
     with suppress(EngineError):
         records = [entry for entry in app.library.entries() if isinstance(entry, AdapterRecord)]
         for record in records[:_NEWEST]:
-            about = f"Compare this adapter with its base; from {one_line(record.made_from)}"
+            about = f"Compare this adapter with its base; from {one_line(record.source_words)}"
             found.append(Command(f"Compare {one_line(record.name)}", about, partial(app.compare, [record])))
     with suppress(EngineError):
         for source in app.recent.newest_first()[:_NEWEST]:

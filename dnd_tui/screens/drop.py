@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,8 +19,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, ContentSwitcher, Input, Static
 
+from dnd_tui.folders import data_folder
+from dnd_tui.screens.answer_dialog import AnswerDialog, save_answers
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.drop_choices import ChoicesForm
+from dnd_tui.screens.drop_context import ANSWERED
 from dnd_tui.screens.drop_preview import PreviewView
 from dnd_tui.screens.drop_sources import Source, source_of
 from dnd_tui.screens.drop_start import DropZone, StartView
@@ -29,11 +33,14 @@ from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
 from engine.errors import EngineError
+from engine.prompts.diverse import diverse_places
 from engine.released import example_prompts
 
 # Actions that have a meaning in one of the two states only.
 _AT_START = {"browse", "example", "path"}
 _AT_PREVIEW = {"generate", "again", "switch_rows"}
+# Only where the prompts alone are all there is.
+_AT_OFFER = {"answer", "instruct"}
 
 
 class DropScreen(AppScreen):
@@ -47,9 +54,16 @@ Drag a file or folder of prompts from your file manager onto the terminal, where
 a path. `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt` and `.md` files, also with `.gz`, folders of them, and
 data sets saved by `datasets` are read.
 
-The **preview** shows what was found: rows, the prompt column, labels. The adapter is made from the *sampled batch*
-(●): prompts only, labels never get into it. Change the column, how many prompts, the seed or the models; then
-**Generate adapter**. While you look, the models are brought into memory.
+The **preview** shows what was found and what the adapter is **made from**:
+
+- *examples*: answered rows, which would else stand in front of every query
+- *instruction*: what all prompts begin with, or what you type; afterwards prompts work without it
+- *both*
+- *generator*: neither is there; the adapter takes a form of answers from the prompts alone, but no knowledge
+
+The rows it uses carry a ●. Below the instruction stands one whole query as you will type it afterwards. Change the
+columns, the instruction, the seed or the models; then **Generate adapter**. While you look, the models are brought into
+memory. Where there are no answers, you can answer eight of the prompts yourself.
 
 A generator's folder or a base model that you drop becomes the choice of the preview. An adapter of another tool, a PEFT
 folder or a GGUF adapter, is imported into the Library.
@@ -69,12 +83,11 @@ folder or a GGUF adapter, is imported into the Library.
         #facts-pane VerticalScroll { height: auto; max-height: 100%; }
         &.-normal #preview-panes .panes { grid-columns: 1fr 40; }
         &.-very-wide #preview-panes .panes { grid-columns: 1fr 64; }
-        &.-short #preview-panes .panes { grid-rows: 1fr auto; }
+        &.-short #preview-panes .panes { grid-rows: 7 1fr; }
         &.-short #facts-pane { height: 1fr; }
-        &.-short #choices-pane { height: auto; }
         &.-narrow Pane { height: 1fr; padding: 0 1; }
         &.-short RowsPane .whole { display: none; }
-        &.-narrow RowsPane .legend { display: none; }
+        &.-narrow RowsPane .legend, &.-normal RowsPane .legend { display: none; }
         &.-short ModelsLine { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         &.-short StartView { align: center top; padding: 0 1; }
         &.-short .tagline, &.-short .tray { display: none; }
@@ -98,7 +111,9 @@ folder or a GGUF adapter, is imported into the Library.
         Binding("e", "example", "Example", id="drop.example", tooltip="Open the example prompts"),
         Binding("slash", "path", "Type a path", id="drop.path", tooltip="Go to the path field"),
         Binding("g,ctrl+g", "generate", "Generate", id="drop.generate", tooltip="Make an adapter; ctrl+g while typing"),
-        Binding("a", "switch_rows", "Batch or all", id="drop.rows", tooltip="Show the sampled batch, or all rows"),
+        Binding("a", "switch_rows", "Used or all", id="drop.rows", tooltip="Show the rows used, or all rows"),
+        Binding("w", "answer", "Answer eight", id="drop.answer", tooltip="Answer eight of the prompts yourself"),
+        Binding("i", "instruct", "Instruction", id="drop.instruct", tooltip="Type an instruction"),
         Binding("r", "again", "Read again", id="drop.again", tooltip="Read the source again"),
         Binding("f", "folder", "Whole folder", id="drop.folder", tooltip="Open the folder of the dropped files"),
         Binding("escape", "back", "Back", id="drop.back", tooltip="Back to the drop zone"),
@@ -192,6 +207,8 @@ folder or a GGUF adapter, is imported into the Library.
             return None if self.query_one(PreviewView).failed else True
         if action in _AT_PREVIEW:
             return self._previewing
+        if action in _AT_OFFER:
+            return self._previewing and self.query_one(PreviewView).offers
         if action == "back":
             return self._previewing or not isinstance(self.focused, DropZone)
         return self._folder is not None if action == "folder" else True
@@ -228,8 +245,18 @@ folder or a GGUF adapter, is imported into the Library.
         self.query_one(PreviewView).read_anew()
 
     def action_switch_rows(self) -> None:
-        """The sampled batch or all rows."""
+        """The rows used or all rows."""
         self.query_one(PreviewView).switch_rows()
+
+    @on(Button.Pressed, "#answer")
+    def action_answer(self) -> None:
+        """Answer a few of the prompts."""
+        self.query_one(PreviewView).ask_for_answers()
+
+    @on(Button.Pressed, "#instruct")
+    def action_instruct(self) -> None:
+        """Type an instruction."""
+        self.query_one(PreviewView).type_instruction()
 
     def action_back(self) -> None:
         """To the drop zone; there, out of the path field."""
@@ -253,7 +280,22 @@ folder or a GGUF adapter, is imported into the Library.
 
     @on(PreviewView.GenerateWanted)
     async def _generate(self, message: PreviewView.GenerateWanted) -> None:
-        await self.dnd.generate(message.prompts, message.models)
+        await self.dnd.generate(message.prompts, message.models, message.solve)
+
+    @on(PreviewView.AnswersWanted)
+    @work(exclusive=True, group="answers")
+    async def _ask_for_answers(self, message: PreviewView.AnswersWanted) -> None:
+        places = await asyncio.to_thread(diverse_places, message.prompts, ANSWERED)
+        chosen = [message.prompts[place] for place in places]
+        answers = await self.app.push_screen_wait(AnswerDialog(chosen))
+        if not answers:
+            return
+        try:
+            file = await asyncio.to_thread(save_answers, data_folder(), message.source, answers)
+        except EngineError as error:
+            self.dnd.tell(error)
+            return
+        self.open((file,))
 
     @on(PreviewView.Known)
     @work(group="recent")

@@ -1,4 +1,4 @@
-"""The choices that matter before an adapter is generated: which prompts, which models. One line each.
+"""The choices that matter before an adapter is made: which prompts, what from, which models. One line each.
 
 A value that cannot be is marked at its field with the reason. Whether models exist and fit is judged by the engine;
 only a generator folder is looked at here.
@@ -6,32 +6,42 @@ only a generator folder is looked at here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Select
 
 from dnd_tui.screens.drop_bases import BaseSuggester
+from dnd_tui.screens.drop_context import QueryView
 from dnd_tui.settings import Settings
 from dnd_tui.text import printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PromptChoice
+from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
+_MADE_FROM = (
+    ("auto", AUTO),
+    ("examples", EXAMPLES),
+    ("instruction", INSTRUCTION),
+    ("both", BOTH),
+    ("generator", GENERATOR),
+)
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class ChoicesForm(VerticalScroll, can_focus=False):
-    """Prompt column, how many prompts, seed; base, generator, device, number format."""
+    """Columns, what the adapter is made from, instruction, seed; base, generator, device, number format."""
 
     DEFAULT_CSS = """
     ChoicesForm {
@@ -39,6 +49,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         Vertical.part { height: auto; }
         #models { margin-top: 1; }
         Select, PathField { width: 1fr; }
+        SelectCurrent Static { text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
 
@@ -56,6 +67,12 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         self._column: Select[tuple[str, str]] = Select(
             [("found by its name", ("", ""))], allow_blank=False, compact=True, id="column"
         )
+        self._label: Select[tuple[str, str]] = Select(
+            [("found by its name", ("", ""))], allow_blank=False, compact=True, id="label"
+        )
+        self._made_from = Select(_MADE_FROM, allow_blank=False, compact=True, id="made-from")
+        self._instruction = DropInput(placeholder="what all prompts begin with", compact=True, id="context")
+        self._query = QueryView(id="query")
         self._count = DropInput(
             placeholder="as trained", validators=WholeNumber(1, empty=True), compact=True, id="count"
         )
@@ -71,10 +88,17 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         """The prompts, then the models."""
         with Vertical(classes="part"):
             yield FormField("Prompt column", self._column, "The column that holds the prompts")
+            yield FormField("Label column", self._label, "The column that holds the answers")
             yield FormField(
-                "Prompts", self._count, "How many are sampled; empty: as in training; of more, adapters are averaged"
+                "Prompts", self._count, "How many the generator reads; empty: as in training; of more, adapters are "
+                "averaged"
             )
-            yield FormField("Seed", self._seed, "Another seed samples other prompts")
+            yield FormField("Seed", self._seed, "Another seed takes other rows")
+            yield FormField("Made from", self._made_from, "What goes into the weights; auto: the best that is there")
+            yield FormField(
+                "Instruction", self._instruction, "A text, or a text file's path; empty: what all prompts begin with"
+            )
+            yield self._query
         with Vertical(classes="part", id="models"):
             yield FormField("Base", self._base, '"default", a hub id, a model folder or a .gguf file')
             yield FormField("Generator", self._generator, "A generator's folder; empty: the one that came along")
@@ -86,6 +110,10 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         with self.prevent(Input.Changed):
             self._count.value = "" if settings.count is None else str(settings.count)
             self._seed.value = str(settings.seed)
+            self._instruction.value = ""
+        with self.prevent(Select.Changed):
+            self._made_from.value = AUTO
+        self.show_context({})
         for field in self.query(FormField):
             field.complain("")
         self.show_models(models)
@@ -108,12 +136,38 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             found: in words, the column that is taken when none is named.
             chosen: the column that is named.
         """
+        self._offer(self._column, columns, found, chosen)
+
+    def offer_labels(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
+        """Say what the label column can be, as `offer_columns` does."""
+        self._offer(self._label, columns, found, chosen)
+
+    def _offer(
+        self, select: Select[tuple[str, str]], columns: Sequence[str], found: str, chosen: str | None
+    ) -> None:
         names = dict.fromkeys((*columns, *([chosen] if chosen else [])))
         finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
         with self.prevent(Select.Changed):
-            self._column.set_options([finding, *((printable(name), (name, "")) for name in names)])
-            self._column.value = (chosen, "") if chosen else ("", found)
-        self._column.disabled = not names
+            select.set_options([finding, *((printable(name), (name, "")) for name in names)])
+            select.value = (chosen, "") if chosen else ("", found)
+        select.disabled = not names
+
+    def show_context(self, context: Mapping[str, Any]) -> None:
+        """Show one query of the "context" of a preview, and what is wrong with the choice; the fields that matter."""
+        self._query.show(context)
+        self.complain_context(context.get("problem") or "")
+        _field_of(self._count).display = context.get("kind") == GENERATOR
+
+    def complain_context(self, problem: str) -> None:
+        """Show why the choice of a context cannot be, at the field that has to be changed."""
+        named = self._instruction.value.strip() and self._made_from.value in (AUTO, INSTRUCTION)
+        for control in (self._instruction, self._made_from):
+            wrong = control is (self._instruction if named else self._made_from)
+            _field_of(control).complain(problem if wrong else "")
+
+    def focus_instruction(self) -> None:
+        """Go to the field of the instruction."""
+        self._instruction.focus()
 
     def suggest_bases(self, names: Iterable[str]) -> None:
         """Bases used before; they complete what is typed."""
@@ -122,25 +176,39 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @property
     def valid(self) -> bool:
         """Whether every value can be."""
-        return not any(field.problem for field in self.query(FormField))
+        return not any(field.problem and field.display for field in self.query(FormField))
 
     def focus_problem(self) -> None:
         """Go to the first value that cannot be."""
-        wrong = next((field for field in self.query(FormField) if field.problem), None)
+        wrong = next((field for field in self.query(FormField) if field.problem and field.display), None)
         if wrong is not None:
             wrong.focus_control()
 
     @property
     def column(self) -> str | None:
         """The column that is named; None where it is found by its name."""
-        value = self._column.value
-        return value[0] or None if isinstance(value, tuple) else None
+        return _named(self._column)
+
+    @property
+    def label(self) -> str | None:
+        """The same for the labels."""
+        return _named(self._label)
+
+    @property
+    def solve(self) -> ContextChoice:
+        """What the adapter is to be made from."""
+        return ContextChoice(made_from=str(self._made_from.value), context=self._instruction.value.strip() or None)
 
     def prompts(self, source: Path) -> PromptChoice:
         """The prompts chosen. Only while the form is valid."""
-        count = self._count.value.strip()
-        seed = int(self._seed.value)
-        return PromptChoice(source=source, column=self.column, count=int(count) if count else None, seed=seed)
+        count = self._count.value.strip() if _field_of(self._count).display else ""
+        return PromptChoice(
+            source=source,
+            column=self.column,
+            label=self.label,
+            count=int(count) if count else None,
+            seed=int(self._seed.value),
+        )
 
     def models(self) -> ModelChoice:
         """The models chosen. Only while the form is valid."""
@@ -163,7 +231,8 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @on(Select.Changed)
     def _selected(self, message: Select.Changed) -> None:
         message.stop()
-        self.post_message(self.Changed("prompts" if message.select is self._column else "models"))
+        ours = message.select in (self._column, self._label, self._made_from)
+        self.post_message(self.Changed("prompts" if ours else "models"))
 
     @on(PathField.Changed)
     @work(exclusive=True, group="generator")
@@ -189,5 +258,10 @@ def _select(values: Sequence[str], id: str) -> Select[str]:
     return Select([(value, value) for value in values], allow_blank=False, compact=True, id=id)
 
 
-def _field_of(control: Input | PathField) -> FormField:
+def _named(select: Select[tuple[str, str]]) -> str | None:
+    value = select.value
+    return value[0] or None if isinstance(value, tuple) else None
+
+
+def _field_of(control: Widget) -> FormField:
     return next(node for node in control.ancestors if isinstance(node, FormField))

@@ -6,18 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dnd_tui.screens.drop_context import context_words, held_out_words
+from engine.solver.plan import GENERATOR
+
 _MOST_FILES = 3
 
 
 def fact_lines(
-    facts: Mapping[str, Any], sample: Mapping[str, Any] | None, read: int, notes: Sequence[str]
+    facts: Mapping[str, Any],
+    context: Mapping[str, Any],
+    sample: Mapping[str, Any] | None,
+    read: int,
+    notes: Sequence[str],
 ) -> tuple[tuple[str, str], ...]:
-    """Facts of a preview, the sampled batch once it is there, remarks.
+    """Facts of a preview, what the adapter is made from, the rows used once they are there, remarks.
 
     Args:
-        facts, sample: of `Result.data` of a PreviewRequest.
-        read: rows read so far, while the batch is being sampled.
+        facts, context, sample: of `Result.data` of a PreviewRequest.
+        read: rows read so far, while the rows are being chosen.
     """
+    alone = context["kind"] == GENERATOR
     looked_at = "" if facts["complete"] else f" in the first {facts['rows']:,} rows"
     labels = f"{facts['label_column']}, on {facts['labelled']:,} rows{looked_at}" if facts["label_column"] else "none"
     skipped = f"{facts['skipped']:,} rows without a prompt{looked_at}" if facts["skipped"] else ""
@@ -25,10 +33,12 @@ def fact_lines(
         skipped = f"{sample['skipped']:,} rows without a prompt" if sample["skipped"] else ""
     batch = f"{len(sample['rows']):,} of {sample['total']:,} prompts" if sample else f"reading row {read:,} …"
     lines = (
+        ("made from", context_words(context)),
         ("rows", _rows(facts, sample)),
-        ("sampled batch", batch),
+        *(() if context["problem"] else (("rows used", batch),)),
+        *(() if alone or context["problem"] else (("held out", held_out_words(context)),)),
         ("prompt column", facts["column"]),
-        ("labels", f"{labels} (never read by the generator)" if facts["label_column"] else labels),
+        ("labels", f"{labels} (never read by the generator)" if alone and facts["label_column"] else labels),
         ("length", _lengths(facts)),
         ("duplicates", f"{facts['duplicates']:,}{looked_at}" if facts["duplicates"] else f"none{looked_at}"),
         ("left out", skipped or "none"),

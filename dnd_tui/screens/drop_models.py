@@ -40,6 +40,7 @@ class ModelsLine(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self._wanted: ModelChoice | None = None
+        self._with_generator = True
         self._listing: jobs.Job | None = None
         self._loading: jobs.Job | None = None
 
@@ -48,9 +49,14 @@ class ModelsLine(Static):
         """The app."""
         return cast("DndApp", self.app)
 
-    def prepare(self, models: ModelChoice) -> None:
-        """See to these models, as far as that can be done without a network."""
+    def prepare(self, models: ModelChoice, *, with_generator: bool) -> None:
+        """See to these models, as far as that can be done without a network.
+
+        Args:
+            with_generator: the adapter is made by a generator; a solved one needs the base alone.
+        """
         self._wanted = models
+        self._with_generator = with_generator
         if self._loading is None:
             self._look(models)
 
@@ -81,7 +87,8 @@ class ModelsLine(Static):
         wanted = self._wanted
         if wanted is None or self._loading is not None:
             return
-        kinds = {"encoder", *(["base"] if wanted.base in DEFAULTS else [])}
+        kinds = {"encoder"} if self._with_generator else set()
+        kinds |= {"base"} if wanted.base in DEFAULTS else set()
         size = sum(model["size"] for model in models if model["kind"] in kinds and not model["present"])
         if size:
             self._tell(f"First run: Generate fetches {readable_size(size)} of models")
@@ -100,12 +107,13 @@ class ModelsLine(Static):
             self._look(self._wanted)
         elif isinstance(message.outcome, Finished):
             self._tell("✓ The models are in memory", "-ready")
-        elif isinstance(message.outcome, Failed):
+        elif isinstance(message.outcome, Failed) and self._with_generator:
             failure = message.outcome
             where = f"{failure.where}: " if failure.where else ""
             hint = f". {failure.hint}" if failure.hint else ""
             self._tell(f"✗ The models cannot be loaded: {where}{failure.problem}{hint}", "-failed")
         else:
+            # Of a solved adapter too: there may be no generator for its base, and it needs none.
             self._tell("The models are loaded when you generate")
 
     def _tell(self, text: str, kind: str = "") -> None:

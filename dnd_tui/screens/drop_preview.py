@@ -1,15 +1,15 @@
 """A prompt source before an adapter is made of it: its rows, its facts, the choices, the button.
 
-    begin(source) -> facts, columns, first rows (PreviewRequest without sample: quick)
-                  -> the sampled batch          (one pass over the source)
-                  -> models into memory         (`drop_models`)
+    begin(source) -> facts, columns, first rows, context (PreviewRequest without sample: quick)
+                  -> the rows used                       (one pass over the source)
+                  -> models into memory                  (`drop_models`)
 
 Answers come from the engine's process for files. Each question has its job; what an older job still says is ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,7 @@ from textual.widgets import Button, Static
 from dnd_tui import jobs
 from dnd_tui.jobs import Job
 from dnd_tui.screens.drop_choices import ChoicesForm
+from dnd_tui.screens.drop_context import ContextNotice
 from dnd_tui.screens.drop_facts import fact_lines, row_count
 from dnd_tui.screens.drop_models import ModelsLine
 from dnd_tui.screens.drop_rows import Row, RowsPane
@@ -34,7 +35,9 @@ from dnd_tui.widgets.failure_card import FailureCard
 from dnd_tui.widgets.panes import Pane, Panes
 from engine.events import Note, StageAdvanced
 from engine.host import Failed, Finished
-from engine.requests import ModelChoice, PreviewRequest, PromptChoice
+from engine.prompts.diverse import MOST_LOOKED_AT
+from engine.requests import ContextChoice, ModelChoice, PreviewRequest, PromptChoice
+from engine.solver.plan import AUTO, GENERATOR
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
@@ -75,22 +78,31 @@ class PreviewView(Vertical):
     class GenerateWanted(Message):
         """The person wants an adapter from these prompts."""
 
-        def __init__(self, prompts: PromptChoice, models: ModelChoice) -> None:
+        def __init__(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
             super().__init__()
-            self.prompts, self.models = prompts, models
+            self.prompts, self.models, self.solve = prompts, models, solve
+
+    class AnswersWanted(Message):
+        """The person wants to answer a few prompts of this source; `prompts` are its first."""
+
+        def __init__(self, source: Path, prompts: Sequence[str]) -> None:
+            super().__init__()
+            self.source, self.prompts = source, prompts
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._source: Path | None = None
         self._facts: Mapping[str, Any] | None = None
+        self._plan: Mapping[str, Any] = {}
         self._sample: Mapping[str, Any] | None = None
         self._failure: Failed | None = None
-        self._found = ""
+        self._found = self._found_label = ""
         self._notes: list[str] = []
         # The last job of each kind, ended or not.
         self._looking: Job | None = None
         self._sampling: Job | None = None
         self._paging: Job | None = None
+        self._choosing: Job | None = None
         self._prepared: ModelChoice | None = None
         self._timer: Timer | None = None
         self._rows = RowsPane()
@@ -109,6 +121,7 @@ class PreviewView(Vertical):
             yield Static(classes="name", markup=False)
             yield Static(classes="place", markup=False)
         yield FailureCard(id="failure")
+        yield ContextNotice(id="notice")
         yield Panes(
             Pane("Rows", self._rows, id="rows-pane"),
             Pane("Facts", VerticalScroll(self._lines, can_focus=False), id="facts-pane"),
@@ -118,7 +131,7 @@ class PreviewView(Vertical):
         with Horizontal(id="bottom"):
             yield self._models
             yield Button("Generate adapter", variant="primary", id="generate", disabled=True,
-                         tooltip="Make an adapter from the sampled batch (key g, or ctrl+g while typing)")  # fmt: skip
+                         tooltip="Make an adapter (key g, or ctrl+g while typing)")  # fmt: skip
 
     # -- what the screen asks for
 
@@ -134,8 +147,13 @@ class PreviewView(Vertical):
 
     @property
     def failed(self) -> bool:
-        """Whether the source cannot be read, or the batch not be sampled."""
+        """Whether the source cannot be read to its end."""
         return self._failure is not None
+
+    @property
+    def offers(self) -> bool:
+        """Whether the person is offered something better than an adapter from the prompts alone."""
+        return self.query_one(ContextNotice).shown
 
     def begin(self, source: Path) -> None:
         """Open another source with the choices of the settings."""
@@ -144,10 +162,12 @@ class PreviewView(Vertical):
         self.query_one("#source .place", Static).update(Content(one_line(short_path(source.parent))))
         self._form.begin(self.dnd.settings, self.dnd.models)
         self._form.offer_columns((), "", None)
+        self._form.offer_labels((), "", None)
+        self.query_one(ContextNotice).show(False)
         self._rows.all_rows = False
         self._rows.begin((), complete=True)
         self._lines.set((("reading", source.name),))
-        self._found = ""
+        self._found = self._found_label = ""
         self._prepared = None
         self.read_anew()
 
@@ -155,6 +175,8 @@ class PreviewView(Vertical):
         """Read the source again: what is shown stays until there are answers."""
         self._stop_reading()
         self._facts = self._sample = self._failure = None
+        self._plan = {}
+        self._form.complain_context("")
         self._looking = self.dnd.engine.start(self._look_request(), "look at the prompts", self, light=True)
         self._judge()
 
@@ -179,7 +201,19 @@ class PreviewView(Vertical):
             self.query_one(Panes).show("choices-pane")
             self._form.focus_problem()
         elif self.can_generate and self._source is not None:
-            self.post_message(self.GenerateWanted(self._form.prompts(self._source), self._form.models()))
+            wanted = self._form.prompts(self._source), self._form.models(), self._form.solve
+            self.post_message(self.GenerateWanted(*wanted))
+
+    def ask_for_answers(self) -> None:
+        """Let the person answer a few prompts: look for some that differ."""
+        if self._looking is not None and self._source is not None:
+            request = replace(self._look_request(), rows=MOST_LOOKED_AT)
+            self._choosing = self.dnd.engine.start(request, "choose prompts to answer", self, light=True)
+
+    def type_instruction(self) -> None:
+        """Go to the field of the instruction."""
+        self.query_one(Panes).show("choices-pane")
+        self._form.focus_instruction()
 
     def switch_rows(self) -> None:
         """The sampled batch or all rows."""
@@ -193,19 +227,22 @@ class PreviewView(Vertical):
     # -- questions to the engine
 
     def _stop_reading(self) -> None:
-        for job in (self._looking, self._sampling, self._paging):
+        for job in (self._looking, self._sampling, self._paging, self._choosing):
             if job is not None:
                 self.dnd.engine.stop(job)
-        self._looking = self._sampling = self._paging = None
+        self._looking = self._sampling = self._paging = self._choosing = None
 
     def _look_request(self) -> PreviewRequest:
         assert self._source is not None
-        choice = PromptChoice(source=self._source, column=self._form.column)
-        return PreviewRequest(prompts=choice, sample=False, rows=_FIRST_ROWS)
+        choice = PromptChoice(source=self._source, column=self._form.column, label=self._form.label)
+        generator = self._form.models().generator
+        return PreviewRequest(
+            prompts=choice, solve=self._form.solve, generator=generator, sample=False, rows=_FIRST_ROWS
+        )
 
     def _sample_request(self) -> PreviewRequest:
         assert self._source is not None
-        return PreviewRequest(prompts=self._form.prompts(self._source), generator=self._form.models().generator, rows=0)
+        return replace(self._look_request(), prompts=self._form.prompts(self._source), sample=True, rows=0)
 
     def _settle(self) -> None:
         """Ask what the choices as they are now make necessary."""
@@ -217,6 +254,9 @@ class PreviewView(Vertical):
             return
         if self._facts is None:
             return
+        self._show_context()
+        if self._plan["problem"]:
+            return
         request = self._sample_request()
         if self._sampling is None or self._sampling.request != request:
             if self._sampling is not None:
@@ -227,14 +267,15 @@ class PreviewView(Vertical):
         models = self._form.models()
         if models != self._prepared:
             self._prepared = models
+            alone = self._plan["kind"] == GENERATOR
             if models != self.dnd.models:
                 self.dnd.choose_models(models)
-            self._models.prepare(models)
+            self._models.prepare(models, with_generator=alone)
 
     @on(jobs.JobEnded)
     def _answered(self, message: jobs.JobEnded) -> None:
         job, outcome = message.job, message.outcome
-        if job not in (self._looking, self._sampling, self._paging):
+        if job not in (self._looking, self._sampling, self._paging, self._choosing):
             return
         if isinstance(outcome, Failed):
             self._failure = outcome
@@ -245,7 +286,9 @@ class PreviewView(Vertical):
             if job is self._looking:
                 self._looked(data)
             elif job is self._sampling:
-                self._sampled(data["sample"])
+                self._sampled(data)
+            elif job is self._choosing:
+                self._chosen(data)
             else:
                 self._rows.add(_page(data), complete=not data["page"]["more"])
         self._judge()
@@ -260,7 +303,7 @@ class PreviewView(Vertical):
             self._tell_facts(steps[-1])
 
     def _looked(self, data: Mapping[str, Any]) -> None:
-        self._facts = data["facts"]
+        self._facts, self._plan = data["facts"], data["context"]
         names = [column["name"] for column in data["columns"]]
         guess = data["guess"]
         if guess is not None:
@@ -271,6 +314,9 @@ class PreviewView(Vertical):
         if self._form.column is None:
             self._found = data["facts"]["column"]
         self._form.offer_columns(names, self._found, self._form.column)
+        if self._form.label is None:
+            self._found_label = data["facts"]["label_column"] or ""
+        self._form.offer_labels(data["labels"], self._found_label, self._form.label)
         self._rows.begin(_page(data), complete=not data["page"]["more"])
         self._tell_facts()
         self._tell_known()
@@ -279,12 +325,20 @@ class PreviewView(Vertical):
         if focused is None or self not in focused.ancestors:
             self.focus_button()
 
-    def _sampled(self, sample: Mapping[str, Any]) -> None:
-        self._sample = sample
-        self._rows.show_batch([Row.of(row) for row in sample["rows"]], sample["total"] + sample["skipped"])
-        self._tell_facts()
+    def _sampled(self, data: Mapping[str, Any]) -> None:
+        sample = data["sample"]
+        self._sample, self._plan = sample, data["context"]
+        if sample:
+            self._rows.show_batch([Row.of(row) for row in sample["rows"]], sample["total"] + sample["skipped"])
+        self._show_context()
         if self._facts and not self._facts["complete"]:
             self._tell_known()
+
+    def _chosen(self, data: Mapping[str, Any]) -> None:
+        assert self._source is not None
+        # A prompt of which only the beginning is here cannot be answered.
+        prompts = [row["prompt"] for row in data["page"]["rows"] if not row["cut"]]
+        self.post_message(self.AnswersWanted(self._source, prompts))
 
     # -- what the person sees
 
@@ -294,9 +348,17 @@ class PreviewView(Vertical):
         self.query_one(FailureCard).show(self._failure, "Then press r to read it again, or drop another file.")
         self.screen.refresh_bindings()
 
+    def _show_context(self) -> None:
+        """What the adapter is made from; where that is little, what would be better."""
+        self._form.show_context(self._plan)
+        chosen = self._form.solve.made_from != AUTO or self._form.models().generator is not None
+        self.query_one(ContextNotice).show(self._plan["kind"] == GENERATOR and not chosen)
+        self._tell_facts()
+        self._judge()
+
     def _tell_facts(self, read: int = 0) -> None:
         if self._facts is not None:
-            self._lines.set(fact_lines(self._facts, self._sample, read, self._notes))
+            self._lines.set(fact_lines(self._facts, self._plan, self._sample, read, self._notes))
 
     def _tell_known(self) -> None:
         """The source can be read: it is worth remembering."""
@@ -308,6 +370,7 @@ class PreviewView(Vertical):
     @on(ChoicesForm.Changed)
     def _choice_changed(self, message: ChoicesForm.Changed) -> None:
         message.stop()
+        self._form.complain_context("")
         self._judge()
         if self._timer is not None:
             self._timer.stop()

@@ -1,10 +1,10 @@
-"""The rows of a prompt source: the sampled batch, or all rows, which come page by page as one scrolls.
+"""The rows of a prompt source: those an adapter is made from, or all rows, which come page by page as one scrolls.
 
        no.  prompt, each begins: Translate to French:       label
     ●    3  … Where is the station?                         Où est la gare ?
          4  … I am hungry.                                  J'ai faim.
     ────────────────────────────────────────────────────────────────────────
-    Row 3, in the sampled batch
+    Row 3, used
     The whole prompt of the chosen row
 
 Prompts of a task often begin with the same instruction; a table that shows it in every row shows nothing else.
@@ -126,9 +126,9 @@ class RowsPane(Vertical):
     def compose(self) -> ComposeResult:
         """Switch, table, the chosen row."""
         with Horizontal(classes="switch"):
-            yield Button("Sampled batch", id="show-batch", tooltip="The prompts the adapter is made from (key a)")
+            yield Button("Rows used", id="show-batch", tooltip="The rows the adapter is made from (key a)")
             yield Button("All rows", id="show-all", tooltip="Every row of the source (key a)")
-            yield Static(f"{SAMPLED} sampled", classes="legend", markup=False)
+            yield Static(f"{SAMPLED} used", classes="legend", markup=False)
         yield self._head
         yield self._list
         with VerticalScroll(classes="whole", can_focus=False):
@@ -208,7 +208,7 @@ class RowsPane(Vertical):
         count = f" {len(self._batch):,}" if self._batch else ""
         total = f"{len(self._rows):,}+" if self._total is None else f"{self._total:,}"
         for button, words, here in (
-            (batch, f"Sampled batch{count}", not self.all_rows),
+            (batch, f"Rows used{count}", not self.all_rows),
             (every, f"All rows {total}", self.all_rows),
         ):
             button.label = Content(f"{'▸' if here else ' '}{words}")
@@ -238,7 +238,7 @@ class RowsPane(Vertical):
         return TableLine(*cells)
 
     def _show_whole(self, row: Row) -> None:
-        sampled = ", in the sampled batch" if row.number in self._numbers else ""
+        sampled = ", used" if row.number in self._numbers else ""
         label = f", label: {one_line(row.label[:_LINE])}" if row.label and self.all_rows else ""
         cut = f"\n… the first {len(row.prompt):,} of {row.characters:,} characters" \
             if row.characters > len(row.prompt) else ""

@@ -29,6 +29,10 @@ from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.table_line import Cell, TableLine
 
 ACCEPTED = ".jsonl .json .csv .tsv .parquet .txt .md, gzipped too, or a folder of them"
+_TAGLINE = (
+    "[b]Prompts in, LoRA adapter out.[/b] What you would put in front of every query, examples or an instruction, "
+    "goes into the weights once."
+)
 _TRAY = """\
 ██
 ██
@@ -104,7 +108,7 @@ class StartView(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         """One column in the middle."""
         with Vertical():
-            yield Static("[b]Prompts in, LoRA adapter out.[/b] No labels, no training.", classes="tagline")
+            yield Static(_TAGLINE, classes="tagline")
             yield DropZone()
             yield Static(ACCEPTED, classes="accepted", markup=False)
             yield Static("Or type a path [b]/[/b]", classes="label")

@@ -43,6 +43,6 @@ class NothingChosen(Vertical):
         if newest is None:
             text = "There is no adapter yet. Drop a prompt file to make one (key 1)"
         else:
-            named = f"{one_line(newest.name)}, from {one_line(newest.made_from)}"
+            named = f"{one_line(newest.name)}, from {one_line(newest.source_words)}"
             text = f"No adapter is chosen. Pick one in the Library (key 5),\nor take the newest (key n): {named}"
         self.query_one(Static).update(text)

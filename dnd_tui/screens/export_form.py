@@ -108,7 +108,7 @@ class ExportForm(VerticalScroll, can_focus=False):
         self.query_one("#adapter", Facts).set(
             [
                 ("adapter", one_line(record.name)),
-                ("made from", one_line(record.made_from)),
+                ("made from", one_line(record.source_words)),
                 ("base", one_line(record.base_id)),
                 ("size", f"{readable_size(record.bytes)}, {record.parameters:,} parameters"),
             ]

@@ -1,9 +1,9 @@
-"""The Generate screen: a prompt batch becomes an adapter, stage by stage."""
+"""The Generate screen: what stands in prompts becomes an adapter, stage by stage."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 
@@ -15,7 +15,7 @@ from textual.widgets import Button, Static
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.generate_facts import LoraTraining, RunFacts
+from dnd_tui.screens.generate_facts import NOT_CHECKED, LoraTraining, RunFacts
 from dnd_tui.screens.generate_history import History
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
@@ -23,11 +23,27 @@ from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError
-from engine.events import Note, UpdateNorms
+from engine.events import Note, StageStarted, UpdateNorms
 from engine.host import Failed, Finished, Stopped
-from engine.requests import GenerateRequest, LoadRequest, ModelChoice, PromptChoice, TrainingTimeRequest
+from engine.requests import (
+    ContextChoice,
+    GenerateRequest,
+    LoadRequest,
+    ModelChoice,
+    PromptChoice,
+    TrainingTimeRequest,
+)
+from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
-STAGES = ("import", "load", "read", "encode", "decode", "detokenise", "attach", "write")
+# "choose" comes only where there is a generator for the base too.
+_SOLVED = ("import", "read", "load", "solve", "choose", "fit", "check", "attach", "write")
+STAGES = {
+    EXAMPLES: _SOLVED,
+    BOTH: _SOLVED,
+    INSTRUCTION: ("import", "read", "load", "answer", "solve", "check", "attach", "write"),
+    GENERATOR: ("import", "load", "read", "encode", "decode", "detokenise", "attach", "write"),
+}
+"""By what an adapter is made from."""
 
 
 class GenerateScreen(AppScreen):
@@ -37,14 +53,22 @@ class GenerateScreen(AppScreen):
     HELP = """
 # Generate
 
-The prompts of your data set become a LoRA adapter, without training. You see every stage with its time:
+What you would put in front of every query, examples or an instruction, becomes a LoRA adapter. You see every stage
+with its time:
 
-- **load**: base model, text encoder and generator come into memory (once; later runs are warm)
-- **encode**: the text encoder reads the prompt batch, **decode**: the generator makes the weight tokens
-- **detokenise**: weight tokens become LoRA matrices, **attach**: peft puts them on the base
+- **load**: the base model comes into memory (once; later runs are warm)
+- **answer**: the base answers with the instruction in the prompt; answered examples need no such stage
+- **solve**: layer by layer, the update that stands in for the context is computed; *explained* is the share of the
+  context's effect that it has
+- **choose**: where there is a generator for the base, its adapter is tried as a start too; the better one stays
+- **fit**: a few gradient steps on the answers
+- **check**: rows that were kept back are answered by the base, with the context in the prompt, and by the adapter
 
-The picture shows how large the update of each module of each layer is, beside that of the adapter that the generator
-starts from. *Measure LoRA training* times a few real training steps on your labelled rows, for comparison.
+Without answers and instruction a generator makes the adapter from the prompts alone: **encode**, **decode** and
+**detokenise** stand in for solving.
+
+The picture shows how large the update of each module of each layer is; of a generator's adapter also that of the
+adapter that it starts from. *Measure LoRA training* times a few real training steps on your labelled rows.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="generate.compare", tooltip="Compare base and adapted answers"),
@@ -57,6 +81,9 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
     DEFAULT_CSS = """
     GenerateScreen {
         #headline { height: 1; padding: 0 1; text-style: bold; }
+        #verdict { display: none; height: auto; padding: 0 1; background: $success-muted; text-style: bold; }
+        #verdict.-unchecked { background: $warning-muted; }
+        #verdict.-shown { display: block; }
         #run { width: 1fr; }
         #run StageList { height: auto; }
         #run Facts { margin-top: 1; }
@@ -70,7 +97,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
     def __init__(self) -> None:
         super().__init__()
         self.record: AdapterRecord | None = None
-        self._choice: tuple[PromptChoice, ModelChoice] | None = None
+        self._choice: tuple[PromptChoice, ModelChoice, ContextChoice] | None = None
         self._job: jobs.Job | None = None
         # Brings the models into memory, where the run waits for that.
         self._ahead: jobs.Job | None = None
@@ -78,10 +105,14 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self._facts = RunFacts()
         self._training = LoraTraining()
         self._norms: dict[str, tuple[float, float]] = {}
+        self._expected: tuple[str, ...] = _SOLVED
+        # How many layers are being solved.
+        self._layers = 0
 
     def body(self) -> Iterable[Widget]:
-        """Headline, panes, buttons."""
+        """Headline, what held-out rows said, panes, buttons."""
         yield Static("Drop a prompt file first (key 1)", id="headline", markup=False)
+        yield Static(id="verdict", markup=False)
         yield Panes(
             Pane("Stages", VerticalScroll(StageList(id="stages"), Facts(id="facts"), can_focus=False), id="run"),
             (
@@ -104,30 +135,34 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         """Whether an adapter is being made."""
         return self._job is not None and self._job.outcome is None
 
-    def begin(self, prompts: PromptChoice, models: ModelChoice) -> None:
+    def begin(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
         """Generate an adapter into the library; one at a time."""
         if self.running:
             self.notify("An adapter is being made; stop it first", severity="warning")
             return
-        self._choice = prompts, models
+        self._choice = prompts, models, solve
         self.record = None
-        self._start(prompts, models)
+        self._start(prompts, models, solve)
 
     @work(exclusive=True, group="generate")
-    async def _start(self, prompts: PromptChoice, models: ModelChoice) -> None:
+    async def _start(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
         try:
             self._place, folder = await asyncio.to_thread(self.dnd.library.new_place)
         except EngineError as error:
             self.dnd.tell(error)
             return
-        self._norms = {}
+        self._norms, self._layers = {}, 0
         self._facts, self._training = RunFacts(), LoraTraining()
         self.query_one(AdapterMap).clear()
-        self.query_one(StageList).expect(STAGES)
+        # What "auto" finds is known once its stages come.
+        kind = GENERATOR if solve.made_from == AUTO and models.generator is not None else solve.made_from
+        self._expected = STAGES.get(kind, _SOLVED)
+        self.query_one(StageList).expect(self._expected)
         self.query_one(Panes).show("run")
         title = f"generate an adapter from {prompts.source.name}"
         before = self.dnd.engine.jobs
-        self._job = self.dnd.engine.start(GenerateRequest(models=models, prompts=prompts, out=folder), title, self)
+        request = GenerateRequest(models=models, prompts=prompts, solve=solve, out=folder)
+        self._job = self.dnd.engine.start(request, title, self)
         waits = f", after the job before it: {before[-1].title}" if before else ""
         self._say(f"{prompts.source.name} → adapter{waits}")
         self._ahead = next((job for job in before if job.request == LoadRequest(models=models)), None)
@@ -153,14 +188,31 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         if message.job is not self._job:
             return
         for event in message.events:
+            if isinstance(event, StageStarted):
+                self._began_stage(event)
             stages.handle(event)
             self._facts.handle(event)
             if isinstance(event, UpdateNorms):
-                self._norms |= event.norms
-                self.query_one(AdapterMap).add(event.norms)
+                self._add_norms(event.norms)
             elif isinstance(event, Note) and event.warning:
                 self.notify(event.text, severity="warning")
         self._show_facts()
+
+    def _began_stage(self, event: StageStarted) -> None:
+        """A stage that was not expected tells what the adapter is made from."""
+        if event.stage == "solve":
+            self._layers = event.total or 0
+        if event.stage not in self._expected:
+            self._expected = next((names for names in STAGES.values() if event.stage in names), self._expected)
+            self.query_one(StageList).expect_instead(self._expected)
+
+    def _add_norms(self, norms: Mapping[str, tuple[float, float]]) -> None:
+        picture = self.query_one(AdapterMap)
+        picture.add(norms)
+        if self._layers and not self._norms:
+            # Layers are solved one by one: the others keep their places free, as if all were like the first.
+            picture.expect(path.replace(".0.", f".{layer}.", 1) for path in norms for layer in range(self._layers))
+        self._norms |= norms
 
     @on(jobs.JobEnded)
     async def _ended(self, message: jobs.JobEnded) -> None:
@@ -202,12 +254,16 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
             dataset=prompts.source.name,
             source=prompts.source.absolute(),
             column=prompts.column,
+            label=prompts.label,
             count=prompts.count,
             seed=prompts.seed,
             base_id=data["base"],
             base=models.base,
             generator=models.generator,
-            generator_digest=data["generator"],
+            generator_digest=data.get("generator", ""),
+            made_from=data["made_from"],
+            context=data.get("instruction", ""),
+            verdict=(data.get("held_out") or {}).get("sentence", ""),
             device=models.device,
             dtype=models.dtype,
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -223,6 +279,8 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
             self.dnd.tell(error)
             return
         self._facts.finish(data)
+        # Where layers are not alike, places were kept free for modules that are not there.
+        self.query_one(AdapterMap).show(self._norms)
         self._say(f"{prompts.source.name} → {self.record.name}")
 
     def show_record(self, record: AdapterRecord) -> None:
@@ -230,8 +288,8 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self.record = record
         self._facts = RunFacts.of(record)
         self._training = LoraTraining()
-        self._choice = (record.prompts, record.models) if record.prompts else None
-        self._say(f"{record.made_from} → {record.name} ({record.made})")
+        self._choice = (record.prompts, record.models, record.solve) if record.prompts else None
+        self._say(f"{record.source_words} → {record.name} ({record.made})")
         self.query_one(AdapterMap).show(record.norms)
         self.query_one(StageList).expect(())
         self._settle()
@@ -247,7 +305,16 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         self.query_one("#measure", Button).disabled = not done or self._training.running
         self.query_one("#stop", Button).disabled = not (self.running or self._training.running)
         self._show_facts()
+        self._show_verdict()
         self.refresh_bindings()
+
+    def _show_verdict(self) -> None:
+        unchecked = self._facts.unchecked
+        told = NOT_CHECKED if unchecked else self._facts.verdict and f"Held out: {self._facts.verdict}"
+        line = self.query_one("#verdict", Static)
+        line.update(f"! {told}" if unchecked else told)
+        line.set_class(bool(told), "-shown")
+        line.set_class(unchecked, "-unchecked")
 
     def _show_facts(self) -> None:
         self.query_one("#facts", Facts).set([*self._facts.lines(), *self._training.lines(self._facts)])
@@ -291,7 +358,7 @@ starts from. *Measure LoRA training* times a few real training steps on your lab
         """Time LoRA training on the same rows."""
         if self._choice is None or self._training.running:
             return
-        prompts, models = self._choice
+        prompts, models, _ = self._choice
         request = TrainingTimeRequest(models=models, source=prompts.source, column=prompts.column)
         self._training.job = self.dnd.engine.start(request, f"time LoRA training on {prompts.source.name}", self)
         self._settle()

@@ -256,7 +256,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         """Generate with the same choices."""
         record = self.chosen
         if record and record.prompts:
-            await self.dnd.generate(record.prompts, record.models)
+            await self.dnd.generate(record.prompts, record.models, record.solve)
         elif record:
             self.notify(f"{record.name} was {record.origin}, not generated from prompts", severity="warning")
 
@@ -300,7 +300,10 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         record = self.chosen
         if record and record.prompts:
             request = GenerateRequest(
-                models=record.models, prompts=record.prompts, out=record.folder.parent.parent / AGAIN
+                models=record.models,
+                prompts=record.prompts,
+                solve=record.solve,
+                out=record.folder.parent.parent / AGAIN,
             )
             self.dnd.copy_text(command_line(request), "the command")
         elif record:

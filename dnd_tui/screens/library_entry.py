@@ -8,6 +8,7 @@ from datetime import datetime
 from dnd_tui.state.adapter_record import AdapterRecord, DamagedAdapter
 from dnd_tui.text import duration, one_line, short_path, when_words
 from dnd_tui.widgets.cells import fitted
+from engine.solver.plan import GENERATOR, KIND_WORDS
 from engine.text import readable_size
 
 Entry = AdapterRecord | DamagedAdapter
@@ -26,7 +27,7 @@ def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
         one_line(entry.name),
         scores(entry),
         when_words(entry.made, today),
-        fitted(one_line(entry.made_from), _WIDEST_FROM).rstrip(),
+        fitted(one_line(entry.source_words), _WIDEST_FROM).rstrip(),
         duration(sum(entry.seconds.values())),
         one_line(entry.base_id.rpartition("/")[2]),
     )
@@ -70,11 +71,20 @@ def _origin(record: AdapterRecord) -> list[tuple[str, str]]:
     if record.source is not None:
         column = f", column {record.column}" if record.column else ""
         prompts = f"{record.count or 'as many as fit'}, seed {record.seed}{column}"
-        generator = f"{record.generator or 'released'}, {record.generator_digest[:12]}"
-        return [("dataset", short_path(record.source)), ("prompts", prompts), ("generator", generator)]
+        dataset = ("dataset", short_path(record.source))
+        if record.made_from == GENERATOR:
+            generator = f"{record.generator or 'released'}, {record.generator_digest[:12]}"
+            return [dataset, ("prompts", prompts), ("generator", generator)]
+        labels = f", labels {record.label}" if record.label else ""
+        return [
+            dataset,
+            ("made from", f"{KIND_WORDS.get(record.made_from, record.made_from)}, seed {record.seed}{column}{labels}"),
+            *([("instruction", one_line(record.context))] if record.context else []),
+            ("held out", record.verdict or "not checked"),
+        ]
     if record.imported is not None:
         return [("imported from", short_path(record.imported)), *(("changed", each) for each in record.changes)]
-    return [("sum of", record.made_from), ("kept", kept_words(record.kept))]
+    return [("sum of", record.source_words), ("kept", kept_words(record.kept))]
 
 
 def kept_words(kept: Mapping[str, float]) -> str:

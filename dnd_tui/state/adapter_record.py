@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PromptChoice
 
 Origin = Literal["generated", "combined", "imported"]
 
@@ -46,7 +46,11 @@ class AdapterRecord:
     folder: its PEFT folder.
     dataset: name of the prompts, for people.
     source: prompt file or folder as the person named it.
-    column, count, seed: as in `engine.requests.PromptChoice`.
+    column, label, count, seed: as in `engine.requests.PromptChoice`.
+    made_from: the kind of context that was found, as in `engine.requests.ContextChoice`, but never "auto"; of one that
+        was generated before there were other kinds, "generator".
+    context: the text of the instruction that it holds; empty where there was none.
+    verdict: what the held-out rows said, in one sentence; empty where it was not checked.
     parts: what was added up.
     kept: share of the squared norm that a smaller rank kept, of "all" and by kind of module; empty for an exact sum.
     imported: the folder or file that was read.
@@ -75,8 +79,12 @@ class AdapterRecord:
     dataset: str = ""
     source: Path | None = None
     column: str | None = None
+    label: str | None = None
     count: int | None = None
     seed: int = 0
+    made_from: str = "generator"
+    context: str = ""
+    verdict: str = ""
     parts: tuple[WeightedName, ...] = ()
     kept: Mapping[str, float] = field(default_factory=dict)
     imported: Path | None = None
@@ -104,7 +112,14 @@ class AdapterRecord:
         """The prompts it was generated from; None for one that was not generated."""
         if self.source is None:
             return None
-        return PromptChoice(source=self.source, column=self.column, count=self.count, seed=self.seed)
+        return PromptChoice(
+            source=self.source, column=self.column, label=self.label, count=self.count, seed=self.seed
+        )
+
+    @property
+    def solve(self) -> ContextChoice:
+        """What makes the same of the prompts again: what was found then is chosen now."""
+        return ContextChoice(made_from=self.made_from, context=self.context or None)
 
     @property
     def models(self) -> ModelChoice:
@@ -112,7 +127,7 @@ class AdapterRecord:
         return ModelChoice(base=self.base, generator=self.generator, device=self.device, dtype=self.dtype)
 
     @property
-    def made_from(self) -> str:
+    def source_words(self) -> str:
         """In a few words for people: its data set, the sum that it is, or the name of what was imported."""
         if self.origin == "combined":
             return sum_words(self.parts)

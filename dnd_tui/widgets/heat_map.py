@@ -7,8 +7,9 @@
     0.012  ░▒▓█ 0.94
     layer 12 self_attn.q_proj   generated 0.81   base adapter 0.6   difference +35 %
 
-Two maps stand side by side where there is room, one at a time where there is not. Without colours, or with only those
-of the terminal, characters are the shades.
+Two maps stand side by side where there is room, one at a time where there is not. An adapter without a base adapter,
+a solved one for example, has one map, of its update. Without colours, or with only those of the terminal, characters
+are the shades.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ class AdapterMap(Widget, can_focus=True):
 
     def action_next_view(self) -> None:
         """Show the next view; maps that stand side by side are one view."""
-        shown = self._picture(self.size.width).maps
+        picture = self._picture(self.size.width)
+        if not picture.framed:
+            return
+        shown = picture.maps
         self.view = VIEWS[(VIEWS.index(shown[-1]) + 1) % len(VIEWS)]
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
@@ -275,6 +279,8 @@ class AdapterMap(Widget, can_focus=True):
             shared = f"  (mean of {cell.modules})" if cell.modules > 1 else ""
             difference = "-" if cell.difference is None else f"{100 * cell.difference:+.3g} %"
             second = f"generated {figure(cell.generated)}  base adapter {figure(cell.base)}  difference {difference}"
+            if not picture.framed:
+                second = f"norm of the update {figure(cell.generated)}"
             parts = [Content.assemble((cell.where, "bold"), f"  {cell.kind}{shared}"), Content(second)]
         elif place:
             parts = [Content(f"{picture.kinds[place[0]]}: nothing here yet"), Content("")]

@@ -27,6 +27,7 @@ class Picture:
 
     columns: the layers of each column; None stands for modules in no layer.
     together: there is room for both adapters side by side.
+    framed: there is a base adapter; without one there is one view, the update itself.
     """
 
     maps: tuple[View, ...]
@@ -37,20 +38,23 @@ class Picture:
     cells: Mapping[tuple[int, int], Cell]
     label_width: int
     cell: Size
+    framed: bool
 
     @classmethod
     def fitting(cls, grid: ModuleGrid, view: View, width: int, lines: int) -> Picture:
         """Maps in the largest cells that fit in `width` and `lines`; layers share cells where the smallest do not."""
         labels = tuple(grid.labels())
         label_width = min(max(map(cell_len, labels), default=0), _WIDEST_LABEL)
-        together = 2 * (label_width + 1 + grid.layers) + BETWEEN <= width
+        framed = grid.framed
+        view = view if framed else VIEWS[0]
+        together = framed and 2 * (label_width + 1 + grid.layers) + BETWEEN <= width
         maps: tuple[View, ...] = (view,) if view == "difference" or not together else VIEWS[:2]
         room = (width - BETWEEN * (len(maps) - 1)) // len(maps) - label_width - 1
         columns = tuple(grid.columns(max(room, 1)))
         cell_width = min(max(room // max(len(columns), 1), 1), _WIDEST_CELL)
         cell = Size(cell_width, 2 if cell_width >= 4 and 2 * len(labels) <= lines else 1)
         cells = grid.cells(columns)
-        return cls(maps, together, tuple(grid.kinds), labels, columns, cells, label_width, cell)
+        return cls(maps, together, tuple(grid.kinds), labels, columns, cells, label_width, cell, framed)
 
     @property
     def map_width(self) -> int:
@@ -64,6 +68,9 @@ class Picture:
 
     def names(self) -> Iterator[tuple[int, str, View, bool]]:
         """The views to choose from: where the name begins, the name, the view, whether it is shown."""
+        if not self.framed:
+            yield 0, "update", VIEWS[0], True
+            return
         at = 0
         choices = [("generated and base adapter", VIEWS[0])] if self.together else [(view, view) for view in VIEWS[:2]]
         for name, view in [*choices, (VIEWS[2], VIEWS[2])]:
@@ -85,7 +92,8 @@ class Picture:
         """From the lightest to the darkest: shared by both adapters, from 0 for their difference."""
         if self.maps[0] == "difference":
             return 0.0, scale_of(value_of(cell, "difference") for cell in self.cells.values())[1]
-        return scale_of(norm for cell in self.cells.values() for norm in (cell.generated, cell.base))
+        shown = VIEWS[:2] if self.framed else VIEWS[:1]
+        return scale_of(value_of(cell, view) for cell in self.cells.values() for view in shown)
 
     def layer_numbers(self, here: int | None) -> Content:
         """The line under a map: numbers of layers at even distances, the column `here` always."""

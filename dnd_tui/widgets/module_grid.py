@@ -68,6 +68,12 @@ class ModuleGrid:
         kinds = list(dict.fromkeys(kind for _, kind in self._norms))
         return sorted(kinds, key=lambda kind: _KNOWN.index(_short(kind)) if _short(kind) in _KNOWN else len(_KNOWN))
 
+    @property
+    def framed(self) -> bool:
+        """Whether there is a base adapter to compare with: that of a solved or imported one does nothing anywhere."""
+        pairs = [pair for norms in self._norms.values() for pair in norms.values() if pair is not None]
+        return not pairs or any(base != 0 for _, base in pairs)
+
     def labels(self) -> list[str]:
         """A short name for each row: `q` for `self_attn.q_proj` where no other row would be called so."""
         short = [_short(kind) for kind in self.kinds]

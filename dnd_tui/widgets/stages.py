@@ -209,6 +209,14 @@ class StageList(VerticalScroll):
         self._rows.update((name, _Row(name)) for name in names)
         self._changed()
 
+    def expect_instead(self, names: tuple[str, ...]) -> None:
+        """Other stages than those that were expected, in this order; what has begun stays as it is."""
+        begun = {name: row for name, row in self._rows.items() if row.state != "waiting"}
+        others = {name: row for name, row in begun.items() if name not in names}
+        self._rows.clear()
+        self._rows.update(others | {name: begun.get(name, _Row(name)) for name in names})
+        self._changed()
+
     def handle(self, event: Event) -> None:
         """Take in an event of the job; what is not about stages is passed over."""
         if isinstance(event, StageStarted):
@@ -219,8 +227,11 @@ class StageList(VerticalScroll):
             self._finish(event)
 
     def stop(self, outcome: Literal["done", "stopped", "failed"]) -> None:
-        """The job ended; a stage that was still running ended with it."""
+        """The job ended; a stage that was still running ended with it. One that a job did without is left out."""
         now = time.monotonic()
+        if outcome == "done":
+            for name in [name for name, row in self._rows.items() if row.state == "waiting"]:
+                del self._rows[name]
         for row in self._under_way:
             row.earlier = row.seconds(now)
             row.state = outcome

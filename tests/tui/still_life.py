@@ -61,6 +61,20 @@ MODELS = [
     {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},
     {"name": "released generator", "kind": f"generator for {BASE}", "size": 13_000_000, "where": "/models/generator"},
 ]
+SOLVED_NORMS = {
+    path: (norm, 0.0) for path, (norm, _) in NORMS.items() if path.endswith(("o_proj", "down_proj"))
+}
+ARMS = {"base": (38, 0.21), "examples": (402, 0.64), "solved": (38, 0.21)}
+HELD_OUT = {
+    "sentence": "7 of 8 right; the base alone 2; always answering 'sport' 2; with examples in the prompt 7",
+    "metric": "label",
+    "rows": 8,
+    "scores": {"base": 0.25, "examples": 0.875, "solved": 0.875},
+    "differences": ["The solved adapter is better than the base alone (p = 0.016)"],
+    "arms": {
+        arm: {"tokens_per_query": tokens, "seconds_per_query": seconds} for arm, (tokens, seconds) in ARMS.items()
+    },
+}
 ADAPTER = Layout((LayoutModule("model.layers.0.self_attn.q_proj", 576, 576),), LoraSpec(8, 16, ("q_proj",)))
 
 
@@ -84,7 +98,10 @@ FORM_DATA = {
 
 
 class StillEngine:
-    """Stands where `engine.host.EngineProcess` does. Reading prompts is the real job; nothing else is done."""
+    """Stands where `engine.host.EngineProcess` does. Reading prompts is the real job; nothing else is done.
+
+    A generator's adapter is left unfinished, at its end; one from answered rows is done.
+    """
 
     pid = None
 
@@ -93,11 +110,11 @@ class StillEngine:
         self._jobs = 0
 
     def submit(self, request: Request) -> int:
-        """Answer before anybody could wait; only a generation is left unfinished, at its end."""
+        """Answer before anybody could wait."""
         self._jobs += 1
         for event in _events(request):
             self._on_message(JobEvent(self._jobs, event))
-        if not isinstance(request, GenerateRequest):
+        if not (isinstance(request, GenerateRequest) and request.solve.made_from == "generator"):
             self._on_message(JobEnded(self._jobs, Finished(_result(request))))
         return self._jobs
 
@@ -120,12 +137,17 @@ def _result(request: Request) -> Result:
         CompareRequest: {},
         DepthRequest: chain_data(),
     }
+    if isinstance(request, GenerateRequest):
+        return Result(_solved(request), ())
     return Result(data[type(request)], ())
 
 
 def _events(request: Request) -> list[Event]:
     if isinstance(request, GenerateRequest):
-        return [*_stages(), UpdateNorms(NORMS)]
+        if request.solve.made_from == "generator":
+            return [*_stages(GENERATED), UpdateNorms(NORMS)]
+        layers = [UpdateNorms({path: pair}) for path, pair in SOLVED_NORMS.items()]
+        return [*_stages(SOLVED), *layers]
     if isinstance(request, DepthRequest):
         return chain_events()
     if isinstance(request, CompareRequest):
@@ -140,11 +162,41 @@ def _events(request: Request) -> list[Event]:
     return []
 
 
-def _stages() -> list[Event]:
-    seconds = {"import": 2.1, "load": 3.4, "read": 0.01, "encode": 0.52, "decode": 0.08, "detokenise": 0.06}
+GENERATED = {"import": 2.1, "load": 3.4, "read": 0.01, "encode": 0.52, "decode": 0.08, "detokenise": 0.06}
+SOLVED = {
+    "import": 2.1, "read": 0.01, "load": 3.4, "solve": 11.2, "choose": 0.9, "fit": 4.1, "check": 8.6, "attach": 0.1,
+    "write": 0.2,
+}  # fmt: skip
+STEPS = {"encode": 32, "solve": 60, "choose": 2, "fit": 8, "check": 24}
+
+
+def _solved(request: GenerateRequest) -> dict[str, Any]:
+    """What a run with answered rows tells at its end."""
+    assert request.prompts is not None
+    request.out.mkdir(parents=True)
+    (request.out / "adapter_config.json").write_text('{"r": 8}')
+    return {
+        "adapter": str(request.out),
+        "bytes": 1_226_398,
+        "parameters": 301_440,
+        "base": BASE,
+        "seconds": SOLVED,
+        "made_from": "examples",
+        "reason": "40 answers found",
+        "instruction": "",
+        "rows": 32,
+        "examples": 8,
+        "fit_steps": 8,
+        "start": "base",
+        "held_out": HELD_OUT,
+        "prompts": {"column": "prompt", "labels": "response", "digest": "5819b61a8842"},
+    }
+
+
+def _stages(seconds: dict[str, float]) -> list[Event]:
     events: list[Event] = []
     for stage, took in seconds.items():
-        steps = 32 if stage == "encode" else None
+        steps = STEPS.get(stage)
         events.append(StageStarted(stage, steps))
         if steps:
             events.append(StageAdvanced(stage, steps, steps, took))
@@ -165,6 +217,7 @@ def still_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DND_TUI_DATA", str(home / "app"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir("/")
+    monkeypatch.setattr("dnd_tui.screens.generate_history.when_words", lambda when, now: "12:00")
     monkeypatch.setattr("dnd_tui.engine_link.EngineProcess", lambda on_message, log: StillEngine(on_message))
     return prompts
 

@@ -19,7 +19,7 @@ from dnd_tui.screens.compare_save import SaveDialog
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.state.transcript import Transcript
 from engine.base.load import LoadedBase
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tui.conftest import until
 from tests.tui.on_screen import shows
 from tests.tui.test_screen_generate import generated, headline
@@ -57,7 +57,7 @@ async def test_out_of_memory(
         pid = device_process(app)
         limit = psutil.Process(pid).memory_info().vms + 100_000_000
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-        await app.generate(PromptChoice(source=prompt_file), ModelChoice(device="cpu"))
+        await app.generate(PromptChoice(source=prompt_file), ModelChoice(device="cpu"), ContextChoice())
         text = await failed(pilot, app)
         assert text.startswith("the device is out of memory")
         assert headline(app) == "Failed; nothing was written"
@@ -95,7 +95,7 @@ async def test_an_engine_that_is_killed_while_it_writes_leaves_nothing(
     async with app.run_test(size=(100, 30)) as pilot:
         # The moment lasts for milliseconds: it may be missed.
         while not isinstance(app.screen, ErrorDialog):
-            await app.generate(PromptChoice(source=prompt_file), tiny_models)
+            await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
             await until(pilot, lambda: app.engine.running, "the engine at work")
             process = psutil.Process(device_process(app))
             before = len(app.library.entries())
@@ -151,7 +151,7 @@ async def test_a_generator_that_is_damaged(
             for damage, content in damages.items():
                 changed(name, content)
                 models = ModelChoice(base=tiny_models.base, generator=broken, device="cpu")
-                await app.generate(PromptChoice(source=prompt_file), models)
+                await app.generate(PromptChoice(source=prompt_file), models, ContextChoice())
                 text = await failed(pilot, app)
                 assert str(broken) in text and "unexpected" not in text, (name, damage)
         shutil.rmtree(broken)
@@ -168,7 +168,7 @@ async def test_a_data_folder_that_cannot_be_written(
     (app_folders / "data").write_text("mine")
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         assert str(app.library.folder) in await failed(pilot, app)
         for mode in ("library", "export"):
             await app.go(mode)
@@ -185,7 +185,7 @@ async def test_a_read_only_data_folder(
     (app_folders / "data").mkdir(mode=0o500)
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         assert "ermission denied" in await failed(pilot, app)
         (app_folders / "data").chmod(0o700)
         assert (await generated(pilot, app, prompt_file, tiny_models)).parameters

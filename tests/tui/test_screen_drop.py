@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -12,7 +13,10 @@ from textual.widgets import Button, Input, OptionList, Select, Static
 
 import dnd_tui
 from dnd_tui.app import DndApp
+from dnd_tui.screens.answer_dialog import AnswerDialog, save_answers
+from dnd_tui.screens.dialogs import Question
 from dnd_tui.screens.drop import DropScreen
+from dnd_tui.screens.drop_context import QueryView
 from dnd_tui.screens.drop_models import ModelsLine
 from dnd_tui.screens.drop_preview import PreviewView
 from dnd_tui.screens.drop_rows import RowsPane
@@ -22,12 +26,13 @@ from dnd_tui.widgets.failure_card import FailureCard
 from dnd_tui.widgets.form_field import FormField
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import Dropped
-from engine.base.catalog import BUNDLED
+from engine.base.catalog import BUNDLED, DEFAULT_BASE
 from engine.prompts import read_prompts, sample_prompts
-from engine.requests import CompareRequest, ModelChoice, PromptChoice
+from engine.requests import CompareRequest, ContextChoice, ModelChoice, PromptChoice
 from engine.text import readable_size
 from tests.tiny import generator_about
 from tests.tui.conftest import until
+from tests.tui.on_screen import shows
 
 WIDE, NARROW = (120, 40), (60, 20)
 
@@ -36,10 +41,10 @@ class Asking(DndApp):
     """Keeps what is asked for instead of going on to the next screen."""
 
     CSS_PATH = Path(dnd_tui.__file__).parent / "styles" / "app.tcss"
-    asked: tuple[PromptChoice, ModelChoice] | None = None
+    asked: tuple[PromptChoice, ModelChoice, ContextChoice] | None = None
 
-    async def generate(self, prompts: PromptChoice, models: ModelChoice) -> None:
-        self.asked = (prompts, models)
+    async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
+        self.asked = (prompts, models, solve)
 
 
 @pytest.fixture
@@ -210,7 +215,8 @@ async def test_facts_and_the_sampled_batch(models: ModelChoice, prompt_file: Pat
     async with app.run_test(size=WIDE) as pilot:
         await previewed(pilot, app, prompt_file)
         told = facts(app)
-        assert told["rows"] == "12" and told["sampled batch"] == "4 of 12 prompts"
+        assert told["rows"] == "12" and told["rows used"] == "4 of 12 prompts"
+        assert told["made from"] == "as chosen: the prompts alone, by a generator"
         assert told["prompt column"] == "prompt" and told["labels"].startswith("response, on 12 rows")
         assert (told["duplicates"], told["left out"], told["format"]) == ("none", "none", "jsonl")
         assert sampled(app) == batch(prompt_file, 4)
@@ -324,7 +330,7 @@ async def test_generate_gets_the_choices(models: ModelChoice, prompt_file: Path,
         drop_screen(app).query_one("#generate").focus()
         await pilot.press(*keys)
         await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked == (PromptChoice(source=prompt_file, count=3), models)
+        assert app.asked == (PromptChoice(source=prompt_file, count=3), models, ContextChoice())
 
 
 async def test_generate_works_while_typing(models: ModelChoice, prompt_file: Path) -> None:
@@ -418,6 +424,144 @@ async def test_a_slow_disk_has_the_list_of_recent_sources_in_the_end(
         written.set()
         await until(pilot, lambda: recent(app), "the list")
         assert prompt_file.name in recent(app)[0]
+
+
+# -- what the adapter is made from
+
+
+@pytest.fixture
+def no_generator(models: ModelChoice) -> ModelChoice:
+    """No generator is named: what stands in the prompts decides."""
+    return replace(models, generator=None)
+
+
+def query(app: DndApp) -> str:
+    view = drop_screen(app).query_one(QueryView)
+    return str(view.query_one(Static).content) if view.display else ""
+
+
+def problems(app: DndApp) -> list[str]:
+    return [field.problem for field in drop_screen(app).query(FormField) if field.problem]
+
+
+def made_from(app: DndApp) -> str:
+    return facts(app).get("made from", "")
+
+
+async def test_answers_are_told_and_used(no_generator: ModelChoice, prompt_file: Path) -> None:
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        assert made_from(app) == "12 answers found: from answered examples"
+        assert (facts(app)["rows used"], facts(app)["held out"]) == ("10 of 12 prompts", "2 rows to check it on")
+        assert "never read" not in facts(app)["labels"] and len(sampled(app)) == 10
+        typed, _, read = query(app).partition("The base reads")
+        assert "How many legs has a" in typed and "→" not in typed and read.count("→") == 2
+        assert not drop_screen(app).query_one("#notice").display
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked == (PromptChoice(source=prompt_file), no_generator, ContextChoice())
+
+
+async def test_a_typed_instruction_is_previewed_and_handed_over(no_generator: ModelChoice, prompt_file: Path) -> None:
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        await type_into(pilot, app, "context", "Answer with a number.")
+        await until(pilot, lambda: "an instruction and answered examples" in made_from(app), "both")
+        typed, _, read = query(app).partition("The base reads")
+        assert "Answer with a number." not in typed and "Answer with a number." in read
+        await until(pilot, lambda: ready(app), "the button")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[2] == ContextChoice(context="Answer with a number.")
+
+
+async def test_a_kind_that_cannot_be_is_marked_until_it_can(no_generator: ModelChoice, prompt_file: Path) -> None:
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        drop_screen(app).query_one("#made-from", Select).value = "instruction"
+        await until(pilot, lambda: problems(app) and not ready(app), "the mark")
+        assert problems(app) == ["the prompts do not begin with a common instruction"]
+        assert made_from(app).startswith("✗")
+        await pilot.press("ctrl+g")
+        assert app.asked is None and app.focused and app.focused.id == "made-from"
+        # What has nothing to do with it does not make it possible.
+        drop_screen(app).query_one("#dtype", Select).value = "float32"
+        await until(pilot, lambda: not problems(app), "the mark is taken away")
+        await until(pilot, lambda: problems(app) and not ready(app), "the mark again")
+        drop_screen(app).query_one("#context", Input).value = "Answer with a number."
+        await until(pilot, lambda: made_from(app) == "as chosen: from an instruction", "all is well")
+        await until(pilot, lambda: ready(app) and not problems(app), "the button")
+
+
+async def test_a_missing_file_of_an_instruction_is_marked_there(no_generator: ModelChoice, prompt_file: Path) -> None:
+    app = DndApp(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        control = drop_screen(app).query_one("#context", Input)
+        control.value = "missing.txt"
+        await until(pilot, lambda: problems(app), "the mark")
+        field = next(node for node in control.ancestors if isinstance(node, FormField))
+        assert field.problem == "no such file"
+
+
+async def test_another_label_column(no_generator: ModelChoice, tmp_path: Path) -> None:
+    two = [{"prompt": f"ask {n}", "response": f"long {n}", "topic": "ab"[n % 2]} for n in range(9)]
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, write(tmp_path / "two.jsonl", two))
+        assert facts(app)["labels"].startswith("response")
+        drop_screen(app).query_one("#label", Select).focus()
+        await pilot.press("enter", "end", "enter")
+        await until(pilot, lambda: ready(app) and facts(app)["labels"].startswith("topic"), "the other column")
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[0].label == "topic"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """Prompts without answers and without a common instruction."""
+    words = ("who", "what", "when", "where", "why", "how")
+    return write(tmp_path / "bare.jsonl", [{"prompt": f"{word}?"} for word in words])
+
+
+async def test_prompts_alone_are_told_what_they_cannot_do(no_generator: ModelChoice, bare: Path) -> None:
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, bare)
+        assert shows(app, "no knowledge of this task")
+        await pilot.press("i")
+        assert app.focused and app.focused.id == "context"
+        await pilot.press(*"Answer in one word.")
+        await until(pilot, lambda: "from an instruction" in made_from(app), "the instruction")
+        assert not drop_screen(app).query_one("#notice").display
+
+
+async def test_a_few_prompts_answered_make_a_source_of_their_own(
+    no_generator: ModelChoice, bare: Path, app_folders: Path
+) -> None:
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, bare)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, AnswerDialog), "the dialog")
+        assert len(app.screen.query(Input)) == 6
+        await pilot.press(*"me", "enter", "ctrl+s")
+        assert isinstance(app.screen, AnswerDialog), "one answer is not enough"
+        await pilot.press("enter", *"now", "escape")
+        await until(pilot, lambda: isinstance(app.screen, Question), "the question")
+        await pilot.press("n", "ctrl+s")
+        answers = app_folders / "data" / "answers-bare.jsonl"
+        await until(pilot, lambda: isinstance(app.screen, DropScreen) and answers.exists(), "the answers")
+        await until(pilot, lambda: made_from(app) == "2 answers found: from answered examples", "the new preview")
+        assert [json.loads(line) for line in answers.read_text().splitlines()] == [
+            {"prompt": "who?", "response": "me"},
+            {"prompt": "when?", "response": "now"},
+        ]
+        assert save_answers(answers.parent, bare, [("a", "b")]).name == "answers-bare-2.jsonl"
 
 
 # -- what goes wrong
@@ -597,7 +741,8 @@ async def test_a_first_run_says_what_will_be_fetched(
     async with app.run_test(size=WIDE) as pilot:
         await previewed(pilot, app, prompt_file)
         await until(pilot, lambda: "fetches" in models_line(app), "the line")
-        assert readable_size(sum(model.download_size for model in BUNDLED)) in models_line(app)
+        # An adapter of answers needs no text encoder.
+        assert readable_size(DEFAULT_BASE.download_size) in models_line(app)
         assert app.engine.jobs == []
 
 

@@ -19,7 +19,7 @@ from dnd_tui.screens.forge_view import GeneratorView, PlanView
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.path_field import PathField
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tiny import write_tasks
 from tests.tui.conftest import until
 
@@ -169,7 +169,7 @@ async def test_other_jobs_wait_behind_a_run(choices: ForgeChoices, prompt_file: 
         await opened(pilot, app, "Ready to collect")
         await pilot.press("c")
         await until(pilot, lambda: "multi-task" in line(app, "headline"), "the run")
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         await until(pilot, lambda: len(app.engine.jobs) == 2, "the second job")
         run, waits = app.engine.jobs
         await app.go("forge")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.stages import StageList
-from engine.requests import LoadRequest, ModelChoice, PromptChoice
+from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
 from tests.tui.conftest import until
+from tests.tui.on_screen import shows
 
 
 def screen(app: DndApp) -> GenerateScreen:
@@ -35,7 +37,7 @@ def facts(app: DndApp) -> dict[str, str]:
 
 
 async def generated(pilot: Pilot[None], app: DndApp, prompts: Path, models: ModelChoice) -> AdapterRecord:
-    await app.generate(PromptChoice(source=prompts), models)
+    await app.generate(PromptChoice(source=prompts), models, ContextChoice())
     await until(pilot, lambda: screen(app).record and not screen(app).running, "an adapter")
     record = screen(app).record
     assert record
@@ -61,6 +63,66 @@ async def test_stages_picture_facts_and_library(app_folders: Path, tiny_models: 
         await until(pilot, lambda: screen(app).query_one("#runs", DataTable).row_count == 2, "both runs in the history")
 
 
+def solved(models: ModelChoice) -> ModelChoice:
+    """The same base without a generator: what stands in the prompts decides."""
+    return replace(models, generator=None)
+
+
+def verdict(app: DndApp) -> str:
+    line = screen(app).query_one("#verdict", Static)
+    return str(line.content) if line.display else ""
+
+
+def stage_names(app: DndApp) -> list[str]:
+    return list(screen(app).query_one(StageList)._rows)
+
+
+async def test_answered_rows_become_an_adapter_that_is_checked(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        record = await generated(pilot, app, prompt_file, solved(tiny_models))
+        assert stage_names(app) == ["import", "read", "load", "solve", "fit", "check", "attach", "write"]
+        assert (record.made_from, record.context, record.generator_digest) == ("examples", "", "")
+        assert record.verdict
+        await until(pilot, lambda: verdict(app) == f"Held out: {record.verdict}", "what the check found")
+        told = facts(app)
+        assert told["made from"] == "answered examples (12 answers found)" and told["rows"].startswith("10, ")
+        for way in ("base alone", "examples in prompt", "this adapter"):
+            assert "tokens" in told[way] and "s a query" in told[way]
+        # Layer by layer, and without an adapter that it would start from.
+        assert record.norms and all(base == 0 for _, base in record.norms.values())
+        await pilot.press("r")
+        await until(pilot, lambda: len(app.library.entries()) == 2 and not screen(app).running, "the same again")
+        assert app.engine.jobs == []
+
+
+async def test_an_instruction_is_kept_for_the_next_time(
+    app_folders: Path, tiny_models: ModelChoice, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "words.txt"
+    prompts.write_text("who\nwhen\nwhere\n")
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        choice = ContextChoice(context="Answer in one word.")
+        await app.generate(PromptChoice(source=prompts), solved(tiny_models), choice)
+        await until(pilot, lambda: screen(app).record and not screen(app).running, "an adapter")
+        record = screen(app).record
+        assert record and record.solve == ContextChoice(made_from="instruction", context="Answer in one word.")
+        # Three rows are too few to keep some back.
+        assert "check" not in stage_names(app) and "answer" in stage_names(app)
+        await until(pilot, lambda: verdict(app).startswith("! Not checked"), "the warning")
+        assert record.verdict == ""
+        await app.go("library")
+        await until(pilot, lambda: shows(app, "Answer in one word."), "the entry")
+        await pilot.press("g")
+        await until(pilot, lambda: isinstance(app.screen, GenerateScreen) and screen(app).record, "an adapter again")
+        await until(pilot, lambda: len(app.library.entries()) == 2 and not screen(app).running, "both")
+        again, first = app.library.entries()
+        assert isinstance(again, AdapterRecord) and again.solve == record.solve and again.id != first.id
+
+
 @pytest.mark.own_engine
 async def test_while_models_are_loaded_ahead_the_run_shows_how_far_that_is(
     app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
@@ -68,7 +130,7 @@ async def test_while_models_are_loaded_ahead_the_run_shows_how_far_that_is(
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         ahead = app.engine.start(LoadRequest(models=tiny_models), "load the models", app)
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         await until(pilot, lambda: "after the job before it: load the models" in headline(app), "the run that waits")
         stages = screen(app).query_one(StageList)
         await until(pilot, lambda: any(row.state != "waiting" for row in stages._rows.values()), "a stage of the other")
@@ -94,7 +156,7 @@ async def test_stop_ends_the_run_and_nothing_is_kept(
 ) -> None:
     app = DndApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         await until(pilot, lambda: screen(app).running, "the run")
         await pilot.press("escape")
         await until(pilot, lambda: not screen(app).running, "its end")
@@ -109,7 +171,7 @@ async def test_the_engine_killed_in_mid_job_is_told_and_the_next_run_works(
 ) -> None:
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         await until(pilot, lambda: app.engine.running, "the engine at work")
         os.kill(app.engine.pids[0], signal.SIGKILL)
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
@@ -124,7 +186,7 @@ async def test_a_deleted_file_is_told(app_folders: Path, tiny_models: ModelChoic
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
         prompt_file.unlink()
-        await app.generate(PromptChoice(source=prompt_file), tiny_models)
+        await app.generate(PromptChoice(source=prompt_file), tiny_models, ContextChoice())
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
         assert isinstance(app.screen, ErrorDialog)
         assert "no such file" in app.screen.text and str(prompt_file) in app.screen.text

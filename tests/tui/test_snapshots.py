@@ -5,6 +5,7 @@ Where a screen is meant to look otherwise than before: look at the difference, t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from dnd_tui.screens.depth import DepthScreen
 from dnd_tui.screens.depth_export import ChainExportDialog
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.path_inputs import Dropped
-from engine.requests import ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tui.on_screen import lines
 from tests.tui.still_chains import accept_chain
 from tests.tui.still_life import fill_library, still_life  # noqa: F401 - a fixture
@@ -42,8 +43,27 @@ async def preview(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     app.post_message(Dropped((prompts,)))
 
 
+async def bare_preview(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    rows = [json.loads(line)["prompt"] for line in prompts.read_text().splitlines()]
+    bare = prompts.with_name("sentences.txt")
+    bare.write_text("".join(row.splitlines()[-1] + "\n" for row in rows))
+    app.post_message(Dropped((bare,)))
+
+
+async def answering(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await bare_preview(pilot, app, prompts)
+    await settled(pilot)
+    await pilot.press("w")
+    await settled(pilot)
+    await pilot.press(*"sport")
+
+
 async def generate(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
-    await app.generate(PromptChoice(source=prompts), ModelChoice())
+    await app.generate(PromptChoice(source=prompts), ModelChoice(), ContextChoice(made_from="generator"))
+
+
+async def solved(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.generate(PromptChoice(source=prompts), ModelChoice(), ContextChoice())
 
 
 async def compare(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
@@ -102,8 +122,11 @@ def empty(mode: str) -> Callable[[Pilot[None], DndApp, Path], Awaitable[None]]:
 STATES = {
     "drop": empty("drop"),
     "drop, preview": preview,
+    "drop, prompts alone": bare_preview,
+    "drop, answering": answering,
     "generate": empty("generate"),
     "generate, nearly done": generate,
+    "generate, solved": solved,
     "compare": empty("compare"),
     "compare, answered": compare,
     "export": empty("export"),

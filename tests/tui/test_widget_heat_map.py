@@ -33,6 +33,21 @@ async def test_both_adapters_side_by_side_with_one_scale() -> None:
         assert "0.5" in lines[6] and "3.4" in lines[6] and "norm of the update" in lines[6]
 
 
+async def test_without_a_base_adapter_there_is_one_map_of_the_update() -> None:
+    picture = AdapterMap()
+    app = WidgetHost(picture)
+    async with app.run_test(size=(80, 24)) as pilot:
+        picture.show({path: (norm, 0.0) for path, (norm, _) in norms(30).items()})
+        await pilot.press("tab", "v")
+        await pilot.pause()
+        lines = app.lines()
+        assert lines[0].split() == ["▸update"] and [line.split()[0] for line in lines[1:4]] == ["q", "k", "down"]
+        # The scale is that of the updates: it does not begin at the base adapter's 0.
+        assert lines[5].startswith("0.5 ") and "3.4  norm of the update" in lines[5]
+        assert "layer 0" in app.shown() and "norm of the update 0.5" in app.shown()
+        assert "base adapter" not in app.shown()
+
+
 @pytest.mark.parametrize("width", [36, 44, 56, 80])
 async def test_the_legend_fits_its_width(width: int) -> None:
     picture = AdapterMap()

@@ -130,6 +130,30 @@ async def test_a_new_list_forgets_the_job_before() -> None:
         assert app.shown().startswith("· encode") and "load" not in app.shown()
 
 
+async def test_what_is_expected_instead_keeps_what_has_begun() -> None:
+    stages = StageList()
+    app = WidgetHost(stages)
+    async with app.run_test(size=(80, 20)) as pilot:
+        stages.expect(("read", "solve", "fit"))
+        stages.handle(StageStarted("read"))
+        stages.handle(StageFinished("read", 1.5))
+        stages.expect_instead(("read", "answer", "solve"))
+        await pilot.pause()
+        assert [line.split()[:2] for line in app.lines()[:3]] == [["✓", "read"], ["·", "answer"], ["·", "solve"]]
+        assert "1.5 s" in row(app, "read")
+
+
+async def test_stages_that_a_job_did_without_are_left_out_at_its_end() -> None:
+    stages = StageList()
+    app = WidgetHost(stages)
+    async with app.run_test(size=(80, 20)) as pilot:
+        stages.expect(("read", "check", "write"))
+        stages.handle(StageFinished("read", 1.5))
+        stages.stop("done")
+        await pilot.pause()
+        assert "read" in app.shown() and "check" not in app.shown()
+
+
 async def test_a_stage_that_begins_below_the_screen_is_scrolled_to() -> None:
     stages = StageList()
     app = WidgetHost(stages)

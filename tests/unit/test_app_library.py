@@ -18,7 +18,7 @@ from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAda
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
-from engine.requests import PromptChoice
+from engine.requests import ContextChoice, PromptChoice
 
 DAY = 24 * 3600
 
@@ -89,11 +89,22 @@ def test_records_of_the_time_when_all_were_generated_are_read(library: Library) 
     file = made.folder.parent / "record.json"
     stored = json.loads(file.read_text())
     later = {"origin", "parts", "kept", "imported", "changes", "command", "rank"}
+    later |= {"label", "made_from", "context", "verdict"}
     file.write_text(json.dumps({name: value for name, value in stored.items() if name not in later}))
     assert later < set(stored)
     (found,) = library.entries()
     assert found == made and found.origin == "generated"
-    assert found.prompts == PromptChoice(source=Path("data/topics.jsonl")) and found.made_from == "topics.jsonl"
+    # They were all made by a generator, and are so again.
+    assert found.solve == ContextChoice(made_from="generator")
+    assert found.prompts == PromptChoice(source=Path("data/topics.jsonl")) and found.source_words == "topics.jsonl"
+
+
+def test_a_solved_adapter_is_made_again_as_it_was(library: Library) -> None:
+    put(library, made_from="both", context="Answer briefly.", label="topic", verdict="9 of 10 right")
+    (found,) = Library(library.folder).entries()
+    assert isinstance(found, AdapterRecord) and found.verdict == "9 of 10 right"
+    assert found.solve == ContextChoice(made_from="both", context="Answer briefly.")
+    assert found.prompts == PromptChoice(source=Path("data/topics.jsonl"), label="topic")
 
 
 def test_what_was_combined_or_imported_comes_back_and_has_no_prompts(library: Library) -> None:
@@ -103,8 +114,8 @@ def test_what_was_combined_or_imported_comes_back_and_has_no_prompts(library: Li
     put(library, name="other", origin="imported", imported=Path("/x/lora"), changes=("It was rsLoRA.",), **common)
     other, summed = Library(library.folder).entries()
     assert isinstance(summed, AdapterRecord) and isinstance(other, AdapterRecord)
-    assert summed.parts == parts and summed.made_from == "a - 0.5 x (b + c)" and summed.prompts is None
-    assert other.changes == ("It was rsLoRA.",) and other.made_from == "lora" and other.prompts is None
+    assert summed.parts == parts and summed.source_words == "a - 0.5 x (b + c)" and summed.prompts is None
+    assert other.changes == ("It was rsLoRA.",) and other.source_words == "lora" and other.prompts is None
 
 
 @pytest.mark.parametrize(

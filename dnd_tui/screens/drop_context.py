@@ -1,0 +1,106 @@
+"""What an adapter will be made from, as the preview shows it: a notice where there is little, and one whole query.
+
+    ! There is neither an answer nor a common instruction in it. ...
+      [ Answer eight prompts ]  [ Type an instruction ]
+
+    You will type      She won the race.
+    The base read      Say in one word what the sentence is about.  She won the race.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from dnd_tui.text import printable
+from engine.solver.plan import GENERATOR
+
+# Characters of a query; the rows show all of it.
+_LONGEST = 800
+ANSWERED = 8
+"""How many prompts a person is asked to answer."""
+
+_ALONE = (
+    "! No answers and no common instruction were found. From the prompts alone an adapter can take the form of answers "
+    "that the generator was trained on, but no knowledge of this task. Generate all the same, answer eight of the "
+    "prompts yourself, or type an instruction."
+)
+
+
+class ContextNotice(Vertical):
+    """What an adapter from prompts alone can and cannot do, and what would be better; not there for other kinds."""
+
+    DEFAULT_CSS = """
+    ContextNotice {
+        display: none; height: auto; padding: 0 1; background: $warning-muted;
+        &.-shown { display: block; }
+        Static { height: auto; }
+        Horizontal { height: auto; }
+        Button { margin-right: 1; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """The sentence, two ways out."""
+        yield Static(_ALONE, markup=False)
+        with Horizontal():
+            yield Button("Answer eight prompts [b]w[/b]", id="answer")
+            yield Button("Type an instruction [b]i[/b]", id="instruct")
+
+    @property
+    def shown(self) -> bool:
+        """Whether the person is offered something better."""
+        return self.has_class("-shown")
+
+    def show(self, wanted: bool) -> None:
+        """Show it, or not."""
+        self.set_class(wanted, "-shown")
+
+
+class QueryView(Vertical):
+    """One whole query as it will be typed afterwards, and what the base reads of it while solving."""
+
+    DEFAULT_CSS = """
+    QueryView {
+        height: auto; border-left: outer $primary-muted; padding-left: 1; margin-top: 1;
+        Static { height: auto; }
+        &.-empty { display: none; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text = Static(markup=False)
+
+    def compose(self) -> ComposeResult:
+        """Both texts."""
+        yield self._text
+
+    def show(self, context: Mapping[str, Any]) -> None:
+        """Of the "context" of a preview; nothing where there is no query."""
+        query, teacher = context.get("query", ""), context.get("teacher", "")
+        query = query if len(query) <= _LONGEST else f"{query[:_LONGEST]} …"
+        self.set_class(not query, "-empty")
+        parts = [Content.styled("You will type", "bold $text-muted"), Content(printable(query))]
+        if teacher and teacher != query:
+            told = Content.styled("The base reads, while solving", "bold $text-muted")
+            parts += [Content(""), told, Content(printable(teacher))]
+        self._text.update(Content("\n").join(parts))
+
+
+def context_words(context: Mapping[str, Any]) -> str:
+    """Why, and from what: "40 answers found: from answered examples"."""
+    if context["problem"]:
+        return f"✗ {context['problem']}"
+    alone = context["kind"] == GENERATOR
+    return f"{context['reason']}: {'' if alone else 'from '}{context['words']}"
+
+
+def held_out_words(context: Mapping[str, Any]) -> str:
+    """On how many rows the adapter will be checked."""
+    return f"{context['held_out']:,} rows to check it on" if context["held_out"] else "none: too few rows to check it"
