@@ -216,7 +216,7 @@ class PreviewView(Vertical):
         self._form.focus_instruction()
 
     def switch_rows(self) -> None:
-        """The sampled batch or all rows."""
+        """The rows used or all rows."""
         self.query_one(Panes).show("rows-pane")
         self._rows.all_rows = not self._rows.all_rows
 

@@ -156,7 +156,7 @@ class RowsPane(Vertical):
             self._list.look_ahead()
 
     def show_batch(self, batch: Sequence[Row], total: int) -> None:
-        """Another sampled batch of the same rows, of which there are `total`."""
+        """The rows used, of `total` in all; another choice of the same source."""
         self._total = total
         self._batch, self._numbers = list(batch), frozenset(row.number for row in batch)
         place, offset = self._list.highlighted, self._list.scroll_y

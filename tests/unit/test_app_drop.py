@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -110,9 +111,23 @@ async def test_a_base_is_completed(tmp_path: Path) -> None:
     assert await suggester.get_suggestion(f"{tmp_path}/gone/x") is None
 
 
+def context(kind: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "reason": "why", "words": "what", "held_out": 0, "problem": None} | more
+
+
+def test_what_an_adapter_is_made_from_is_told_with_the_reason() -> None:
+    told = dict(fact_lines(FACTS, context("examples", held_out=7), None, 0, ()))
+    assert (told["made from"], told["held out"]) == ("why: from what", "7 rows to check it on")
+    assert dict(fact_lines(FACTS, context("examples"), None, 0, ()))["held out"].startswith("none")
+    told = dict(fact_lines(FACTS, context("both", problem="no answers"), None, 0, ()))
+    assert told["made from"] == "✗ no answers" and "rows used" not in told and "held out" not in told
+
+
 def test_rows_are_told_as_far_as_they_are_known() -> None:
-    assert dict(fact_lines(FACTS, None, 0, ()))["rows"] == "more than 1,000" and row_count(FACTS, None) is None
+    alone = context("generator")
+    assert dict(fact_lines(FACTS, alone, None, 0, ()))["rows"] == "more than 1,000" and row_count(FACTS, None) is None
     sample = {"rows": [{}] * 4, "total": 4998, "skipped": 2}
-    told = dict(fact_lines(FACTS, sample, 0, ["a remark"]))
-    assert (told["rows"], told["sampled batch"], told["note"]) == ("5,000", "4 of 4,998 prompts", "a remark")
+    told = dict(fact_lines(FACTS, alone, sample, 0, ["a remark"]))
+    assert (told["rows"], told["rows used"], told["note"]) == ("5,000", "4 of 4,998 prompts", "a remark")
+    assert "held out" not in told
     assert told["left out"] == "2 rows without a prompt" and told["duplicates"] == "none in the first 1,000 rows"

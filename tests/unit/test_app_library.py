@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnd_tui.commands import command_line
+from dnd_tui.screens.library_entry import facts
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter, WeightedName, sum_words
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
-from engine.requests import ContextChoice, PromptChoice
+from engine.requests import ContextChoice, GenerateRequest, PromptChoice
 
 DAY = 24 * 3600
 
@@ -105,6 +107,12 @@ def test_a_solved_adapter_is_made_again_as_it_was(library: Library) -> None:
     assert isinstance(found, AdapterRecord) and found.verdict == "9 of 10 right"
     assert found.solve == ContextChoice(made_from="both", context="Answer briefly.")
     assert found.prompts == PromptChoice(source=Path("data/topics.jsonl"), label="topic")
+    request = GenerateRequest(models=found.models, prompts=found.prompts, solve=found.solve, out=Path("again"))
+    line = command_line(request)
+    assert "--label topic" in line and "--from both --context 'Answer briefly.'" in line
+    told = dict(facts(found))
+    assert (told["held out"], told["instruction"]) == ("9 of 10 right", "Answer briefly.")
+    assert told["made from"].startswith("an instruction and answered examples") and "labels topic" in told["made from"]
 
 
 def test_what_was_combined_or_imported_comes_back_and_has_no_prompts(library: Library) -> None:
