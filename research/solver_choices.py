@@ -8,13 +8,14 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.lora import LoraAdapter
-from engine.base.load import load_base, resolve_base
+from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.events import Reporter
-from engine.forge.packing import TokenRow
 from engine.forge.tasks import TaskRow, read_rows
 from engine.judge.likelihood import answer_hits, answer_nats, bits_per_byte
 from engine.prompts import PromptRow
@@ -35,45 +36,56 @@ TASKS = (
 FITS = {"8 steps": (8, 2e-3), "8 steps, 1e-3": (8, 1e-3), "8 steps, 4e-3": (8, 4e-3), "16 steps": (16, 2e-3)}
 
 
+@dataclass
+class Bench:
+    """Judges adapters on the test rows of a task and keeps the scores by arm."""
+
+    base: LoadedBase
+    sums: dict[str, list[float]] = field(default_factory=dict)
+
+    def judge(
+        self,
+        task: str,
+        judged: Sequence[TaskRow],
+        arm: str,
+        seconds: float,
+        adapter: LoraAdapter | None = None,
+        examples: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Print exact match and bits per byte of one arm on one task."""
+        asked, answers = [row.prompt for row in judged], [row.response for row in judged]
+        tokens = _tokens(self.base, asked, answers, examples)
+        with AttachedModel(self.base) as attached:
+            if adapter is not None:
+                attached.add("judged", adapter)
+                attached.use("judged")
+            hits, nats = answer_hits(self.base, tokens, 16), answer_nats(self.base, tokens, 16)
+        bits = bits_per_byte(nats, [len(answer.encode()) for answer in answers]) or 0.0
+        print(f"{task:50} {arm:20} {sum(hits) / len(hits):.3f} {bits:.3f} {seconds:.1f} s", flush=True)
+        self.sums.setdefault(arm, []).append(sum(hits) / len(hits))
+
+
 def main(folder: Path, count: int) -> None:
+    """All arms on all tasks."""
     base = load_base(resolve_base("default"), dtype="bfloat16")
-    sums: dict[str, list[float]] = {}
+    bench = Bench(base)
     for name in TASKS:
         train, test = (read_rows(folder / f"{name}.{part}.jsonl") for part in ("train", "test"))
         random.Random(1).shuffle(train)
         rows = in_turn([PromptRow(n, row.prompt, (row.response,)) for n, row in enumerate(train[:32], 1)], 0)
-        plan = ContextPlan(EXAMPLES, "", tuple(rows))
-        judged = test[:count]
-
-        def judge(arm: str, adapter: LoraAdapter | None, examples: list[tuple[str, str]], seconds: float) -> None:
-            asked, answers = [row.prompt for row in judged], [row.response for row in judged]
-            tokens = _tokens(base, asked, answers, examples)
-            with AttachedModel(base) as attached:
-                if adapter is not None:
-                    attached.add("judged", adapter)
-                    attached.use("judged")
-                hits, bits = answer_hits(base, tokens, 16), bits_of(tokens, judged)
-            print(f"{name:50} {arm:20} {sum(hits) / len(hits):.3f} {bits:.3f} {seconds:.1f} s", flush=True)
-            sums.setdefault(arm, []).append(sum(hits) / len(hits))
-
-        def bits_of(tokens: list[TokenRow], judged: list[TaskRow]) -> float:
-            sizes = [len(row.response.encode()) for row in judged]
-            return bits_per_byte(answer_nats(base, tokens, 16), sizes) or 0.0
-
-        judge("8 examples", None, [(row.prompt, row.references[0]) for row in rows[:8]], 0.0)
+        plan, judged = ContextPlan(EXAMPLES, "", tuple(rows)), test[:count]
+        bench.judge(name, judged, "8 examples", 0.0, examples=[(row.prompt, row.references[0]) for row in rows[:8]])
         began = time.perf_counter()
         solved = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
-        judge("solved", solved, [], time.perf_counter() - began)
+        bench.judge(name, judged, "solved", time.perf_counter() - began, solved)
         students = student_rows(base, plan)
-        for fitted, (steps, rate) in FITS.items():
+        starts = {f"solved, {arm}": (solved, *setting) for arm, setting in FITS.items()}
+        starts |= {f"plain, {steps} steps": (fresh_adapter(solved.layout, 0), steps, 2e-3) for steps in (12, 20)}
+        for arm, (start, steps, rate) in starts.items():
             began = time.perf_counter()
-            adapter = fit(base, solved, students, steps, rate=rate)
-            judge(f"solved, {fitted}", adapter, [], time.perf_counter() - began)
-        for steps in (12, 20):
-            began = time.perf_counter()
-            adapter = fit(base, fresh_adapter(solved.layout, 0), students, steps)
-            judge(f"plain, {steps} steps", adapter, [], time.perf_counter() - began)
-    for arm, scores in sums.items():
+            adapter = fit(base, start, students, steps, rate=rate)
+            bench.judge(name, judged, arm, time.perf_counter() - began, adapter)
+    for arm, scores in bench.sums.items():
         print(f"{'mean':50} {arm:20} {sum(scores) / len(scores):.3f}")
 
 

@@ -98,22 +98,26 @@ class ModelsLine(Static):
             self._tell("The device is busy: the models are loaded when you generate")
         else:
             self._tell("Loading the models ahead …")
-            self._loading = self.dnd.engine.start(LoadRequest(models=wanted), "load the models", self)
+            self._loading = self._load(wanted)
+
+    def _load(self, models: ModelChoice) -> jobs.Job:
+        request = LoadRequest(models=models, with_generator=self._with_generator)
+        return self.dnd.engine.start(request, "load the models", self)
 
     def _loaded(self, message: jobs.JobEnded) -> None:
         request = message.job.request
         assert isinstance(request, LoadRequest)
-        if request.models != self._wanted and self._wanted is not None:
-            self._look(self._wanted)
+        wanted = self._wanted
+        if wanted is not None and (wanted, self._with_generator) != (request.models, request.with_generator):
+            self._look(wanted)
         elif isinstance(message.outcome, Finished):
             self._tell("✓ The models are in memory", "-ready")
-        elif isinstance(message.outcome, Failed) and self._with_generator:
+        elif isinstance(message.outcome, Failed):
             failure = message.outcome
             where = f"{failure.where}: " if failure.where else ""
             hint = f". {failure.hint}" if failure.hint else ""
             self._tell(f"✗ The models cannot be loaded: {where}{failure.problem}{hint}", "-failed")
         else:
-            # Of a solved adapter too: there may be no generator for its base, and it needs none.
             self._tell("The models are loaded when you generate")
 
     def _tell(self, text: str, kind: str = "") -> None:

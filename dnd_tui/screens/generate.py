@@ -165,7 +165,8 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         self._job = self.dnd.engine.start(request, title, self)
         waits = f", after the job before it: {before[-1].title}" if before else ""
         self._say(f"{prompts.source.name} → adapter{waits}")
-        self._ahead = next((job for job in before if job.request == LoadRequest(models=models)), None)
+        loading = (job for job in before if isinstance(job.request, LoadRequest) and job.request.models == models)
+        self._ahead = next(loading, None)
         if self._ahead:
             self._ahead.watchers.append(self)
         self._settle()

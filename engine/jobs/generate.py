@@ -32,9 +32,10 @@ _FLAGS = {"made_from": "from", "answered": "rows"}
 
 def load_job(request: LoadRequest, reporter: Reporter) -> Result:
     """Load everything a generation needs; it stays in memory for the jobs after this one."""
-    pipeline = load_pipeline(request.models, reporter)
+    models = request.models
+    base = load_pipeline(models, reporter).base if request.with_generator else load_chosen_base(models, reporter)
     timings = dict(reporter.timings)
-    return Result({"base": pipeline.base.ref.id, "seconds": timings}, stage_lines(timings))
+    return Result({"base": base.ref.id, "seconds": timings}, stage_lines(timings))
 
 
 def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:

@@ -15,9 +15,10 @@ EXAMPLES_ARM = "examples"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadRequest:
-    """Base, encoder and generator into memory, ahead of the request that needs them."""
+    """The base into memory, ahead of the request that needs it; encoder and generator too, where they are needed."""
 
     models: ModelChoice
+    with_generator: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
