@@ -14,7 +14,7 @@ from engine.prompts import read_prompts
 from engine.requests import SheetRequest
 from engine.solver.plan import EXAMPLES, plan_context
 
-PLACES = ("Where is the station?", "Where is the bank?", "Sing a song of summer", "List nine primes", "Why do cats purr")
+PLACES = ("Where is the station?", "Where is the bank?", "Sing a song of summer", "List nine primes", "Do cats purr?")
 
 
 def written(folder: Path, rows: list[dict[str, str]]) -> Path:
