@@ -78,7 +78,7 @@ def main(folder: Path, count: int) -> None:
         began = time.perf_counter()
         solved = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
         bench.judge(name, judged, "solved", time.perf_counter() - began, solved)
-        students = student_rows(base, plan)
+        students = student_rows(base, plan, plan.rows)
         starts = {f"solved, {arm}": (solved, *setting) for arm, setting in FITS.items()}
         starts |= {f"plain, {steps} steps": (fresh_adapter(solved.layout, 0), steps, 2e-3) for steps in (12, 20)}
         for arm, (start, steps, rate) in starts.items():

@@ -12,6 +12,7 @@ import torch
 from engine.adapter.attach import AttachedModel
 from engine.adapter.combine import combine
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import EngineError
@@ -123,6 +124,9 @@ def make_adapter(
                 )
                 stage.memory = device_memory(base.device)
     whole = adapter if under is None else combine([under, adapter], [1.0, 1.0]).adapter
+    # Of the adapter as it is now: gradient steps have moved it, and another start was tried beside it.
+    for norms in norms_by_layer(whole, whole):
+        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
     return Made(whole, tokens.examples, steps, chosen)
 
 

@@ -70,7 +70,8 @@ class SolvedArms:
         if (name, seed) not in self._spent:
             self.solved(name, seed)
         seconds = self._spent.pop((name, seed))
-        rows = student_rows(self.base, self.answered(name, ROWS, seed))
+        plan = self.answered(name, ROWS, seed)
+        rows = student_rows(self.base, plan, plan.rows)
         # Not of the adapter's own layout: a generator's start may be in it.
         layout = derive_layout(self.base.model.config, LoraSpec(8, 8, writer_kinds(self.base.model)))
         start = fresh_adapter(layout, seed)

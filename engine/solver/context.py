@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.forge.packing import TokenRow, common_prefix
+from engine.forge.packing import TokenRow, common_prefix, packed_length
 from engine.judge.examples import fitting_examples
+from engine.judge.labels import few_labels
+from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
 from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
 from engine.solver.solve import ContextRow
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 EXAMPLES_IN_CONTEXT = 8
 _GROUPS = 2
 # Tokens of a line beside the context that its rows share; longer lines waste attention.
-_LINE_TOKENS = 1024
+_LINE_TOKENS = 2048
+# Teacher tokens of a group, its context counted once a line.
+_GROUP_TOKENS = 4096
+_FEWEST_ROWS = 4
 # Examples of more tokens in all are shortened: a context is read once a group, but its length counts for every row.
 _WHOLE_TOKENS = 1024
 
@@ -42,17 +47,14 @@ Answers = Callable[[Sequence[str]], Sequence[str]]
 class ContextTokens:
     """What is solved from.
 
-    groups: rows that share a context. examples: how many answered rows stood in each context, at least.
-    rows: all student rows, with their answers.
+    groups: rows that share a context; of long rows fewer than there are, since more gain little and each costs time.
+    examples: how many answered rows stood in each context, at least.
+    rows: all rows as the student reads them, with their answers.
     """
 
     groups: Sequence[Sequence[ContextRow]]
     examples: int
-
-    @property
-    def rows(self) -> list[TokenRow]:
-        """The student's rows, in order."""
-        return [row.student for group in self.groups for row in group]
+    rows: Sequence[TokenRow]
 
 
 def context_tokens(
@@ -78,21 +80,21 @@ def context_tokens(
     if plan.kind == INSTRUCTION:
         shown = [plan.shown(row.prompt) for row in rows]
         texts = answers(shown)
-        return ContextTokens(_lines(_pairs(base, plan, rows, texts, ())), 0)
+        pairs = _pairs(base, plan, rows, texts, ())
+        return ContextTokens(_lines(pairs), 0, [pair.student for pair in pairs])
     groups, fewest = [], examples
-    for own, others in _groups(rows):
-        texts = [row.references[0] for row in own]
-        longest = max(map(len, answers_ids(base.tokenizer, texts)))
+    for own, others in _groups(rows, seed):
+        longest = max(map(len, answers_ids(base.tokenizer, [row.references[0] for row in own])))
         before = shown_examples(base, plan, in_turn(others, seed)[:examples])
         taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
-        groups += _lines(_pairs(base, plan, own, texts, taken))
+        groups += _affordable(_pairs(base, plan, own, [row.references[0] for row in own], taken))
     if fewest == 0 and not plan.instruction:
         hint = "Use shorter examples, or another base"
         raise EngineError(f"no example fits before a prompt into the {limit:,} tokens that the base reads", hint=hint)
     if fewest < min(examples, len(rows) - 1):
         reporter.note(f"{fewest} examples a context instead of {examples}: more do not fit, or there are no more")
-    return ContextTokens(groups, fewest)
+    return ContextTokens(groups, fewest, student_rows(base, plan, rows))
 
 
 def window(base: LoadedBase) -> int:
@@ -114,11 +116,16 @@ def _short_enough(base: LoadedBase, plan: ContextPlan, limit: int, reporter: Rep
     return kept
 
 
-def _groups(rows: Sequence[PromptRow]) -> list[tuple[list[PromptRow], list[PromptRow]]]:
-    """Each group with the rows of the others, dealt out in turn so that every group has rows of each answer."""
+def _groups(rows: Sequence[PromptRow], seed: int) -> list[tuple[list[PromptRow], list[PromptRow]]]:
+    """Each group with the rows of the others; of few labels every group has rows of each, in turn."""
     if len(rows) < 2:
         raise EngineError("examples need at least two answered rows that the base can read")
-    groups = [list(rows[start::_GROUPS]) for start in range(_GROUPS)]
+    labelled = bool(few_labels(row.references for row in rows))
+    # Label by label: rows that take turns would be dealt out a label a group.
+    order = sorted(rows, key=lambda row: normalised(row.references[0])) if labelled else rows
+    groups = [list(order[start::_GROUPS]) for start in range(_GROUPS)]
+    if labelled:
+        groups = [in_turn(group, seed) for group in groups]
     return [(group, [row for other in groups if other is not group for row in other]) for group in groups]
 
 
@@ -129,9 +136,9 @@ def shown_examples(base: LoadedBase, plan: ContextPlan, rows: Sequence[PromptRow
     return whole if size <= min(_WHOLE_TOKENS, window(base) // 4) else plan.shortened(whole)
 
 
-def student_rows(base: LoadedBase, plan: ContextPlan) -> list[TokenRow]:
-    """The answered rows of a plan as they will be asked, without any context."""
-    return _tokens(base, [plan.query(row.prompt) for row in plan.rows], [row.references[0] for row in plan.rows])
+def student_rows(base: LoadedBase, plan: ContextPlan, rows: Sequence[PromptRow]) -> list[TokenRow]:
+    """Answered rows as they will be asked, without any context."""
+    return _tokens(base, [plan.query(row.prompt) for row in rows], [row.references[0] for row in rows])
 
 
 def _pairs(
@@ -144,6 +151,17 @@ def _pairs(
     teachers = _tokens(base, [plan.shown(row.prompt) for row in rows], answers, examples)
     students = _tokens(base, [plan.query(row.prompt) for row in rows], answers)
     return [ContextRow(*pair) for pair in zip(teachers, students, strict=True)]
+
+
+def _affordable(pairs: Sequence[ContextRow]) -> list[list[ContextRow]]:
+    """Lines of the first pairs, as many as the budget of a group allows; four at least."""
+    lines: list[list[ContextRow]] = []
+    for count in range(min(_FEWEST_ROWS, len(pairs)), len(pairs) + 1):
+        more = _lines(pairs[:count])
+        if lines and sum(packed_length([pair.teacher for pair in line]) for line in more) > _GROUP_TOKENS:
+            break
+        lines = more
+    return lines
 
 
 def _lines(pairs: Sequence[ContextRow]) -> list[list[ContextRow]]:

@@ -207,10 +207,11 @@ def read_context(context: str) -> str:
     Raises:
         EngineError: the file is too large or no text, or there is nothing in it.
     """
-    path = Path(context).expanduser()
+    path = Path(context)
     try:
+        path = path.expanduser()
         named = len(context) < 4096 and "\n" not in context and path.is_file()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # no such person's folder, for one
         named = False
     if named:
         if path.stat().st_size > LONGEST_CONTEXT_FILE:

@@ -47,7 +47,7 @@ def timed_solve(base: LoadedBase, plan: ContextPlan) -> tuple[float, float]:
     began = time.perf_counter()
     adapter = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
     solved = time.perf_counter()
-    fit(base, adapter, student_rows(base, plan), 8)
+    fit(base, adapter, student_rows(base, plan, plan.rows), 8)
     return solved - began, time.perf_counter() - solved
 
 
@@ -87,7 +87,7 @@ def test_seconds_a_query() -> None:
     rows = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
     plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
     adapter = fit(base, solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings()),
-                  student_rows(base, plan), 8)  # fmt: skip
+                  student_rows(base, plan, plan.rows), 8)  # fmt: skip
     asked = [row.prompt for row in rows[32:]]
     before = [(row.prompt, row.references[0]) for row in plan.rows[:8]]
     seconds: dict[tuple[str, int], list[float]] = {}

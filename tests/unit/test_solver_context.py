@@ -131,3 +131,22 @@ def test_a_row_without_the_instruction_gets_it_before_it() -> None:
         teacher, student = text_of(base, row.teacher.prompt), text_of(base, row.student.prompt)
         assert TASK in teacher and TASK not in student
         assert teacher.split(TASK)[1].strip() == student.split("user\n")[1].strip()
+
+
+def test_of_two_labels_every_context_shows_both() -> None:
+    base = base_of()
+    rows = [PromptRow(n, f"{TASK}\n\nthing {n}", (("red", "blue")[n % 2],)) for n in range(1, 33)]
+    tokens, _ = told(base, planned(rows))
+    for group in tokens.groups:
+        answers = [text_of(base, row.student.answer) for row in group]
+        assert abs(sum("red" in answer for answer in answers) - len(answers) / 2) <= 1
+        before = text_of(base, group[0].teacher.prompt)
+        assert before.count("\nred") == before.count("\nblue") == 4
+
+
+def test_of_long_rows_fewer_are_solved_from_and_all_are_fitted() -> None:
+    base = base_of(window=8192)
+    tokens, _ = told(base, planned(answered(32, length=900)), examples=2)
+    solved = [row for group in tokens.groups for row in group]
+    assert 8 <= len(solved) < 32 and len(tokens.rows) == 32
+    assert {row.student for row in solved} <= set(tokens.rows)

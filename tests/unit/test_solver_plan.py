@@ -69,6 +69,10 @@ def test_a_named_instruction_goes_with_answers(tmp_path: Path) -> None:
     assert plan_context(rows(12, instruction=""), context=TASK).kind == INSTRUCTION
 
 
+def test_an_instruction_may_look_like_a_path() -> None:
+    assert plan_context(rows(12, instruction=""), context="~nobody says this").instruction == "~nobody says this"
+
+
 def test_few_labels_take_turns_and_are_in_the_check_too() -> None:
     lopsided = [*rows(60, labels=("billing",)), *rows(9, instruction="Other instruction", labels=("refund",))]
     plan = plan_context([row._replace(number=place) for place, row in enumerate(lopsided, 1)], count=12)
