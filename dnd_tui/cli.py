@@ -188,7 +188,7 @@ def root(
     headless: Annotated[bool, typer.Option("--headless", help="Run one command without the app.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Drag prompts in, get a working LoRA adapter: no labels, no training.
+    """Drop prompts, get a LoRA adapter: examples or an instruction go into the weights once, in seconds.
 
     Without --headless: `dnd-tui [PATH]` opens the app (options: `dnd-tui open --help`), `dnd-tui serve` serves it to
     a browser.
