@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
-from typing import Any
 
 from engine.adapter.combination import Combination, combination_from
 from engine.adapter.commands import BASE_GGUF
@@ -14,7 +13,7 @@ from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
 from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
 from engine.adapter.imported import Imported, imported_from
-from engine.adapter.solved import Solved, solved_from
+from engine.adapter.solved import MadeFromPrompts, Solved, solved_from
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
@@ -50,7 +49,7 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
+class Provenance(MadeFromPrompts):
     """What made an adapter, and from what.
 
     generator_id: name of the generator artifact.
@@ -75,16 +74,6 @@ class Provenance:
     command: str
     timings: Mapping[str, float]
     scores: Mapping[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        """The folders above the prompt file are nobody's business but the owner's."""
-        object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data; `read_provenance` reads it back."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        scores = None if self.scores is None else dict(self.scores)
-        return plain | {"timings": dict(self.timings), "scores": scores}
 
 
 Origin = Provenance | Solved | Combination | Imported

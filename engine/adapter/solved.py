@@ -8,8 +8,26 @@ from pathlib import PurePath
 from typing import Any
 
 
+class MadeFromPrompts:
+    """What records of adapters that were made from prompts have in common; for dataclasses with these fields."""
+
+    prompts_name: str
+    timings: Mapping[str, float]
+    scores: Mapping[str, float] | None
+
+    def __post_init__(self) -> None:
+        """The folders above the prompt file are nobody's business but the owner's."""
+        object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, from which the record is made again."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        scores = None if self.scores is None else dict(self.scores)
+        return plain | {"timings": dict(self.timings), "scores": scores}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Solved:
+class Solved(MadeFromPrompts):
     """What an adapter was solved from.
 
     made_from: "examples", "instruction" or "both". reason: why, in a few words.
@@ -42,16 +60,6 @@ class Solved:
     timings: Mapping[str, float]
     verdict: str = ""
     scores: Mapping[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        """The folders above the prompt file are nobody's business but the owner's."""
-        object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data; `solved_from` reads it back."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        scores = None if self.scores is None else dict(self.scores)
-        return plain | {"timings": dict(self.timings), "scores": scores}
 
 
 def solved_from(data: Mapping[str, Any]) -> Solved | None:

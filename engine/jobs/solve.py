@@ -17,7 +17,7 @@ from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
-from engine.forge.packing import TokenRow
+from engine.forge.packing import TokenRow, take_that_fit
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.answers import answer_all
 from engine.judge.examples import fitting_examples
@@ -46,6 +46,8 @@ FROM_BASE, FROM_GENERATOR = "base", "generator"
 _START = "start"
 _ANSWER_TOKENS = 64
 _BATCH = 16
+# Of long rows a few tell enough of a start: all of them would take longer than solving.
+_CHOOSE_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _better_start(
     starts are judged alike.
     """
     right = {}
+    rows = take_that_fit(rows, _CHOOSE_TOKENS)
     with reporter.stage("choose", len(starts), "starts") as stage:
         for name, under in starts.items():
             adapter = solved[name] if under is None else combine([under, solved[name]], [1.0, 1.0]).adapter

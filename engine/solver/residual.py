@@ -149,11 +149,13 @@ def _stream_layer(name: str, layer: nn.Module, seen: _Seen, paths: Mapping[nn.Mo
     added, parts = added.cpu().double(), parts.cpu().double()
     scales = torch.linalg.lstsq(parts, added[:, None]).solution[:, 0]
     missed = (parts @ scales - added).norm() / added.norm()
-    if not missed < _TOLERANCE.get(seen.before.dtype, 1e-3):
+    tolerance = _TOLERANCE.get(seen.before.dtype, 1e-3)
+    if not missed < tolerance:
         problem = f"what this layer of {name} adds to the residual stream is not the sum of its linear modules"
         raise EngineError(problem, where=where, hint=_HINT)
     writers = tuple(
-        Writer(paths[module], module, round(float(scale), 4), norm)
+        # Rounding of a half-precision base moves a scale of 1 a little.
+        Writer(paths[module], module, 1.0 if abs(float(scale) - 1) < tolerance else float(scale), norm)
         for (module, norm, _), scale in zip(seen.written, scales, strict=True)
         if abs(float(scale)) > _NO_WRITER
     )
