@@ -19,8 +19,9 @@ MODELS = ModelChoice(device="cpu")
 
 def test_examples_are_learned_and_both_starts_are_tried(default_base: LoadedBase, tmp_path: Path) -> None:
     events: list[Event] = []
+    few = ContextChoice(answered=16, examples=4, held_out=8)
     request = GenerateRequest(
-        models=MODELS, prompts=PromptChoice(source=example_prompts()), solve=ContextChoice(), out=tmp_path / "adapter"
+        models=MODELS, prompts=PromptChoice(source=example_prompts()), solve=few, out=tmp_path / "adapter"
     )
     data = run(request, Reporter(events.append)).to_json()
     scores = data["held_out"]["scores"]
@@ -34,7 +35,8 @@ def test_an_instruction_is_kept_without_labels(default_base: LoadedBase, tmp_pat
     rows = [json.loads(line)["prompt"] for line in example_prompts().read_text(encoding="utf-8").splitlines()]
     source = tmp_path / "prompts.jsonl"
     source.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in rows[:24]))
-    request = GenerateRequest(models=MODELS, prompts=PromptChoice(source=source), out=tmp_path / "adapter")
+    few = ContextChoice(answered=12, held_out=6)
+    request = GenerateRequest(models=MODELS, prompts=PromptChoice(source=source), solve=few, out=tmp_path / "adapter")
     data = run(request, Reporter()).to_json()
     assert data["made_from"] == "instruction" and data["instruction"].startswith("Decide what the sentence is about")
     same = data["held_out"]["scores"]
