@@ -35,6 +35,8 @@ KIND_WORDS = {
 
 FEWEST_ANSWERS = 2
 """Answered rows that a context of examples needs: one to show, one to learn from."""
+MOST_EVEN_LABELS = 8
+"""Labels that rows are drawn evenly over; of more labels rows keep their shares."""
 FEWEST_TO_CHECK = 10
 """Rows below which none is kept back: two or three held-out rows would tell nothing."""
 LEAST_INSTRUCTION = 24
@@ -155,9 +157,14 @@ def held_out_count(there: int, wanted: int, most: int) -> int:
 
 
 def in_turn(rows: Sequence[PromptRow], seed: int) -> list[PromptRow]:
-    """The rows shuffled; where they have few labels, in turn one of each label, as long as there are any."""
+    """The rows shuffled; where they have few labels, in turn one of each label, as long as there are any.
+
+    Few are as many as a context can show. Of more, some are usually rare, and rows drawn evenly would tell the base that
+    they are not.
+    """
     labels = few_labels(row.references for row in rows)
-    named = [(normalised(row.references[0]) if labels and row.references else "", row) for row in rows]
+    even = 0 < len(labels) <= MOST_EVEN_LABELS
+    named = [(normalised(row.references[0]) if even and row.references else "", row) for row in rows]
     return balanced(named, len(rows), seed)
 
 

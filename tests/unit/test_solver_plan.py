@@ -80,6 +80,13 @@ def test_few_labels_take_turns_and_are_in_the_check_too() -> None:
     assert counts == {"billing": 6, "refund": 6}
 
 
+def test_many_labels_keep_their_shares() -> None:
+    labels = ("flight",) * 12 + tuple(f"rare{number}" for number in range(9))
+    given = [PromptRow(n, f"request {n}", (labels[n % len(labels)],)) for n in range(1, 211)]
+    counts = Counter(row.references[0] for row in in_turn(given, 0)[:84])
+    assert counts["flight"] > 30
+
+
 def test_an_instruction_needs_no_answers_and_checks_on_prompts() -> None:
     plan = plan_context(rows(40, labels=("x",), answered=3), made_from=INSTRUCTION)
     assert plan.kind == INSTRUCTION and len(plan.rows) == 32 and len(plan.held_out) == 8
