@@ -159,8 +159,8 @@ def held_out_count(there: int, wanted: int, most: int) -> int:
 def in_turn(rows: Sequence[PromptRow], seed: int) -> list[PromptRow]:
     """The rows shuffled; where they have few labels, in turn one of each label, as long as there are any.
 
-    Few are as many as a context can show. Of more, some are usually rare, and rows drawn evenly would tell the base that
-    they are not.
+    Few are as many as a context can show. Of more, some are usually rare, and rows drawn evenly would tell the base
+    that they are not.
     """
     labels = few_labels(row.references for row in rows)
     even = 0 < len(labels) <= MOST_EVEN_LABELS
