@@ -35,6 +35,10 @@ from engine.weights.layout import Layout, LayoutModule, LoraSpec
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
+MOST_MATCHED = 32
+"""Tokens of a row at which the streams are matched, at most: the first ones. Of a long answer the later tokens follow
+from the earlier, and a regression over many more tokens takes longer than the passes."""
+
 TAIL = 5
 """Tokens before the answer at which the streams are matched too: in most chat formats, the turn's end and the
 assistant's header."""
@@ -149,14 +153,15 @@ def _lay_out(base: LoadedBase, groups: Sequence[Sequence[ContextRow]], tail: int
     counts = [_matched(row, tail) for row in every]
     teacher = _places(lines.owner, [len(line) for line in teachers], counts, 0)
     student = _places(lines.owner, [len(line) for line in students], counts, len(teachers))
-    owners = [number for number, count in enumerate(counts) for _ in range(count)]
+    owners = [number for number, count in enumerate(counts) for _ in range(min(count, MOST_MATCHED))]
     is_student = torch.arange(len(token_lines), device=base.device) >= len(teachers)
     at_teacher, at_student, owned = (torch.tensor(each, device=base.device) for each in (teacher, student, owners))
     return _Batch(lines, packed, at_teacher, at_student, owned, is_student)
 
 
 def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int], first: int) -> list[tuple[int, int]]:
-    """Line and place of the last `counts` tokens of each row; `rows` are in each line, from line `first` on.
+    """Line and place of the matched tokens of each row, the last `counts` or the first of them; `rows` are in each line,
+    from line `first` on.
 
     A row's tokens are the line's common beginning and its own.
     """
@@ -165,7 +170,7 @@ def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int], first: in
     for line, many in enumerate(rows, first):
         for number in range(1, many + 1):
             own = ((owner[line] == 0) | (owner[line] == number)).nonzero().flatten().tolist()
-            places += [(line, place) for place in own[len(own) - next(left) :]]
+            places += [(line, place) for place in own[len(own) - next(left) :][:MOST_MATCHED]]
     return places
 
 

@@ -150,6 +150,17 @@ def test_a_row_that_goes_on_where_another_ends_keeps_its_own_tokens() -> None:
         assert ids == [*end, 80] * 3
 
 
+def test_of_a_long_answer_the_first_tokens_are_matched() -> None:
+    from engine.solver.solve import MOST_MATCHED, _lay_out
+
+    answer = tuple(range(100, 190))
+    rows = [ContextRow(TokenRow((1, 40, 41, n, 60, 61), answer), TokenRow((1, n, 60, 61), answer)) for n in (50, 51)]
+    batch = _lay_out(base_of(tiny_model("llama")), [rows], 5)
+    ids = batch.lines.ids[batch.student[:, 0], batch.student[:, 1]].tolist()
+    assert len(ids) == len(batch.owners) == 2 * MOST_MATCHED
+    assert ids[:6] == [50, 60, 61, 100, 101, 102] and ids[MOST_MATCHED] == 51
+
+
 def test_the_same_rows_give_the_same_adapter() -> None:
     model = tiny_model("llama")
     one, again = (solve(base_of(model), made_groups(), SolveSettings()) for _ in range(2))
