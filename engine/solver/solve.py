@@ -160,8 +160,9 @@ def _lay_out(base: LoadedBase, groups: Sequence[Sequence[ContextRow]], tail: int
 
 
 def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int], first: int) -> list[tuple[int, int]]:
-    """Line and place of the matched tokens of each row, the last `counts` or the first of them; `rows` are in each line,
-    from line `first` on.
+    """Line and place of the matched tokens of each row: the last `counts`, or of many the first of them.
+
+    `rows` are in each line, from line `first` on.
 
     A row's tokens are the line's common beginning and its own.
     """
