@@ -96,7 +96,7 @@ def solve(
     kinds = settings.modules or known
     if unknown := [kind for kind in kinds if kind not in known]:
         hint = f"Modules that write into the residual stream: {', '.join(known)}"
-        raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--modules", hint=hint)
+        raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--module", hint=hint)
     batch = _lay_out(base, groups, settings.tail)
     found: dict[str, LowRankMap] = {}
     pass_ = _Pass(batch, settings, frozenset(kinds), found, on_layer)
@@ -160,11 +160,12 @@ def _lay_out(base: LoadedBase, groups: Sequence[Sequence[ContextRow]], tail: int
 
 
 def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int], first: int) -> list[tuple[int, int]]:
-    """Line and place of the matched tokens of each row: the last `counts`, or of many the first of them.
-
-    `rows` are in each line, from line `first` on.
+    """Line and place of the matched tokens of each row: the last `counts`, or of many the first of these.
 
     A row's tokens are the line's common beginning and its own.
+
+    Args:
+        rows: how many rows each line holds, from line `first` on.
     """
     places: list[tuple[int, int]] = []
     left = iter(counts)
