@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual import events
 from textual.pilot import Pilot
-from textual.widgets import Button
+from textual.widgets import Button, Select
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare import CompareScreen
@@ -22,6 +22,7 @@ from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.released import example_prompts
 from engine.requests import ModelChoice
+from engine.solver.plan import GENERATOR
 from tests.tui.conftest import until
 from tests.tui.on_screen import click_on, lines, shows
 
@@ -143,11 +144,13 @@ async def test_by_mouse(app_folders: Path, here: Path, tiny_models: ModelChoice,
 async def test_the_default_model_and_the_released_generator(
     app_folders: Path, here: Path, default_base: LoadedBase
 ) -> None:
-    """Nothing is chosen: with the adapter, the base does what the example's prompts ask for."""
+    """From the prompts alone: with the adapter, the base does what the example's prompts ask for."""
     app = DndApp(example_prompts())
     async with app.run_test(size=LARGE) as pilot:
         await previewed(pilot, app, "topics.jsonl")
-        await pilot.press("g")
+        app.screen.query_one("#made-from", Select).value = GENERATOR
+        await previewed(pilot, app, "topics.jsonl")
+        await pilot.press("ctrl+g")
         record = await made(pilot, app)
         await pilot.press("c")
         await until(pilot, lambda: len(app.screen.query_one(PromptList).rows) == 40, "the prompts")
