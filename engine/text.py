@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 
 def readable_size(count: float) -> str:
     """A number of bytes: `412 MB`, with powers of ten."""
@@ -10,3 +13,10 @@ def readable_size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def shared_start(texts: Sequence[str]) -> str:
+    """The characters with which all of at least one texts begin."""
+    # What the first and the last in order share, all share.
+    pairs = zip(min(texts), max(texts), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
@@ -21,6 +20,7 @@ from dnd_tui.screens.compare_rows import Comparison
 from dnd_tui.text import one_line
 from engine.host import Failed, Finished
 from engine.requests import PreviewRequest, PromptChoice
+from engine.text import shared_start
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
@@ -204,6 +204,6 @@ class PromptList(Vertical):
 
 def _common_beginning(prompts: list[str]) -> int:
     """Length of the instruction that all of several prompts begin with, up to the end of a word."""
-    common = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071, characters are meant
+    common = shared_start(prompts) if len(prompts) > 1 else ""
     end = max(common.rfind(" "), common.rfind("\n")) + 1
     return end if end >= _SHORTEST_COMMON else 0

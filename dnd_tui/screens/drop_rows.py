@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from textual import events, on
@@ -28,6 +27,7 @@ from textual.widgets.option_list import Option
 
 from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.table_line import Cell, TableLine
+from engine.text import shared_start
 
 SAMPLED = "●"
 # So many rows before the end of those that are here, more are asked for.
@@ -250,9 +250,7 @@ def common_beginning(prompts: Sequence[str]) -> str:
     """The words with which all prompts begin; "" where that is little, or all of a prompt."""
     if len(set(prompts)) < 2:
         return ""
-    # What the first and the last in order share, all share.
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    common = "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = shared_start(prompts)
     # Up to the last space: no word is cut.
     end = max((place + 1 for place, letter in enumerate(common) if letter.isspace()), default=0)
     return common[:end] if end >= _LEAST_COMMON and all(prompt[end:].strip() for prompt in prompts) else ""

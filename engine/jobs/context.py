@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.prompts import PromptSet
+from engine.prompts import PromptRow, PromptSet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import reservoir
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
@@ -27,6 +29,11 @@ def found_context(
         return ContextPlan(GENERATOR, "as chosen")
     with reporter.stage("read", unit="rows") as stage:
         rows = reservoir(counted_rows(prompts.every_row(), stage), MOST_ROWS, choice.seed)
+    return planned(rows, choice, solve, made_from)
+
+
+def planned(rows: Iterable[PromptRow], choice: PromptChoice, solve: ContextChoice, made_from: str) -> ContextPlan:
+    """The plan of what was chosen, from rows that were read; raises as `found_context`."""
     return plan_context(
         rows,
         made_from=made_from,
@@ -34,7 +41,7 @@ def found_context(
         count=solve.answered,
         held_out=solve.held_out,
         seed=choice.seed,
-        source=str(prompts.source),
+        source=str(choice.source),
     )
 
 

@@ -46,7 +46,7 @@ def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
         "page": _page(prompts, request, reporter),
     }
     looked = looked_at(prompts, request, reporter)
-    plan, problem = context_of(looked.rows, request, str(prompts.source))
+    plan, problem = context_of(looked.rows, request)
     data["context"] = context_data(plan, problem, looked.rows, request)
     lines = facts_lines(report)
     if request.sample:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.jobs.context import MOST_ROWS, chosen_kind
+from engine.jobs.context import MOST_ROWS, chosen_kind, planned
 from engine.prompts import PromptRow, PromptSet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import reservoir
@@ -26,7 +26,6 @@ from engine.solver.plan import (
     ContextPlan,
     distinct,
     in_turn,
-    plan_context,
 )
 
 _FIRST_ROWS = 1000
@@ -83,26 +82,16 @@ def _first(rows: Iterator[PromptRow]) -> Iterator[PromptRow]:
 
 
 def context_of(
-    rows: Sequence[PromptRow], request: PreviewRequest, source: str
+    rows: Sequence[PromptRow], request: PreviewRequest
 ) -> tuple[ContextPlan | None, EngineError | None]:
     """The plan of what was chosen, as a generation makes it; or why there can be none."""
-    solve = request.solve
     kind = _asked(request)
     if kind == GENERATOR:
         return ContextPlan(GENERATOR, "as chosen"), None
     try:
-        plan = plan_context(
-            rows,
-            made_from=kind,
-            context=solve.context,
-            count=solve.answered,
-            held_out=solve.held_out,
-            seed=request.prompts.seed,
-            source=source,
-        )
+        return planned(rows, request.prompts, request.solve, kind), None
     except EngineError as error:
         return None, error
-    return plan, None
 
 
 def context_data(

@@ -32,7 +32,6 @@ from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.residual import stream_layers
 from engine.solver.solve import SolveSettings, solve
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def make_adapter(
 
 
 def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
-    with reporter.stage("solve", len(stream_layers(base.model)), "layers") as stage:
+    with reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage:
 
         def layer(norms: Mapping[str, tuple[float, float]]) -> None:
             reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from engine.errors import EngineError
 from engine.judge.labels import balanced, few_labels
 from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
+from engine.text import shared_start
 
 EXAMPLES, INSTRUCTION, BOTH, GENERATOR = "examples", "instruction", "both", "generator"
 KINDS = (EXAMPLES, INSTRUCTION, BOTH, GENERATOR)
@@ -175,9 +175,7 @@ def common_beginning(prompts: Sequence[str]) -> str:
     """
     if len(prompts) < 2:
         return ""
-    # What the first and the last in order share, all share.
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    found = _cut("".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), prompts)
+    found = _cut(shared_start(prompts), prompts)
     if found:
         return found
     # Rows without the instruction: the beginning that most have.
