@@ -204,6 +204,9 @@ def _load_model(
     if ref.gguf_file:
         forget_quantisation(model)
     nn.Module.to(model, place)
+    if head is not None:
+        # Of several rows the last positions are a strided view: torch would copy the head's weights once a row.
+        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].contiguous(), *inputs[1:]))
     return model.eval().requires_grad_(False)
 
 
