@@ -22,7 +22,7 @@ from engine.prompts import PromptRow
 from engine.solver.context import _tokens, context_tokens, student_rows
 from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
-from engine.solver.solve import SolveSettings, solve
+from engine.solver.solve import SolveSettings, read_context, solve
 
 # None of them over a data set of an unseen task.
 TASKS = (
@@ -76,7 +76,7 @@ def main(folder: Path, count: int) -> None:
         plan, judged = ContextPlan(EXAMPLES, "", tuple(rows)), test[:count]
         bench.judge(name, judged, "8 examples", 0.0, examples=[(row.prompt, row.references[0]) for row in rows[:8]])
         began = time.perf_counter()
-        solved = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
+        solved = solve(base, read_context(base, context_tokens(base, plan, list, Reporter()).groups), SolveSettings())
         bench.judge(name, judged, "solved", time.perf_counter() - began, solved)
         students = student_rows(base, plan, plan.rows)
         starts = {f"solved, {arm}": (solved, *setting) for arm, setting in FITS.items()}

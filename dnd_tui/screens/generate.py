@@ -36,11 +36,11 @@ from engine.requests import (
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
 # "choose" comes only where there is a generator for the base too.
-_SOLVED = ("import", "read", "load", "solve", "choose", "fit", "check", "attach", "write")
+_SOLVED = ("import", "read", "load", "context", "solve", "choose", "fit", "check", "attach", "write")
 STAGES = {
     EXAMPLES: _SOLVED,
     BOTH: _SOLVED,
-    INSTRUCTION: ("import", "read", "load", "answer", "solve", "check", "attach", "write"),
+    INSTRUCTION: ("import", "read", "load", "answer", "context", "solve", "check", "attach", "write"),
     GENERATOR: ("import", "load", "read", "encode", "decode", "detokenise", "attach", "write"),
 }
 """By what an adapter is made from."""
@@ -58,8 +58,9 @@ with its time:
 
 - **load**: the base model comes into memory (once; later runs are warm)
 - **answer**: the base answers with the instruction in the prompt; answered examples need no such stage
-- **solve**: layer by layer, the update that stands in for the context is computed; *explained* is the share of the
-  context's effect that it has
+- **context**: the base reads the rows after their context (the teacher)
+- **solve**: it reads them without (the student); layer by layer, the update that stands in for the context is computed.
+  *explained* is the share of the context's effect that it has
 - **choose**: where there is a generator for the base, its adapter is tried as a start too; the better one stays
 - **fit**: a few gradient steps on the answers
 - **check**: rows that were kept back are answered by the base, with the context in the prompt, and by the adapter

@@ -15,6 +15,7 @@ from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
+from engine.base.products import short_products
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
 from engine.forge.packing import TokenRow, take_that_fit
@@ -32,7 +33,7 @@ from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.solve import SolveSettings, solve
+from engine.solver.solve import SolveSettings, read_context, solve
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -90,7 +91,9 @@ def make_adapter(
     reporter: Reporter,
     start: LoraAdapter | None = None,
 ) -> Made:
-    """The adapter of a plan, in the stages answer (an instruction's), solve, choose (where there is a start) and fit.
+    """The adapter of a plan.
+
+    Stages: answer (an instruction's), context, solve, choose (where there is a start), fit.
 
     Emits `UpdateNorms` layer by layer as they are solved.
 
@@ -132,13 +135,20 @@ def make_adapter(
 
 
 def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
-    with reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage:
+    """Solve in the stages context, in which the teacher reads, and solve, the student's pass; both layer by layer."""
+    layers = base.model.config.num_hidden_layers
+    with reporter.stage("context", layers, "layers") as stage:
+        context = read_context(
+            base, tokens.groups, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
+        )
+        stage.memory = device_memory(base.device)
+    with reporter.stage("solve", layers, "layers") as stage:
 
         def layer(norms: Mapping[str, tuple[float, float]]) -> None:
             reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
             stage.advance(1, explained=sum(share for _, share in norms.values()) / max(1, len(norms)))
 
-        adapter = solve(base, tokens.groups, SolveSettings(rank=choice.rank, modules=choice.modules), on_layer=layer)
+        adapter = solve(base, context, SolveSettings(rank=choice.rank, modules=choice.modules), on_layer=layer)
         stage.memory = device_memory(base.device)
     return adapter
 
@@ -167,7 +177,7 @@ def _better_start(
     """
     right = {}
     rows = take_that_fit(rows, _CHOOSE_TOKENS)
-    with reporter.stage("choose", len(starts), "starts") as stage:
+    with short_products(), reporter.stage("choose", len(starts), "starts") as stage:
         for name, under in starts.items():
             adapter = solved[name] if under is None else combine([under, solved[name]], [1.0, 1.0]).adapter
             with _on(base, adapter):

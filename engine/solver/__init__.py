@@ -2,6 +2,7 @@
 
     context.py   answered rows, an instruction or both -> pairs of token rows: with the context, and without
     residual.py  which linear modules of a base add to its residual stream, and how
-    solve.py     the pairs through the layers side by side -> LoraAdapter
+    matching.py  at which tokens the two are compared
+    solve.py     the teacher's pass, then the student's -> LoraAdapter
     ridge.py     inputs and wanted outputs of one module -> its two matrices
 """

@@ -18,22 +18,20 @@ from typing import TYPE_CHECKING
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.forge.packing import TokenRow, common_prefix, packed_length
+from engine.forge.packing import TokenRow, take_that_fit
 from engine.judge.examples import fitting_examples
 from engine.judge.labels import few_labels
 from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
+from engine.solver.matching import ContextRow
 from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
-from engine.solver.solve import ContextRow
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
 EXAMPLES_IN_CONTEXT = 8
 _GROUPS = 2
-# Tokens of a line beside the context that its rows share; longer lines waste attention.
-_LINE_TOKENS = 2048
-# Teacher tokens of a group, its context counted once a line.
+# Teacher tokens of a group, its context counted once.
 _GROUP_TOKENS = 4096
 _FEWEST_ROWS = 4
 # Examples of more tokens in all are shortened: a context is read once a group, but its length counts for every row.
@@ -81,14 +79,14 @@ def context_tokens(
         shown = [plan.shown(row.prompt) for row in rows]
         texts = answers(shown)
         pairs = _pairs(base, plan, rows, texts, ())
-        return ContextTokens(_lines(pairs), 0, [pair.student for pair in pairs])
+        return ContextTokens([pairs], 0, [pair.student for pair in pairs])
     groups, fewest = [], examples
     for own, others in _groups(rows, seed):
         longest = max(map(len, answers_ids(base.tokenizer, [row.references[0] for row in own])))
         before = shown_examples(base, plan, in_turn(others, seed)[:examples])
         taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
-        groups += _affordable(_pairs(base, plan, own, [row.references[0] for row in own], taken))
+        groups.append(_affordable(_pairs(base, plan, own, [row.references[0] for row in own], taken)))
     if fewest == 0 and not plan.instruction:
         hint = "Use shorter examples, or another base"
         raise EngineError(f"no example fits before a prompt into the {limit:,} tokens that the base reads", hint=hint)
@@ -153,32 +151,10 @@ def _pairs(
     return [ContextRow(*pair) for pair in zip(teachers, students, strict=True)]
 
 
-def _affordable(pairs: Sequence[ContextRow]) -> list[list[ContextRow]]:
-    """Lines of the first pairs, as many as the budget of a group allows; four at least."""
-    lines: list[list[ContextRow]] = []
-    for count in range(min(_FEWEST_ROWS, len(pairs)), len(pairs) + 1):
-        more = _lines(pairs[:count])
-        if lines and sum(packed_length([pair.teacher for pair in line]) for line in more) > _GROUP_TOKENS:
-            break
-        lines = more
-    return lines
-
-
-def _lines(pairs: Sequence[ContextRow]) -> list[list[ContextRow]]:
-    """Rows with one context, as many together as a line should hold."""
-    if len(pairs) < 2:
-        return [list(pairs)]
-    shared = common_prefix([pair.teacher for pair in pairs])
-    lines: list[list[ContextRow]] = [[]]
-    length = 0
-    for pair in pairs:
-        own = len(pair.teacher) - shared
-        if lines[-1] and length + own > _LINE_TOKENS:
-            lines.append([])
-            length = 0
-        lines[-1].append(pair)
-        length += own
-    return lines
+def _affordable(pairs: Sequence[ContextRow]) -> Sequence[ContextRow]:
+    """The first pairs, as many as the budget of a group allows; four at least."""
+    fitting = take_that_fit([pair.teacher for pair in pairs], _GROUP_TOKENS)
+    return pairs[: max(_FEWEST_ROWS, len(fitting))]
 
 
 def _tokens(

@@ -16,6 +16,7 @@ import torch
 
 from engine.adapter.lora import LoraAdapter
 from engine.base.attention import has_full_attention
+from engine.base.products import short_products
 from engine.forge.batched import adapters_in_batch, answer_losses
 from engine.forge.loop import clip_each
 from engine.forge.packing import TokenRow, pack, take_that_fit
@@ -62,7 +63,8 @@ def fit(
     optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.95))
     packed = has_full_attention(base.model)
     draw = _in_turn(rows, seed)
-    with torch.inference_mode(False), torch.enable_grad(), adapters_in_batch(base.model, adapter.layout, a, b):
+    graph = (torch.inference_mode(False), torch.enable_grad(), short_products())
+    with graph[0], graph[1], graph[2], adapters_in_batch(base.model, adapter.layout, a, b):
         for _ in range(steps):
             if time.perf_counter() - began > seconds:
                 break

@@ -24,7 +24,7 @@ from engine.released import example_prompts
 from engine.solver.context import context_tokens, student_rows
 from engine.solver.fit import fit
 from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
-from engine.solver.solve import SolveSettings, solve
+from engine.solver.solve import SolveSettings, read_context, solve
 
 pytestmark = pytest.mark.benchmark
 SENTENCE = "He walked slowly along the old harbour wall and watched the boats come in with the evening tide, one by one"
@@ -45,7 +45,7 @@ def sixty_tokens(base: LoadedBase, count: int = 32) -> ContextPlan:
 def timed_solve(base: LoadedBase, plan: ContextPlan) -> tuple[float, float]:
     """Seconds to solve, and to take eight gradient steps after that."""
     began = time.perf_counter()
-    adapter = solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings())
+    adapter = solve(base, read_context(base, context_tokens(base, plan, list, Reporter()).groups), SolveSettings())
     solved = time.perf_counter()
     fit(base, adapter, student_rows(base, plan, plan.rows), 8)
     return solved - began, time.perf_counter() - solved
@@ -86,8 +86,8 @@ def test_seconds_a_query() -> None:
     lines = [json.loads(line) for line in example_prompts().read_text(encoding="utf-8").splitlines()]
     rows = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
     plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
-    adapter = fit(base, solve(base, context_tokens(base, plan, list, Reporter()).groups, SolveSettings()),
-                  student_rows(base, plan, plan.rows), 8)  # fmt: skip
+    context = read_context(base, context_tokens(base, plan, list, Reporter()).groups)
+    adapter = fit(base, solve(base, context, SolveSettings()), student_rows(base, plan, plan.rows), 8)
     asked = [row.prompt for row in rows[32:]]
     before = [(row.prompt, row.references[0]) for row in plan.rows[:8]]
     seconds: dict[tuple[str, int], list[float]] = {}

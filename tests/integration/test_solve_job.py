@@ -56,7 +56,7 @@ def test_answers_become_an_adapter(family: str, tmp_path: Path, request: pytest.
     source = written(tmp_path, things(40))
     data, events = done(solving(source, base, tmp_path / "adapter", rank=4))
     assert data["made_from"] == "examples" and data["rows"] == 32 and data["examples"] == 8
-    assert stages(events) == ["import", "read", "load", "solve", "fit", "check", "attach", "write"]
+    assert stages(events) == ["import", "read", "load", "context", "solve", "fit", "check", "attach", "write"]
     solved = {
         path: norm for event in events if isinstance(event, UpdateNorms) for path, (norm, _) in event.norms.items()
     }

@@ -83,7 +83,7 @@ async def test_answered_rows_become_an_adapter_that_is_checked(
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         record = await generated(pilot, app, prompt_file, solved(tiny_models))
-        assert stage_names(app) == ["import", "read", "load", "solve", "fit", "check", "attach", "write"]
+        assert stage_names(app) == ["import", "read", "load", "context", "solve", "fit", "check", "attach", "write"]
         assert (record.made_from, record.context, record.generator_digest) == ("examples", "", "")
         assert record.verdict
         await until(pilot, lambda: verdict(app) == f"Held out: {record.verdict}", "what the check found")
