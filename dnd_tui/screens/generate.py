@@ -35,8 +35,7 @@ from engine.requests import (
 )
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
-# "choose" comes only where there is a generator for the base too.
-_SOLVED = ("import", "read", "load", "context", "solve", "choose", "fit", "check", "attach", "write")
+_SOLVED = ("import", "read", "load", "context", "solve", "fit", "check", "attach", "write")
 STAGES = {
     EXAMPLES: _SOLVED,
     BOTH: _SOLVED,
@@ -58,10 +57,10 @@ with its time:
 
 - **load**: the base model comes into memory (once; later runs are warm)
 - **answer**: the base answers with the instruction in the prompt; answered examples need no such stage
-- **context**: the base reads the rows after their context (the teacher)
+- **context**: the base reads the rows after their context (the teacher); where there is a generator for the base, once
+  more with its adapter, and the start that gives more of the answers stays
 - **solve**: it reads them without (the student); layer by layer, the update that stands in for the context is computed.
   *explained* is the share of the context's effect that it has
-- **choose**: where there is a generator for the base, its adapter is tried as a start too; the better one stays
 - **fit**: a few gradient steps on the answers
 - **check**: rows that were kept back are answered by the base, with the context in the prompt, and by the adapter
 

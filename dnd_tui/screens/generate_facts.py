@@ -14,7 +14,7 @@ from engine.solver.plan import GENERATOR, KIND_WORDS
 from engine.text import readable_size
 
 # From prompts to an adapter in memory: what every further generation costs.
-OWN_STAGES = ("read", "answer", "context", "solve", "choose", "fit", "encode", "decode", "detokenise")
+OWN_STAGES = ("read", "answer", "context", "solve", "fit", "encode", "decode", "detokenise")
 _LOADING = ("import", "load")
 _ARMS = {
     "base": "base alone",

@@ -15,16 +15,13 @@ from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
-from engine.base.products import short_products
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
-from engine.forge.packing import TokenRow, take_that_fit
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.answers import answer_all
 from engine.judge.examples import fitting_examples
 from engine.judge.held_out import AskedArm, ask_arms
 from engine.judge.labels import baselines, chosen_metric, few_labels
-from engine.judge.likelihood import answer_hits
 from engine.judge.metrics import score
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
@@ -33,7 +30,7 @@ from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.solve import SolveSettings, read_context, solve
+from engine.solver.solve import ReadContext, SolveSettings, read_context, solve
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -46,8 +43,6 @@ FROM_BASE, FROM_GENERATOR = "base", "generator"
 _START = "start"
 _ANSWER_TOKENS = 64
 _BATCH = 16
-# Of long rows a few tell enough of a start: all of them would take longer than solving.
-_CHOOSE_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ def make_adapter(
 ) -> Made:
     """The adapter of a plan.
 
-    Stages: answer (an instruction's), context, solve, choose (where there is a start), fit.
+    Stages: answer (an instruction's), context (twice where there is a start to choose), solve, fit.
 
     Emits `UpdateNorms` layer by layer as they are solved.
 
@@ -114,19 +109,21 @@ def make_adapter(
             starts = {choice.start: starts[choice.start]}
         elif start is None or not labelled:
             starts = {FROM_BASE: None}
-        solved = {}
-        for name, under in starts.items():
-            with _on(base, under):
-                solved[name] = _solved(base, tokens, choice, reporter)
-        chosen = _better_start(base, tokens.rows, starts, solved, reporter) if len(solved) > 1 else next(iter(solved))
+        contexts = {
+            name: _read(base, under, tokens, name if labelled else "", reporter) for name, under in starts.items()
+        }
+        # Of equally good ones the base: it is what the adapter is for.
+        chosen = max(contexts, key=lambda name: (sum(contexts[name].right), name == FROM_BASE))
         steps = (FIT_STEPS if choice.fit_steps is None else choice.fit_steps) if labelled else 0
-        adapter, under = solved[chosen], starts[chosen]
-        if steps:
-            with _on(base, under), reporter.stage("fit", steps) as stage:
-                adapter = fit(
-                    base, adapter, tokens.rows, steps, seed=seed, on_step=lambda loss: stage.advance(1, loss=loss)
-                )
-                stage.memory = device_memory(base.device)
+        under = starts[chosen]
+        with _on(base, under):
+            adapter = _solved(base, contexts[chosen], choice, reporter)
+            if steps:
+                with reporter.stage("fit", steps) as stage:
+                    adapter = fit(
+                        base, adapter, tokens.rows, steps, seed=seed, on_step=lambda loss: stage.advance(1, loss=loss)
+                    )
+                    stage.memory = device_memory(base.device)
     whole = adapter if under is None else combine([under, adapter], [1.0, 1.0]).adapter
     # Of the adapter as it is now: gradient steps have moved it, and another start was tried beside it.
     for norms in norms_by_layer(whole, whole):
@@ -134,15 +131,27 @@ def make_adapter(
     return Made(whole, tokens.examples, steps, chosen)
 
 
-def _solved(base: LoadedBase, tokens: ContextTokens, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
-    """Solve in the stages context, in which the teacher reads, and solve, the student's pass; both layer by layer."""
+def _read(
+    base: LoadedBase, under: LoraAdapter | None, tokens: ContextTokens, start: str, reporter: Reporter
+) -> ReadContext:
+    """The teacher's pass with the adapter `under` attached, in a stage of its own.
+
+    How many answers the teacher gives to the letter is the stage's note, where they are known and the start has a name.
+    No row has its own answer in its context, so that tells what the start is worth.
+    """
     layers = base.model.config.num_hidden_layers
-    with reporter.stage("context", layers, "layers") as stage:
+    with _on(base, under), reporter.stage("context", layers, "layers") as stage:
         context = read_context(
             base, tokens.groups, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
         )
         stage.memory = device_memory(base.device)
-    with reporter.stage("solve", layers, "layers") as stage:
+        if start:
+            stage.note = f"{start}: {sum(context.right)} of {len(context.right)} answers right"
+    return context
+
+
+def _solved(base: LoadedBase, context: ReadContext, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
+    with reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage:
 
         def layer(norms: Mapping[str, tuple[float, float]]) -> None:
             reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
@@ -161,30 +170,6 @@ def _on(base: LoadedBase, adapter: LoraAdapter | None) -> Iterator[None]:
             attached.add(_START, adapter)
             attached.use(_START)
         yield
-
-
-def _better_start(
-    base: LoadedBase,
-    rows: Sequence[TokenRow],
-    starts: Mapping[str, LoraAdapter | None],
-    solved: Mapping[str, LoraAdapter],
-    reporter: Reporter,
-) -> str:
-    """Which start gives more of the rows' answers to the letter once the solved adapter is added; the base on a tie.
-
-    The solver has seen the rows, but not their answers alone: its target is the base that reads examples, so both
-    starts are judged alike.
-    """
-    right = {}
-    rows = take_that_fit(rows, _CHOOSE_TOKENS)
-    with short_products(), reporter.stage("choose", len(starts), "starts") as stage:
-        for name, under in starts.items():
-            adapter = solved[name] if under is None else combine([under, solved[name]], [1.0, 1.0]).adapter
-            with _on(base, adapter):
-                right[name] = sum(answer_hits(base, rows, _BATCH, lambda: stage.advance(0)))
-            stage.advance(1)
-        stage.note = ", ".join(f"{name} {count} of {len(rows)}" for name, count in right.items())
-    return max(right, key=lambda name: (right[name], name == FROM_BASE))
 
 
 def start_of(base: LoadedBase, models: ModelChoice) -> LoraAdapter | None:

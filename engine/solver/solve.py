@@ -28,9 +28,10 @@ from torch import Tensor, nn
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import update_norm
 from engine.base.attention import empty_cache, has_plain_cache
+from engine.base.head import output_logits
 from engine.base.products import exact_products, short_products
 from engine.errors import EngineError
-from engine.forge.packing import TokenRow, common_prefix, pack
+from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack
 from engine.solver.matching import TAIL, ContextRow, lay_out, matched_places, matched_tokens
 from engine.solver.residual import StreamLayer, Writer, stream_layers
 from engine.solver.ridge import RIDGES, LowRankMap, reduced_rank_ridge
@@ -67,12 +68,14 @@ class ReadContext:
     rows: in the order of the tokens below. counts: by row, how many tokens at its end are matched.
     layers: of the base. streams: by module path, the teacher's residual stream (T, hidden) float32 after the module, at
     the matched tokens of all rows.
+    right: by row, whether every token of the answer is the teacher's likeliest one: what its greedy answer would be.
     """
 
     rows: Sequence[ContextRow]
     counts: Mapping[ContextRow, int]
     layers: Sequence[StreamLayer]
     streams: Mapping[str, Tensor]
+    right: Sequence[bool]
 
 
 def read_context(
@@ -99,8 +102,8 @@ def read_context(
     rows = [row for group in ordered for row in group]
     counts = {row: matched_tokens(row, tail) for row in rows}
     with torch.inference_mode(), short_products():
-        streams = _teacher_streams(base, layers, ordered, counts, on_layer)
-    return ReadContext(rows, counts, layers, streams)
+        streams, right = _teacher_streams(base, layers, ordered, counts, on_layer)
+    return ReadContext(rows, counts, layers, streams, right)
 
 
 def solve(
@@ -151,9 +154,11 @@ def _teacher_streams(
     groups: Sequence[Sequence[ContextRow]],
     counts: Mapping[ContextRow, int],
     on_layer: Callable[[float], None],
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], list[bool]]:
+    """`ReadContext.streams` and `right`."""
     model, device, fill = base.model, base.device, base.tokenizer.pad_token_id or 0
     teacher = _TeacherPass()
+    right: list[bool] = []
     starts = [_shared(group, counts) for group in groups]
     chunks = [_chunks(group) for group in groups]
     passes = sum(len(chunked) for chunked in chunks) + sum(start > 0 for start in starts)
@@ -173,14 +178,17 @@ def _teacher_streams(
         for rows in chunked:
             rests = [[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows]
             # Padding comes after the row: the model's own causal mask is right for every kind of attention.
-            ids = pack(rests, fill).ids.to(device)
+            batch = pack(rests, fill).to(device)
             places = [(line, place) for line, row in enumerate(rows) for place in matched_places(row, counts, start)]
             cache = copy.deepcopy(context)
             if start:
                 cache.batch_repeat_interleave(len(rows))
             with teacher.watching(layers, torch.tensor(places, device=device), lambda layer: finished(1)):
-                model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)  # type: ignore[operator]
-    return {path: torch.cat(parts) for path, parts in teacher.streams.items()}
+                out = model.base_model(input_ids=batch.ids, past_key_values=cache, use_cache=True)  # type: ignore[operator]
+            answers = batch.targets != IGNORED
+            hits = output_logits(model, out.last_hidden_state[answers]).argmax(-1) == batch.targets[answers]
+            right += [bool(row.all()) for row in hits.cpu().split([len(row.teacher.answer) for row in rows])]
+    return {path: torch.cat(parts) for path, parts in teacher.streams.items()}, right
 
 
 def _shared(rows: Sequence[ContextRow], counts: Mapping[ContextRow, int]) -> int:

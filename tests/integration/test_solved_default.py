@@ -27,5 +27,5 @@ def test_examples_are_learned_and_both_starts_are_tried(default_base: LoadedBase
     scores = data["held_out"]["scores"]
     # Six rows: a topic out of four in one word, after a prompt that the base answers at length.
     assert scores["solved"] > scores["base"]
-    (choice,) = [event.note for event in events if isinstance(event, StageFinished) and event.stage == "choose"]
-    assert "base " in choice and "generator " in choice and data["start"] in ("base", "generator")
+    told = [event.note for event in events if isinstance(event, StageFinished) and event.stage == "context"]
+    assert [note.partition(":")[0] for note in told] == ["base", "generator"] and data["start"] in ("base", "generator")

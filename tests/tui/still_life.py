@@ -164,10 +164,10 @@ def _events(request: Request) -> list[Event]:
 
 GENERATED = {"import": 2.1, "load": 3.4, "read": 0.01, "encode": 0.52, "decode": 0.08, "detokenise": 0.06}
 SOLVED = {
-    "import": 2.1, "read": 0.01, "load": 3.4, "context": 2.1, "solve": 1.6, "choose": 0.9, "fit": 4.1, "check": 8.6,
+    "import": 2.1, "read": 0.01, "load": 3.4, "context": 4.2, "solve": 1.9, "fit": 4.1, "check": 8.6,
     "attach": 0.1, "write": 0.2,
 }  # fmt: skip
-STEPS = {"encode": 32, "context": 30, "solve": 30, "choose": 2, "fit": 8, "check": 24}
+STEPS = {"encode": 32, "context": 30, "solve": 30, "fit": 8, "check": 24}
 
 
 def _solved(request: GenerateRequest) -> dict[str, Any]:
