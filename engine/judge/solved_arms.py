@@ -46,6 +46,7 @@ class SolvedArms:
     make: Make
     hidden: bool = False
     _spent: dict[tuple[str, int], float] = field(default_factory=dict)
+    _kept: dict[tuple[str, int], LoraAdapter] = field(default_factory=dict)
 
     def makers(self) -> dict[str, Callable[[str, int], LoraAdapter]]:
         """By arm, what makes the adapter of a task (its name) and a seed."""
@@ -58,18 +59,22 @@ class SolvedArms:
         }
 
     def solved(self, name: str, seed: int, *, count: int = ROWS, steps: int | None = None) -> LoraAdapter:
-        """From `count` answered rows of a task."""
+        """From `count` answered rows of a task. The usual ones are kept: another task is asked with them too."""
+        usual = count == ROWS and steps is None
+        if usual and (name, seed) in self._kept:
+            return self._kept[name, seed]
         began = time.perf_counter()
         adapter = self._made(self.answered(name, count, seed), steps, seed)
-        if count == ROWS and steps is None:
+        if usual:
             self._spent[name, seed] = time.perf_counter() - began
+            self._kept[name, seed] = adapter
         return adapter
 
     def plain(self, name: str, seed: int) -> LoraAdapter:
         """A LoRA on the same modules, trained on the same rows for as many seconds as the solved one takes."""
         if (name, seed) not in self._spent:
             self.solved(name, seed)
-        seconds = self._spent.pop((name, seed))
+        seconds = self._spent[name, seed]
         plan = self.answered(name, ROWS, seed)
         rows = student_rows(self.base, plan, plan.rows)
         # Not of the adapter's own layout: a generator's start may be in it.

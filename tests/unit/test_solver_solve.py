@@ -114,6 +114,26 @@ def test_a_context_beyond_the_window_changes_nothing() -> None:
     assert max(float((adapter.b[path] @ adapter.a[path]).abs().max()) for path in adapter.a) < 1e-3
 
 
+def test_it_is_told_which_answers_the_teacher_gives() -> None:
+    model, groups = tiny_model("llama"), made_groups(groups=2, rows=4)
+    greedy = []
+    for group in groups:
+        for row in group:
+            given = model.generate(torch.tensor([row.teacher.prompt]), max_new_tokens=3, do_sample=False)
+            greedy.append(tuple(given[0, len(row.teacher.prompt) :].tolist()))
+    answers = iter(greedy)
+    right = [[(row, next(answers)) for row in group] for group in groups]
+    asked = [
+        [ContextRow(TokenRow(row.teacher.prompt, a), TokenRow(row.student.prompt, a)) for row, a in group]
+        for group in right
+    ]
+    # One answer that it does not give.
+    wrong = (*asked[0][0].teacher.answer[:-1], (asked[0][0].teacher.answer[-1] + 1) % 300)
+    asked[0][0] = ContextRow(TokenRow(asked[0][0].teacher.prompt, wrong), TokenRow(asked[0][0].student.prompt, wrong))
+    read = read_context(base_of(model), asked)
+    assert [row for row, hit in zip(read.rows, read.right, strict=True) if not hit] == [asked[0][0]]
+
+
 def test_no_context_asks_for_no_change() -> None:
     model = tiny_model("qwen2")
     rows = [[ContextRow(row.student, row.student) for row in group] for group in made_groups()]
