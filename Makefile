@@ -46,7 +46,7 @@ lint: .venv/.ready
 	$(BIN)/lint-imports --no-cache
 
 bench: .venv/.ready
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+	OMP_WAIT_POLICY=ACTIVE $(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 screenshots: .venv/.ready
 	$(BIN)/python -m tests.tui.screenshots

@@ -1,10 +1,11 @@
 """How long solving takes, what memory it needs, and what a query costs afterwards: printed, never asserted.
 
-    make bench, or: python -m pytest tests/benchmarks/test_solve_speed.py -m benchmark -s
+    make bench, or: OMP_WAIT_POLICY=ACTIVE python -m pytest tests/benchmarks/test_solve_speed.py -m benchmark -s
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -92,34 +93,32 @@ def held(field: str = "VmRSS") -> int:
 
 def test_seconds_a_query() -> None:
     """The adapter against eight examples in the prompt, each prompt by itself, in one run, in turns."""
-    import json
-
     base = load_base(resolve_base("default"), device="cpu")
     lines = [json.loads(line) for line in example_prompts().read_text(encoding="utf-8").splitlines()]
-    rows = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
-    plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
-    context = read_context(base, context_tokens(base, plan, list, Reporter()).groups)
-    adapter = fit(base, solve(base, context, SolveSettings()), student_rows(base, plan, plan.rows), 8)
-    asked = [row.prompt for row in rows[32:]]
-    before = [(row.prompt, row.references[0]) for row in plan.rows[:8]]
-    seconds: dict[tuple[str, int], list[float]] = {}
-    lengths: dict[str, int] = {}
-    with AttachedModel(base) as attached:
-        attached.add("solved", adapter)
-        for prompt in asked:
-            for arm, name, examples in (("examples", None, before), ("solved", "solved", [])):
-                attached.use(name)
-                ids = prompts_ids(base.tokenizer, [prompt], examples)
-                lengths[arm] = len(ids[0])
-                for most in (1, 8):
-                    began = time.perf_counter()
-                    list(stream_answers(attached, base.tokenizer, ids, max_new_tokens=most,
-                                        stop_ids=stop_ids(base.tokenizer, base.model)))  # fmt: skip
-                    seconds.setdefault((arm, most), []).append(time.perf_counter() - began)
-    for most, what in ((1, "to the first token"), (8, "whole answer")):
-        one, other = (median(seconds[arm, most]) for arm in ("examples", "solved"))
-        print(f"\n{what}: 8 examples in the prompt {one:.3f} s ({lengths['examples']} tokens), adapter {other:.3f} s "
-              f"({lengths['solved']} tokens), {one / other:.1f} times")  # fmt: skip
+    topics = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
+    for name, rows in (("example task", topics), ("64 tokens a row", sixty_tokens(base, 40).rows)):
+        plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
+        context = read_context(base, context_tokens(base, plan, list, Reporter()).groups)
+        adapter = fit(base, solve(base, context, SolveSettings()), student_rows(base, plan, plan.rows), 8)
+        before = [(row.prompt, row.references[0]) for row in plan.rows[:8]]
+        seconds: dict[tuple[str, int], list[float]] = {}
+        lengths: dict[str, int] = {}
+        with AttachedModel(base) as attached:
+            attached.add("solved", adapter)
+            for prompt in [row.prompt for row in rows[32:]]:
+                for arm, used, examples in (("examples", None, before), ("solved", "solved", [])):
+                    attached.use(used)
+                    ids = prompts_ids(base.tokenizer, [prompt], examples)
+                    lengths[arm] = len(ids[0])
+                    for most in (1, 8):
+                        began = time.perf_counter()
+                        list(stream_answers(attached, base.tokenizer, ids, max_new_tokens=most,
+                                            stop_ids=stop_ids(base.tokenizer, base.model)))  # fmt: skip
+                        seconds.setdefault((arm, most), []).append(time.perf_counter() - began)
+        for most, what in ((1, "to the first token"), (8, "whole answer")):
+            one, other = (median(seconds[arm, most]) for arm in ("examples", "solved"))
+            print(f"\n{name}, {what}: 8 examples in the prompt {one:.3f} s ({lengths['examples']} tokens), adapter "
+                  f"{other:.3f} s ({lengths['solved']} tokens), {one / other:.1f} times")  # fmt: skip
 
 
 def _root() -> Path:
