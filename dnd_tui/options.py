@@ -116,6 +116,8 @@ OPTIONS: Mapping[str, Option] = {
     "tables": Option("Folder that evaluate wrote; given once for each held-out set.", "DIR", flag="table"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
+    "seconds": Option("How many seconds training goes on at most.", "S", minimum=1),
+    "rate": Option("Learning rate of Adam.", "R"),
     "steps": Option("How many training steps are timed, after one that is not.", "N", minimum=1),
     "kind": Option("Which command: collect or train.", "COMMAND", positional=True, choices=("collect", "train")),
     "record": Option("Write the scores into the generator's own description and card."),
@@ -183,6 +185,26 @@ PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one"
 ROWS_HELD_OUT = Option("How many rows are kept back to check the adapter, at most; 0 checks nothing.", "N", minimum=0)
 RANK_TO_SOLVE = Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1)
 EXAMPLES_IN_CONTEXT = Option("How many answered rows stand in each context, at most.", "N", minimum=1)
+ADAPTER_TO_REFINE = Option(
+    "LoRA adapter that training begins with, a PEFT folder; none begins with a fresh one.",
+    "ADAPTER|none",
+    positional=True,
+)
+ROWS_TRAINED_ON = Option(
+    "How many answered rows are trained on, at most; a fifth of them only says when to stop.",
+    "N",
+    minimum=2,
+    flag="rows",
+)
+RANK_OF_FRESH = Option("Rank of a fresh adapter, 1 to 64.", "R", minimum=1)
+MODULES_OF_FRESH = Option(
+    "Kind of module that a fresh adapter changes; may be given several times.",
+    "NAME",
+    "all that write into the residual stream",
+    flag="module",
+)
+MOST_STEPS = Option("How many steps are taken at most.", "N", minimum=1)
+EXAMPLES_IN_CHECK = Option("How many answered rows the base gets before each prompt in the check.", "N", minimum=0)
 START_OF_SOLVING = Option(
     "What the solved adapter is added to; auto takes what answers more rows.", choices=("auto", "base", "generator")
 )

@@ -13,7 +13,7 @@ from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
 from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
 from engine.adapter.imported import Imported, imported_from
-from engine.adapter.solved import MadeFromPrompts, Solved, solved_from
+from engine.adapter.solved import MadeFromPrompts, Solved, Trained, made_from_prompts
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
@@ -76,8 +76,8 @@ class Provenance(MadeFromPrompts):
     scores: Mapping[str, float] | None = None
 
 
-Origin = Provenance | Solved | Combination | Imported
-"""Of a generated adapter, of a solved one, of a sum of adapters, of an adapter of another tool."""
+Origin = Provenance | Solved | Trained | Combination | Imported
+"""Of a generated adapter, a solved one, a trained one, of a sum of adapters, of an adapter of another tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +143,11 @@ def read_provenance(folder: Path) -> Origin | None:
     if not file.is_file():
         return None
     data = read_json(file)
-    made = (solved_from(data) or combination_from(data) or imported_from(data)) if isinstance(data, dict) else None
-    if made is not None:
+    if not isinstance(data, dict):
+        data = {}
+    if made := made_from_prompts(data) or combination_from(data) or imported_from(data):
         return made
-    if not isinstance(data, dict) or set(data) != {field.name for field in fields(Provenance)}:
+    if set(data) != {field.name for field in fields(Provenance)}:
         hint = f"Remove {PROVENANCE_FILE} to go on without it"
         raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
     for name, value in data.items():
@@ -190,6 +191,8 @@ def _origin(provenance: Origin, export_command: str | None) -> list[str]:
             told = _import(provenance)
         case Solved():
             told = _solution(provenance)
+        case Trained():
+            told = _training(provenance)
         case Provenance():
             told = _generation(provenance)
     return [
@@ -199,7 +202,7 @@ def _origin(provenance: Origin, export_command: str | None) -> list[str]:
         _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
         "## Time",
         _table(("Stage", "Seconds"), seconds),
-        *(_scores(provenance.scores) if isinstance(provenance, Provenance | Solved) else []),
+        *(_scores(provenance.scores) if isinstance(provenance, MadeFromPrompts) else []),
     ]
 
 
@@ -235,6 +238,22 @@ def _solution(solved: Solved) -> list[str]:
     if solved.instruction:
         parts += ["Prompts no longer need this instruction before them:", _block("text", solved.instruction)]
     return [*parts, solved.verdict] if solved.verdict else parts
+
+
+def _training(trained: Trained) -> list[str]:
+    began = "a fresh LoRA" if not trained.start_digest else f"{_code(trained.start)}, SHA-256 {trained.start_digest}"
+    facts = {
+        "Start": began,
+        "Prompts": f"{_code(trained.prompts_name)}, {trained.rows} rows, {trained.watched} more to see when to stop",
+        "Rows SHA-256": _code(trained.prompts_digest),
+        "Steps": f"{trained.steps}, the best after {trained.best_step}; ended: {trained.ended}",
+        "Learning rate": f"{trained.rate:g}",
+        "Seed": str(trained.seed),
+    }
+    parts = ["Trained on answered rows.", _table(("Part", "Value"), facts)]
+    if trained.instruction:
+        parts += ["Prompts do not need this instruction before them:", _block("text", trained.instruction)]
+    return [*parts, trained.verdict] if trained.verdict else parts
 
 
 def _combination(combination: Combination) -> list[str]:

@@ -1,4 +1,4 @@
-"""The record of a solved adapter, beside it: from which context, how, and what it is worth."""
+"""Records of adapters that were solved or trained here, beside them: from what, how, and what they are worth."""
 
 from __future__ import annotations
 
@@ -62,15 +62,52 @@ class Solved(MadeFromPrompts):
     scores: Mapping[str, float] | None = None
 
 
-def solved_from(data: Mapping[str, Any]) -> Solved | None:
-    """Read what `to_json` made; None for anything else."""
-    if set(data) != {field.name for field in fields(Solved)}:
-        return None
-    for name, value in data.items():
-        if name in ("timings", "scores"):
-            figures = isinstance(value, dict) and all(isinstance(each, int | float) for each in value.values())
-            if not (figures or (name == "scores" and value is None)):
-                return None
-        elif not isinstance(value, int if name in ("rows", "examples", "fit_steps", "seed") else str):
-            return None
-    return Solved(**data)
+@dataclass(frozen=True, kw_only=True)
+class Trained(MadeFromPrompts):
+    """How an adapter was trained on answered rows.
+
+    start: name of the adapter that training began with; "none" for a fresh one. start_digest: SHA-256 of its weights
+    file, "" for a fresh one.
+    instruction: what prompts need not begin with, as it is of the start; "" without one.
+    prompts_name, prompts_digest: as in `Solved`. rows: trained on. watched: rows that said when to stop.
+    steps: taken in all. best_step: after how many the adapter was as it is. ended: why training ended.
+    rate: learning rate. seed, command, timings, verdict, scores: as in `Solved`.
+    """
+
+    start: str
+    start_digest: str
+    instruction: str
+    prompts_name: str
+    prompts_digest: str
+    rows: int
+    watched: int
+    steps: int
+    best_step: int
+    ended: str
+    rate: float
+    seed: int
+    command: str
+    timings: Mapping[str, float]
+    verdict: str = ""
+    scores: Mapping[str, float] | None = None
+
+
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("rows", "examples", "fit_steps", "seed", "watched", "steps", "best_step"), int),
+    "rate": float,
+}
+
+
+def made_from_prompts(data: Mapping[str, Any]) -> Solved | Trained | None:
+    """Read what `to_json` of a record made; None for anything else."""
+    for kind in (Solved, Trained):
+        if set(data) == {field.name for field in fields(kind)}:
+            return kind(**data) if all(_is_of_kind(name, value) for name, value in data.items()) else None
+    return None
+
+
+def _is_of_kind(name: str, value: object) -> bool:
+    if name in ("timings", "scores"):
+        figures = isinstance(value, dict) and all(isinstance(each, int | float) for each in value.values())
+        return figures or (name == "scores" and value is None)
+    return isinstance(value, _KINDS.get(name, str))

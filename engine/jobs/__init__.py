@@ -17,6 +17,7 @@ from engine.jobs.chained import (
 from engine.jobs.compared import check_compared_chain, compared_set
 from engine.jobs.context import check_context
 from engine.jobs.opened import opened_adapter
+from engine.jobs.refinable import check_refine
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.judge.arms import chosen_arms
@@ -40,6 +41,7 @@ from engine.requests import (
     ModelsRequest,
     PlanRequest,
     PreviewRequest,
+    RefineRequest,
     Request,
     SheetRequest,
     TrainingTimeRequest,
@@ -73,6 +75,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             with reporter.stage("import"):
                 from engine.jobs.generate import generate_job
             return generate_job(request, reporter)
+        case RefineRequest():
+            with reporter.stage("import"):
+                from engine.jobs.refine import refine_job
+            return refine_job(request, reporter)
         case ExportRequest():
             with reporter.stage("import"):
                 from engine.jobs.export import export_job
@@ -151,6 +157,8 @@ def _refuse_early(request: Request) -> None:
             chosen = request.prompts
             prompts = read_prompts(chosen.source, column=chosen.column, label=chosen.label)
             check_context(prompts, request.solve, request.models)
+        case RefineRequest():
+            check_refine(request)
         case SheetRequest():
             refuse_folder(request.out)
             refuse_occupied(request.out, request.replace)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from engine.adapter.attach import attach
 from engine.adapter.card import Provenance, Subject, card_files
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files, write_files
-from engine.adapter.solved import Solved
+from engine.adapter.solved import Solved, Trained
 from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -61,7 +62,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         hint = "Leave out --start, or name a generator that was made for this base"
         raise EngineError(f"there is no generator for {base.ref.id}", where="--start", hint=hint)
     made = make_adapter(base, plan, request.solve, seed, reporter, start)
-    checked = check_adapter(base, made.adapter, plan, made.examples, seed, reporter)
+    checked = check_adapter(base, {"solved": made.adapter}, plan, made.examples, seed, reporter)
     texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
     provenance = Solved(
         made_from=plan.kind,
@@ -80,7 +81,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         verdict=checked.sentence if checked else "",
         scores=checked.scores if checked else None,
     )
-    size = _written(request, base, made.adapter, provenance, reporter)
+    size = written(request.out, request.replace, base, made.adapter, provenance, reporter)
     timings = dict(reporter.timings)
     data = {
         **_adapter_data(request, base, made.adapter, size, timings),
@@ -127,7 +128,7 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         command=command_line(request),
         timings={},
     )
-    size = _written(request, pipeline.base, adapter, provenance, reporter)
+    size = written(request.out, request.replace, pipeline.base, adapter, provenance, reporter)
     timings = dict(reporter.timings)
     data = {
         **_adapter_data(request, pipeline.base, adapter, size, timings),
@@ -144,13 +145,18 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
     return Result(data, lines)
 
 
-def _written(
-    request: GenerateRequest, base: LoadedBase, adapter: LoraAdapter, origin: Provenance | Solved, reporter: Reporter
+def written(
+    out: Path,
+    replaces: bool,
+    base: LoadedBase,
+    adapter: LoraAdapter,
+    origin: Provenance | Solved | Trained,
+    reporter: Reporter,
 ) -> int:
-    """Attach the adapter once, write its folder and return its bytes."""
+    """Attach the adapter once, write its folder `out` and return its bytes; what is there may be replaced or not."""
     with reporter.stage("attach"):
         attach(base, adapter).detach()
-    with replacing_folder(request.out, replace=request.replace) as part, reporter.stage("write"):
+    with replacing_folder(out, replace=replaces) as part, reporter.stage("write"):
         subject = Subject(
             base_id=base.ref.id,
             architecture=base.ref.config.model_type,
@@ -158,7 +164,7 @@ def _written(
             provenance=replace(origin, timings=dict(reporter.timings)),
         )
         write_files(part, peft_files(adapter, base.ref.id), card_files(subject))
-    return sum(file.stat().st_size for file in request.out.iterdir())
+    return sum(file.stat().st_size for file in out.iterdir())
 
 
 def _adapter_data(

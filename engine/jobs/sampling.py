@@ -22,9 +22,9 @@ def sample_batch(prompts: PromptSet, choice: PromptChoice, trained: int, reporte
     return sample_prompts(prompts, choice.count or trained, choice.seed, reporter)
 
 
-def labelled_prompts(source: Path, column: str | None, purpose: str) -> PromptSet:
+def labelled_prompts(source: Path, column: str | None, purpose: str, *, label: str | None = None) -> PromptSet:
     """The prompts of a source. Raises EngineError when they cannot be read or have no labels."""
-    prompts = read_prompts(source, column=column)
+    prompts = read_prompts(source, column=column, label=label)
     if prompts.label_column is None:
         raise no_labels(prompts.source, purpose)
     return prompts

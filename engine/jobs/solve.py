@@ -205,9 +205,18 @@ def teacher_answers(base: LoadedBase, prompts: Sequence[str], reporter: Reporter
 
 
 def check_adapter(
-    base: LoadedBase, adapter: LoraAdapter, plan: ContextPlan, examples: int, seed: int, reporter: Reporter
+    base: LoadedBase,
+    adapters: Mapping[str, LoraAdapter],
+    plan: ContextPlan,
+    examples: int,
+    seed: int,
+    reporter: Reporter,
 ) -> Checked | None:
-    """Answer the held-out rows with base, context and adapter, in a stage "check"; None without held-out rows."""
+    """Answer the held-out rows with base, context and adapters, in a stage "check"; None without held-out rows.
+
+    Args:
+        adapters: by the name of the arm; the last one is what the verdict is about.
+    """
     rows = plan.held_out
     if not rows:
         return None
@@ -220,7 +229,7 @@ def check_adapter(
         arms["examples"] = AskedArm(shown, before)
     if plan.instruction:
         arms["instruction"] = AskedArm(shown)
-    arms["solved"] = AskedArm(queries, adapter=adapter)
+    arms |= {name: AskedArm(queries, adapter=adapter) for name, adapter in adapters.items()}
     known = [row.references[0] for row in (*rows, *plan.rows) if row.references]
     # Longer than the longest known answer: what rambles on is wrong all the same.
     longest = max(map(len, answers_ids(base.tokenizer, known)), default=_ANSWER_TOKENS)
@@ -228,13 +237,16 @@ def check_adapter(
     with reporter.stage("check", len(arms) * len(rows), "answers") as stage:
         answers = ask_arms(base, arms, most, stage)
     texts = {name: arm.texts for name, arm in answers.items()}
-    told = _scored(rows, plan, texts) if all(row.references for row in rows) else _agreement(texts)
+    subject = list(adapters)[-1]
+    told = _scored(rows, plan, texts, subject) if all(row.references for row in rows) else _agreement(texts)
     figures = told.data.get("arms", {})
     arms_data = {name: {**figures.get(name, {}), **arm.to_json()} for name, arm in answers.items()}
     return Checked(told.sentence, told.scores, {**told.data, "arms": arms_data})
 
 
-def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]]) -> Checked:
+def _scored(
+    rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]], subject: str
+) -> Checked:
     references = [row.references for row in rows]
     known = [row.references for row in (*plan.rows, *rows) if row.references]
     metric, labels = chosen_metric(known), few_labels(known)
@@ -244,7 +256,8 @@ def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Se
     }
     titles = {"base": "the base alone", "instruction": "with the instruction in the prompt"}
     titles["examples"] = "with examples in the prompt"
-    found: Verdict = verdict(scores, "solved", metric, baselines(references, labels), titles)
+    titles["before"] = "the adapter before"
+    found: Verdict = verdict(scores, subject, metric, baselines(references, labels), titles)
     means = {arm: sum(values) / len(values) for arm, values in scores.items()}
     return Checked(found.sentence, means, {"rows": len(rows), "metric": metric, "scores": means, **found.to_json()})
 

@@ -59,6 +59,15 @@ def answer_hits(
     return [bool(hits.all()) for _, hits in _answers(base, rows, batch, on_step)]
 
 
+@torch.inference_mode()
+def answer_figures(
+    base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None] = lambda: None
+) -> list[tuple[float, int, bool]]:
+    """Of each row's answer: what `answer_nats` gives, its tokens, and what `answer_hits` gives; in one pass."""
+    found = _answers(base, rows, batch, on_step)
+    return [(float(losses.double().sum()), len(losses), bool(hits.all())) for losses, hits in found]
+
+
 def _answers(
     base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:

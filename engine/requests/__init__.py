@@ -6,6 +6,7 @@ Paths are what the person named; None means "the default", resolved by the engin
 
 from engine.requests.adapters import (
     EXAMPLES_ARM,
+    NO_ADAPTER,
     CombineRequest,
     CompareRequest,
     ExportRequest,
@@ -15,6 +16,7 @@ from engine.requests.adapters import (
     LoadRequest,
     ModelsRequest,
     PreviewRequest,
+    RefineRequest,
     SheetRequest,
     export_target,
 )
@@ -42,6 +44,7 @@ from engine.requests.forge import (
 Request = (
     LoadRequest
     | GenerateRequest
+    | RefineRequest
     | CompareRequest
     | EvaluateRequest
     | LeaveOneOutRequest
@@ -65,6 +68,7 @@ Request = (
 
 __all__ = [
     "EXAMPLES_ARM",
+    "NO_ADAPTER",
     "ChainChoiceRequest",
     "ChainExportRequest",
     "CollectRequest",
@@ -86,6 +90,7 @@ __all__ = [
     "PlanRequest",
     "PreviewRequest",
     "PromptChoice",
+    "RefineRequest",
     "Request",
     "SheetRequest",
     "TrainRequest",

@@ -32,6 +32,41 @@ class GenerateRequest:
     replace: bool = False
 
 
+NO_ADAPTER = Path("none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineRequest:
+    """An adapter, or none, trained on the answered rows of a prompt file -> adapter in `out`. Resumable.
+
+    adapter: a PEFT folder, or `NO_ADAPTER` to begin with a LoRA that changes nothing.
+    source, column, label: the prompts and their answers, as in `PromptChoice`.
+    answered: how many rows are trained on, at most; a fifth of them is not, but says when to stop.
+    held_out: how many further rows are kept back to check the adapter, at most.
+    rank, modules: of a fresh LoRA, as in `ContextChoice`.
+    steps, seconds: training ends after so many at the latest.
+    rate: learning rate of Adam.
+    examples: how many answered rows the base gets before each prompt in the check.
+    """
+
+    models: ModelChoice
+    adapter: Path
+    source: Path
+    out: Path
+    column: str | None = None
+    label: str | None = None
+    answered: int = 512
+    held_out: int = 40
+    rank: int = 8
+    modules: tuple[str, ...] = ()
+    steps: int = 400
+    seconds: int = 60
+    rate: float = 2e-3
+    examples: int = 8
+    seed: int = 0
+    replace: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
     """Base and adapted answers to the same prompts, streamed side by side; scored with labels.

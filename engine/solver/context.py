@@ -74,7 +74,7 @@ def context_tokens(
         EngineError: no row is short enough for the base.
     """
     limit = window(base)
-    rows = _short_enough(base, plan, limit, reporter)
+    rows = short_enough(base, plan, limit, reporter)
     if plan.kind == INSTRUCTION:
         shown = [plan.shown(row.prompt) for row in rows]
         texts = answers(shown)
@@ -101,7 +101,13 @@ def window(base: LoadedBase) -> int:
     return int(found) if found else 2048
 
 
-def _short_enough(base: LoadedBase, plan: ContextPlan, limit: int, reporter: Reporter) -> list[PromptRow]:
+def short_enough(base: LoadedBase, plan: ContextPlan, limit: int, reporter: Reporter) -> list[PromptRow]:
+    """The rows of a plan that fit into `limit` tokens with their instruction and answer; others are left out, with a
+    warning.
+
+    Raises:
+        EngineError: none does.
+    """
     lengths = [len(ids) for ids in prompts_ids(base.tokenizer, [plan.shown(row.prompt) for row in plan.rows])]
     answers = [len(ids) for ids in answers_ids(base.tokenizer, [(row.references or ("",))[0] for row in plan.rows])]
     kept = [row for row, *parts in zip(plan.rows, lengths, answers, strict=True) if sum(parts) <= limit]

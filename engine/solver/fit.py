@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,76 @@ _KEPT = 0.8
 """Part of the running mean of the adapters after each step that stays at the next one."""
 
 
+class Fit:
+    """An adapter in training: Adam on the answers of rows, step by step, and the running mean of its states.
+
+    Rows take their turn, up to eight or 512 tokens a step. A single state swings with the rows of its step; the mean
+    gives the right answers more probability. What is attached to the base's model takes part and stays as it is.
+
+    Attributes:
+        parameters: what is trained, by name. mean: tensors like them, the running mean; both are changed in place.
+        steps: how many were taken.
+    """
+
+    def __init__(
+        self, base: LoadedBase, start: LoraAdapter, rows: Sequence[TokenRow], *, rate: float, seed: int
+    ) -> None:
+        self._base = base
+        self._layout = start.layout
+        even = balanced_scales(start)
+        # One adapter of a batch of adapters: B is (1, out, rank).
+        held = {f"a.{path}": value.to(base.device).clone() for path, value in even.a.items()}
+        held |= {f"b.{path}": value.to(base.device)[None].clone() for path, value in even.b.items()}
+        self.parameters = {name: value.requires_grad_() for name, value in held.items()}
+        self.mean = {name: value.detach().clone() for name, value in held.items()}
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=rate, betas=(0.9, 0.95))
+        self.steps = 0
+        self._packed = has_full_attention(base.model)
+        self._draw = _in_turn(rows, seed)
+
+    def step(self) -> float:
+        """One step; its mean loss in nats a token, before it."""
+        base, drawn = self._base, next(self._draw)
+        lines = [drawn] if self._packed else [[row] for row in drawn]
+        with torch.inference_mode(False), torch.enable_grad(), short_products(), self._attached(self.parameters):
+            losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(base.device))
+            losses.mean().backward()
+        clip_each([value.grad[None] for value in self.parameters.values() if value.grad is not None])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        for name, value in self.parameters.items():
+            # The first state begins the mean: what training starts from is not among its states.
+            self.mean[name].lerp_(value.detach(), 1.0 if self.steps == 1 else 1 - _KEPT)
+        return float(losses.detach().mean())
+
+    def skip(self, steps: int) -> None:
+        """Count `steps` as taken, their rows as drawn: parameters, mean and optimizer come from elsewhere."""
+        for _ in range(steps):
+            next(self._draw)
+        self.steps += steps
+
+    @contextmanager
+    def with_mean(self) -> Iterator[None]:
+        """While open, the base answers with the mean."""
+        with self._attached(self.mean):
+            yield
+
+    @property
+    def adapter(self) -> LoraAdapter:
+        """The mean as an adapter of its own; of no step, the start."""
+        halves = {half: {path: self.mean[f"{half}.{path}"].cpu().clone() for path in self._paths} for half in "ab"}
+        return LoraAdapter(self._layout, halves["a"], {path: value[0] for path, value in halves["b"].items()})
+
+    @property
+    def _paths(self) -> list[str]:
+        return [module.path for module in self._layout.modules]
+
+    def _attached(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        a, b = ({path: values[f"{half}.{path}"] for path in self._paths} for half in "ab")
+        return adapters_in_batch(self._base.model, self._layout, a, b)
+
+
 def fit(
     base: LoadedBase,
     adapter: LoraAdapter,
@@ -45,10 +116,7 @@ def fit(
     seed: int = 0,
     on_step: Callable[[float], None] = lambda loss: None,
 ) -> LoraAdapter:
-    """A running mean of the adapters after each of `steps` steps of Adam on the rows' answers.
-
-    Rows take their turn, up to eight or 512 tokens a step. A single state swings with the rows of its step; the mean
-    gives the right answers more probability. What is attached to the base's model takes part and stays as it is.
+    """The adapter after `steps` steps on the rows' answers, see `Fit`.
 
     Args:
         seconds: no step begins after so many.
@@ -58,43 +126,10 @@ def fit(
     if steps <= 0:
         return adapter
     began = time.perf_counter()
-    device = base.device
-    start = balanced_scales(adapter)
-    a = {path: value.to(device).clone().requires_grad_() for path, value in start.a.items()}
-    # One adapter of a batch of adapters: (1, out, rank).
-    b = {path: value.to(device)[None].clone().requires_grad_() for path, value in start.b.items()}
-    parameters = [*a.values(), *b.values()]
-    optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.95))
-    packed = has_full_attention(base.model)
-    draw = _in_turn(rows, seed)
-    mean: list[Tensor] = []
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        short_products(),
-        adapters_in_batch(base.model, adapter.layout, a, b),
-    ):
-        for _ in range(steps):
-            if time.perf_counter() - began > seconds:
-                break
-            drawn = next(draw)
-            lines = [drawn] if packed else [[row] for row in drawn]
-            losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(device))
-            losses.mean().backward()
-            clip_each([parameter.grad[None] for parameter in parameters if parameter.grad is not None])
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if not mean:
-                mean = [parameter.detach().clone() for parameter in parameters]
-            for kept, parameter in zip(mean, parameters, strict=True):
-                kept.lerp_(parameter.detach(), 1 - _KEPT)
-            on_step(float(losses.detach().mean()))
-    found = [value.cpu() for value in mean or [parameter.detach() for parameter in parameters]]
-    return LoraAdapter(
-        adapter.layout,
-        dict(zip(a, found[: len(a)], strict=True)),
-        {path: value[0] for path, value in zip(b, found[len(a) :], strict=True)},
-    )
+    training = Fit(base, adapter, rows, rate=rate, seed=seed)
+    while training.steps < steps and time.perf_counter() - began <= seconds:
+        on_step(training.step())
+    return training.adapter
 
 
 def fresh_adapter(layout: Layout, seed: int) -> LoraAdapter:

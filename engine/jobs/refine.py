@@ -1,0 +1,235 @@
+"""Answered rows, an adapter or none -> an adapter trained on them, checked on rows that it never saw."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from engine.adapter.attach import check_fits
+from engine.adapter.card import read_provenance
+from engine.adapter.lora import LoraAdapter
+from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
+from engine.adapter.solved import Solved, Trained
+from engine.base.device import device_memory, out_of_memory_told
+from engine.errors import Cancelled, EngineError
+from engine.events import Reporter, Stage
+from engine.files import digest_file, digest_json
+from engine.jobs.context import MOST_ROWS
+from engine.jobs.generate import written
+from engine.jobs.refinable import STATE_FILE, check_refine, is_unfinished
+from engine.jobs.results import Result, stage_lines
+from engine.jobs.solve import Checked, check_adapter
+from engine.pipeline import load_chosen_base
+from engine.prompts.prompt_set import counted_rows
+from engine.prompts.sample import reservoir
+from engine.requests import NO_ADAPTER, ModelChoice, RefineRequest
+from engine.solver.context import short_enough, student_rows, window
+from engine.solver.fit import ROWS_A_STEP, fresh_adapter
+from engine.solver.plan import BOTH, EXAMPLES, plan_context
+from engine.solver.refine import ASKED, Check, Refined, RefineSettings, refine
+from engine.solver.residual import writer_kinds
+from engine.text import readable_size
+from engine.weights.layout import LoraSpec, derive_layout
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+FEWEST_TO_WATCH = 16
+"""Rows below which all are trained on: two or three watched rows would say nothing."""
+MOST_WATCHED = 64
+
+
+def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
+    """Train an adapter on answered rows until rows that are kept out of it gain no more; check and write it."""
+    prompts = check_refine(request)
+    start = None if request.adapter == NO_ADAPTER else read_peft_folder(request.adapter)[0]
+    instruction = _instruction(request)
+    with reporter.stage("read", unit="rows") as stage:
+        rows = reservoir(counted_rows(prompts.every_row(), stage), MOST_ROWS, request.seed)
+    plan = plan_context(
+        rows,
+        made_from=EXAMPLES,
+        count=request.answered,
+        held_out=request.held_out,
+        seed=request.seed,
+        source=str(request.source),
+    )
+    if instruction:
+        # Queries of an adapter that has an instruction in its weights come without it.
+        plan = replace(plan, kind=BOTH, instruction=instruction)
+    reporter.note(f"prompts from {prompts.column} of {prompts.format}, answers from {prompts.label_column}")
+    base = load_chosen_base(request.models, reporter)
+    first = start or _fresh(base, request)
+    _check_fit(base, first, request)
+    usable = short_enough(base, plan, window(base), reporter)
+    watched = usable[len(usable) - watched_count(len(usable)) :]
+    learned = usable[: len(usable) - len(watched)]
+    known = {"rows": [[row.prompt, *row.references[:1]] for row in usable], "start": _digest(request)}
+    identity = digest_json({**known, "base": base.ref.fingerprint, **_settings(request)})
+    state = request.out / STATE_FILE
+    if is_unfinished(request.out):
+        reporter.note(f"goes on with the run in {request.out}")
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with reporter.stage("train", request.steps) as stage, out_of_memory_told("--dtype, or take a smaller base"):
+        progress = _Progress(stage, request, len(learned), reporter)
+        refined = refine(
+            base,
+            first,
+            student_rows(base, plan, learned),
+            student_rows(base, plan, watched),
+            RefineSettings(request.steps, request.seconds, request.rate, request.seed),
+            state=state,
+            identity=identity,
+            on_step=progress.step,
+            on_check=progress.check,
+        )
+        stage.memory = device_memory(base.device)
+    record = Trained(
+        start=request.adapter.name,
+        start_digest=_digest(request),
+        instruction=instruction,
+        prompts_name=request.source.name,
+        prompts_digest=digest_json(known["rows"]),
+        rows=len(learned),
+        watched=len(watched),
+        steps=refined.steps,
+        best_step=refined.best.step if refined.best else refined.steps,
+        ended=refined.ended,
+        rate=request.rate,
+        seed=request.seed,
+        command=command_line(request),
+        timings={},
+    )
+    if refined.ended == ASKED:
+        # What was gained stays; nobody hears of further stages.
+        if record.best_step:
+            written(request.out, True, base, refined.adapter, record, Reporter())
+        raise Cancelled
+    arms = {"refined": refined.adapter} if start is None else {"before": start, "refined": refined.adapter}
+    checked = check_adapter(base, arms, plan, request.examples, request.seed, reporter)
+    if checked:
+        record = replace(record, verdict=checked.sentence, scores=checked.scores)
+    size = written(request.out, True, base, refined.adapter, record, reporter)
+    return _result(request, base, refined, record, checked, size, reporter)
+
+
+def _result(
+    request: RefineRequest,
+    base: LoadedBase,
+    refined: Refined,
+    record: Trained,
+    checked: Checked | None,
+    size: int,
+    reporter: Reporter,
+) -> Result:
+    timings, parameters = dict(reporter.timings), refined.adapter.layout.parameters
+    data = {
+        "adapter": str(request.out),
+        "bytes": size,
+        "parameters": parameters,
+        "base": base.ref.id,
+        "seconds": timings,
+        "start": record.start,
+        "rows": record.rows,
+        "watched": record.watched,
+        "steps": record.steps,
+        "best_step": record.best_step,
+        "ended": record.ended,
+        "watched_before": refined.start and vars(refined.start),
+        "watched_best": refined.best and vars(refined.best),
+        "held_out": checked.data if checked else None,
+    }
+    gained: tuple[tuple[str, str], ...] = ()
+    if refined.start and refined.best:
+        told = f"{refined.start.right} right before, {refined.best.right} after"
+        gained = ((f"watched rows, {record.watched}", told),)
+    unchecked = (("held out", "not checked: too few rows to keep some back"),)
+    lines = (
+        *stage_lines(timings),
+        ("trained", f"{record.rows} rows, {record.steps} steps, the best after {record.best_step}; {record.ended}"),
+        *gained,
+        *(checked.lines if checked else unchecked),
+        ("adapter", f"{request.out} ({readable_size(size)}, {parameters:,} parameters)"),
+    )
+    return Result(data, lines)
+
+
+def watched_count(rows: int) -> int:
+    """How many of `rows` are kept out of training to see when to stop."""
+    return 0 if rows < FEWEST_TO_WATCH else min(MOST_WATCHED, rows // 5)
+
+
+class _Progress:
+    """Steps and looks of a training as events; after two measured steps, what it will take."""
+
+    def __init__(self, stage: Stage, request: RefineRequest, rows: int, reporter: Reporter) -> None:
+        self._stage, self._request, self._reporter = stage, request, reporter
+        self._rows = rows
+        self._first = 0
+        self._began = 0.0
+
+    def step(self, step: int, loss: float) -> None:
+        """After a step."""
+        taken = step - self._stage.step
+        if not self._first:
+            # What a run that was killed had done, and a first step that also warms up.
+            self._first, self._began = step, time.perf_counter()
+        elif step == self._first + 2:
+            self._foretell((time.perf_counter() - self._began) / 2)
+        self._stage.advance(taken, loss=loss)
+
+    def check(self, check: Check) -> None:
+        """After a look at the watched rows."""
+        self._stage.advance(0, watched_nats=check.nats, watched_right=float(check.right))
+
+    def _foretell(self, seconds_a_step: float) -> None:
+        most = min(self._request.steps * seconds_a_step, float(self._request.seconds))
+        passes = max(1, round(self._rows / ROWS_A_STEP))
+        told = f"{seconds_a_step:.2f} s a step, {passes} steps for all {self._rows} rows once; at most {most:.0f} s"
+        self._reporter.note(told)
+
+
+def _instruction(request: RefineRequest) -> str:
+    """What stands in the weights of the adapter that training begins with, so that prompts need it no more."""
+    record = None if request.adapter == NO_ADAPTER else read_provenance(request.adapter)
+    return record.instruction if isinstance(record, Solved | Trained) else ""
+
+
+def _digest(request: RefineRequest) -> str:
+    return "" if request.adapter == NO_ADAPTER else digest_file(request.adapter / WEIGHTS_FILE)
+
+
+def _fresh(base: LoadedBase, request: RefineRequest) -> LoraAdapter:
+    kinds = request.modules or writer_kinds(base.model)
+    layout = derive_layout(base.ref.config, LoraSpec(request.rank, request.rank, tuple(kinds)))
+    return fresh_adapter(layout, request.seed)
+
+
+def _check_fit(base: LoadedBase, adapter: LoraAdapter, request: RefineRequest) -> None:
+    try:
+        check_fits(base.model, adapter)
+    except EngineError as error:
+        problem = f"does not fit the base {base.ref.id}: {error.where}: {error.problem}"
+        raise EngineError(problem, where=str(request.adapter), hint="Choose the base it was made for") from error
+
+
+def _settings(request: RefineRequest) -> dict[str, object]:
+    """What else a run depends on; how long it may go on it does not."""
+    return {"rate": request.rate, "seed": request.seed, "rank": request.rank, "modules": list(request.modules)}
+
+
+def command_line(request: RefineRequest) -> str:
+    """The command that trains the same adapter again; only what differs from the defaults."""
+    words = ["dnd-tui", "--headless", "refine", str(request.adapter), str(request.source), "--out", str(request.out)]
+    if request.models.base != ModelChoice.base:
+        words += ["--base", request.models.base]
+    for field in fields(RefineRequest):
+        value = getattr(request, field.name)
+        if field.name in ("models", "adapter", "source", "out", "replace", "modules") or value == field.default:
+            continue
+        words += [f"--{'rows' if field.name == 'answered' else field.name.replace('_', '-')}", str(value)]
+    for module in request.modules:
+        words += ["--module", module]
+    return shlex.join(words)
