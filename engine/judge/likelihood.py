@@ -17,12 +17,13 @@ from torch import Tensor
 
 from engine.base.attention import has_full_attention
 from engine.forge.batched import answer_losses_and_hits
-from engine.forge.packing import TokenRow, pack, packed_length
+from engine.forge.packing import TokenRow, common_prefix, pack, packed_length
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
-# Longer packed lines waste attention, whose cost grows with the square.
+# Tokens of a packed line beside the common beginning of its rows; longer ones waste attention, whose cost grows with
+# the square.
 _LINE_TOKENS = 512
 
 
@@ -84,8 +85,9 @@ def _answers(
 def _lines(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
     """Rows in order, as many a line as fit."""
     line: list[TokenRow] = []
+    longest = _LINE_TOKENS + (common_prefix(rows) if len(rows) > 1 else 0)
     for row in rows:
-        if line and packed_length([*line, row]) > _LINE_TOKENS:
+        if line and packed_length([*line, row]) > longest:
             yield line
             line = []
         line.append(row)
