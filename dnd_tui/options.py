@@ -101,7 +101,8 @@ OPTIONS: Mapping[str, Option] = {
     "library": Option("Folder that collect wrote.", "DIR"),
     "arms": Option(
         "Arm or group of arms to measure; may be given several times. Groups: table (all arms of the quality table), "
-        "untrained (those without the oracle), prompts (what the prompts carry), library (each of its LoRAs). "
+        "untrained (those without the oracle), solved, refined, prompts (what the prompts carry), library (each of its "
+        "LoRAs). "
         f"Arms: {', '.join(ARMS)}.",
         "NAME",
         "table",

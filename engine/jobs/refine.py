@@ -28,18 +28,13 @@ from engine.requests import NO_ADAPTER, ModelChoice, RefineRequest
 from engine.solver.context import short_enough, student_rows, window
 from engine.solver.fit import ROWS_A_STEP, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, plan_context
-from engine.solver.refine import ASKED, Check, Refined, RefineSettings, refine
+from engine.solver.refine import ASKED, Check, Refined, RefineSettings, refine, watched_count
 from engine.solver.residual import writer_kinds
 from engine.text import readable_size
 from engine.weights.layout import LoraSpec, derive_layout
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
-
-FEWEST_TO_WATCH = 16
-"""Rows below which all are trained on: two or three watched rows would say nothing."""
-MOST_WATCHED = 64
-
 
 def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
     """Train an adapter on answered rows until rows that are kept out of it gain no more; check and write it."""
@@ -154,11 +149,6 @@ def _result(
         ("adapter", f"{request.out} ({readable_size(size)}, {parameters:,} parameters)"),
     )
     return Result(data, lines)
-
-
-def watched_count(rows: int) -> int:
-    """How many of `rows` are kept out of training to see when to stop."""
-    return 0 if rows < FEWEST_TO_WATCH else min(MOST_WATCHED, rows // 5)
 
 
 class _Progress:

@@ -16,6 +16,9 @@ NO_PROMPTS = "no_prompts"
 SOLVED, SOLVED_ONLY, SOLVED_OTHER, SOLVED_INSTRUCTION = "solved_32", "solved_only", "solved_other", "solved_instruction"
 PLAIN, EXAMPLES_8 = "plain_32", "examples_8"
 SOLVED_COUNTS = (8, 32, 128)
+REFINED_COUNTS = (32, 128)
+REFINE_SECONDS = 60
+"""Training time of the refined arms, at most."""
 
 EXAMPLES = 4
 """Worked examples in the prompt of the arm "examples"."""
@@ -133,7 +136,20 @@ _SOLVED = {
     SOLVED_OTHER: ArmRule("Solved, other task's rows", "solved from 32 rows of another task", drawn=True),
 }
 
-ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _SOLVED | _PROMPTS)
+_REFINED = {
+    f"{name}_{count}": ArmRule(
+        f"{title}, {count} rows",
+        f"{rule}, trained on {count} labelled training rows, a fifth of them watched; {REFINE_SECONDS} s at most",
+        drawn=True,
+    )
+    for name, title, rule in (
+        ("refined", "Solved and trained", "solved from 32 rows"),
+        ("trained", "Trained from nothing", "a fresh LoRA on the same modules"),
+    )
+    for count in REFINED_COUNTS
+}
+
+ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _SOLVED | _REFINED | _PROMPTS)
 """In the order of the table."""
 
 TABLE_ARMS = tuple(_TABLE)
@@ -145,6 +161,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "untrained": tuple(arm for arm in _TABLE if arm != ORACLE),
         "prompts": tuple(_PROMPTS),
         "solved": ("base", *_SOLVED),
+        "refined": ("base", SOLVED, *_REFINED),
     }
 )
 LIBRARY_GROUP = "library"

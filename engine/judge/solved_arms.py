@@ -8,17 +8,26 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from engine.adapter.lora import LoraAdapter
 from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
-from engine.judge.arms import PLAIN, SOLVED_COUNTS, SOLVED_INSTRUCTION, SOLVED_ONLY, SOLVED_OTHER
+from engine.judge.arms import (
+    PLAIN,
+    REFINE_SECONDS,
+    REFINED_COUNTS,
+    SOLVED_COUNTS,
+    SOLVED_INSTRUCTION,
+    SOLVED_ONLY,
+    SOLVED_OTHER,
+)
 from engine.prompts import PromptRow
 from engine.solver.context import student_rows
 from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.refine import RefineSettings, refine, watched_count
 from engine.solver.residual import writer_kinds
 from engine.weights.layout import LoraSpec, derive_layout
 
@@ -56,6 +65,8 @@ class SolvedArms:
             PLAIN: self.plain,
             SOLVED_INSTRUCTION: lambda name, seed: self._made(self.instructed(name, seed), None, seed),
             SOLVED_OTHER: lambda name, seed: self.solved(self.other(name, seed), seed),
+            **{f"refined_{count}": partial(self.refined, count=count) for count in REFINED_COUNTS},
+            **{f"trained_{count}": partial(self.refined, count=count, fresh=True) for count in REFINED_COUNTS},
         }
 
     def solved(self, name: str, seed: int, *, count: int = ROWS, steps: int | None = None) -> LoraAdapter:
@@ -77,10 +88,21 @@ class SolvedArms:
         seconds = self._spent[name, seed]
         plan = self.answered(name, ROWS, seed)
         rows = student_rows(self.base, plan, plan.rows)
-        # Not of the adapter's own layout: a generator's start may be in it.
+        return fit(self.base, self._fresh(seed), rows, _MOST_STEPS, seconds=seconds, seed=seed)
+
+    def refined(self, name: str, seed: int, *, count: int, fresh: bool = False) -> LoraAdapter:
+        """Trained on `count` answered rows as `refine` does it: from one solved from 32 of them, or a fresh one."""
+        plan = self.answered(name, count, seed)
+        start = self._fresh(seed) if fresh else self._made(replace(plan, rows=plan.rows[:ROWS]), None, seed)
+        rows = student_rows(self.base, plan, plan.rows)
+        learned = len(rows) - watched_count(len(rows))
+        settings = RefineSettings(steps=_MOST_STEPS, seconds=REFINE_SECONDS, seed=seed)
+        return refine(self.base, start, rows[:learned], rows[learned:], settings).adapter
+
+    def _fresh(self, seed: int) -> LoraAdapter:
+        """Not of a solved adapter's layout: a generator's start may be in that."""
         layout = derive_layout(self.base.model.config, LoraSpec(8, 8, writer_kinds(self.base.model)))
-        start = fresh_adapter(layout, seed)
-        return fit(self.base, start, rows, _MOST_STEPS, seconds=seconds, seed=seed)
+        return fresh_adapter(layout, seed)
 
     def answered(self, name: str, count: int, seed: int) -> ContextPlan:
         """Answered training rows of a task. Where instructions are hidden, the teacher reads them all the same."""

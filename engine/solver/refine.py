@@ -30,6 +30,9 @@ CHECK_EVERY = 8
 """Steps between two looks at the watched rows."""
 PATIENCE = 4
 """Looks in a row without a gain after which training ends."""
+FEWEST_TO_WATCH = 16
+"""Rows below which all are trained on: two or three watched rows would say nothing."""
+MOST_WATCHED = 64
 NO_GAIN, ALL_STEPS, OUT_OF_TIME, ASKED = "no more gain", "all steps taken", "out of time", "stopped"
 
 _BATCH = 16
@@ -132,6 +135,11 @@ def refine(
         run.add(_look(base, training, watched), training)
     run.keep(training.mean)
     return Refined(training.adapter, training.steps, ended, run.start, run.best)
+
+
+def watched_count(rows: int) -> int:
+    """How many of `rows` are kept out of training to see when to stop."""
+    return 0 if rows < FEWEST_TO_WATCH else min(MOST_WATCHED, rows // 5)
 
 
 class _Run:

@@ -54,6 +54,15 @@ def test_a_finished_table_is_not_answered_again(asked: EvaluateRequest) -> None:
     assert (asked.out / "answers.jsonl").read_bytes() == before and "solve" not in stages
 
 
+def test_trained_arms_learn_the_answers(asked: EvaluateRequest) -> None:
+    arms = ("base", "refined_32", "trained_32")
+    run(replace(asked, arms=arms, seeds=1, only=("one",), out=asked.out.parent / "refined"), Reporter())
+    table = json.loads((asked.out.parent / "refined" / "table.json").read_text())
+    bits = {arm: table["arms"][arm]["bits_per_byte"]["mean"] for arm in arms}
+    assert bits["refined_32"] < bits["base"] and bits["trained_32"] < bits["base"]
+    assert bits["refined_32"] != bits["trained_32"]
+
+
 def test_hidden_instructions_are_what_the_adapter_brings(asked: EvaluateRequest) -> None:
     arms = ("base", "examples_8", "solved_32", "solved_instruction")
     hidden = replace(asked, arms=arms, seeds=1, out=asked.out.parent / "hidden", hide_instruction=True)

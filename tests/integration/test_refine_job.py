@@ -15,8 +15,8 @@ from engine.events import Event, Note, Reporter, StageAdvanced
 from engine.files import digest_file
 from engine.jobs import run
 from engine.jobs.refinable import STATE_FILE
-from engine.jobs.refine import watched_count
 from engine.requests import NO_ADAPTER, CompareRequest, ModelChoice, PromptChoice, RefineRequest
+from engine.solver.refine import watched_count
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.integration.test_solve_job import TASK, done, solving, stages, things, written
 from tests.tiny import tiny_model
