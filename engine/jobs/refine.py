@@ -34,7 +34,10 @@ from engine.text import readable_size
 from engine.weights.layout import LoraSpec, derive_layout
 
 if TYPE_CHECKING:
+    import torch
+
     from engine.base.load import LoadedBase
+
 
 def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
     """Train an adapter on answered rows until rows that are kept out of it gain no more; check and write it."""
@@ -68,7 +71,7 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         reporter.note(f"goes on with the run in {request.out}")
     state.parent.mkdir(parents=True, exist_ok=True)
     with reporter.stage("train", request.steps) as stage, out_of_memory_told("--dtype, or take a smaller base"):
-        progress = _Progress(stage, request, len(learned), reporter)
+        progress = _Progress(stage, request, len(learned), base.device, reporter)
         refined = refine(
             base,
             first,
@@ -154,9 +157,11 @@ def _result(
 class _Progress:
     """Steps and looks of a training as events; after two measured steps, what it will take."""
 
-    def __init__(self, stage: Stage, request: RefineRequest, rows: int, reporter: Reporter) -> None:
+    def __init__(
+        self, stage: Stage, request: RefineRequest, rows: int, device: torch.device, reporter: Reporter
+    ) -> None:
         self._stage, self._request, self._reporter = stage, request, reporter
-        self._rows = rows
+        self._rows, self._device = rows, device
         self._first = 0
         self._began = 0.0
 
@@ -177,8 +182,9 @@ class _Progress:
     def _foretell(self, seconds_a_step: float) -> None:
         most = min(self._request.steps * seconds_a_step, float(self._request.seconds))
         passes = max(1, round(self._rows / ROWS_A_STEP))
+        memory = device_memory(self._device)
         told = f"{seconds_a_step:.2f} s a step, {passes} steps for all {self._rows} rows once; at most {most:.0f} s"
-        self._reporter.note(told)
+        self._reporter.note(told if memory is None else f"{told}; {readable_size(memory)} of memory in use")
 
 
 def _instruction(request: RefineRequest) -> str:
