@@ -84,18 +84,6 @@ def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None
     Args:
         body: the model without its head, see `compiled_body`; None is the model's own.
     """
-    logits, targets = _answer_logits(model, batch, body)
-    return nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
-def answer_losses_and_hits(model: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-    """`answer_losses`, and (T,) bool: whether each answer token is the likeliest one."""
-    logits, targets = _answer_logits(model, batch, None)
-    return nn.functional.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
-
-
-def _answer_logits(model: nn.Module, batch: PackedBatch, body: Body | None) -> tuple[Tensor, Tensor]:
-    """Logits (T, vocabulary) and targets (T,) of every answer token."""
     given: dict[str, Tensor] = {}
     if not batch.one_row_a_line:
         mask = batch.additive_mask(next(model.parameters()).dtype)
@@ -103,7 +91,7 @@ def _answer_logits(model: nn.Module, batch: PackedBatch, body: Body | None) -> t
     run = model.base_model if body is None else body
     hidden = run(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
     asked = batch.targets != IGNORED
-    return output_logits(model, hidden[asked]), batch.targets[asked]
+    return nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
 
 
 def token_losses(model: nn.Module, batch: PackedBatch, adapters: int, body: Body | None = None) -> Tensor:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from engine.adapter.attach import check_fits
 from engine.adapter.card import read_provenance
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.norms import norms_by_layer
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.adapter.solved import Solved, Trained
 from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import Cancelled, EngineError
-from engine.events import Reporter, Stage
+from engine.events import Reporter, Stage, UpdateNorms
 from engine.files import digest_file, digest_json
 from engine.jobs.context import MOST_ROWS
 from engine.jobs.generate import written
@@ -105,6 +106,8 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         if record.best_step:
             written(request.out, True, base, refined.adapter, record, Reporter())
         raise Cancelled
+    for norms in norms_by_layer(refined.adapter, refined.adapter):
+        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
     arms = {"refined": refined.adapter} if start is None else {"before": start, "refined": refined.adapter}
     checked = check_adapter(base, arms, plan, request.examples, request.seed, reporter)
     if checked:

@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine.base.attention import has_full_attention
-from engine.forge.batched import answer_losses_and_hits
-from engine.forge.packing import TokenRow, common_prefix, pack, packed_length
+from engine.base.attention import has_plain_cache
+from engine.base.head import output_logits
+from engine.base.prefix import SharedBeginning, rows_at_once
+from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
-
-# Tokens of a packed line beside the common beginning of its rows; longer ones waste attention, whose cost grows with
-# the square.
-_LINE_TOKENS = 512
 
 
 def bits_per_byte(nats: Sequence[float], sizes: Sequence[int]) -> float | None:
@@ -41,9 +38,8 @@ def answer_nats(
     What is attached to the base's model takes part.
 
     Args:
-        rows: of one task, at least one; their common beginning is computed once a packed line, where the base's
-            layers allow rows to be packed.
-        batch: rows at a time, about.
+        rows: of one task, at least one; their common beginning is read once, where the base's layers allow that.
+        batch: rows at a time, at most.
         on_step: called before each forward pass; the place to hear that the person wants to stop.
     """
     return [float(losses.double().sum()) for losses, _ in _answers(base, rows, batch, on_step)]
@@ -73,33 +69,19 @@ def _answers(
     base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of each row's answer, by token: nats, and whether it is the likeliest."""
-    packed = has_full_attention(base.model)
-    for lines in _batches(_lines(rows) if packed else ([row] for row in rows), batch):
+    model, fill = base.model, base.tokenizer.pad_token_id or 0
+    shared = common_prefix(rows) if len(rows) > 1 and has_plain_cache(model) else 0
+    on_step()
+    beginning = SharedBeginning(model, rows[0].prompt[:shared])
+    size = min(batch, rows_at_once(max(map(len, rows))))
+    for start in range(0, len(rows), size):
         on_step()
-        together = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
-        losses, hits = answer_losses_and_hits(base.model, together)
-        lengths = [len(row.answer) for line in lines for row in line]
+        some = rows[start : start + size]
+        rests = [[TokenRow(row.prompt[shared:], row.answer)] for row in some]
+        together = pack(rests, fill).to(base.device)
+        answers = together.targets != IGNORED
+        logits = output_logits(model, beginning.read(together.ids)[answers])
+        losses = nn.functional.cross_entropy(logits, together.targets[answers], reduction="none")
+        hits = logits.argmax(-1) == together.targets[answers]
+        lengths = [len(row.answer) for row in some]
         yield from zip(losses.cpu().split(lengths), hits.cpu().split(lengths), strict=True)
-
-
-def _lines(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
-    """Rows in order, as many a line as fit."""
-    line: list[TokenRow] = []
-    longest = _LINE_TOKENS + (common_prefix(rows) if len(rows) > 1 else 0)
-    for row in rows:
-        if line and packed_length([*line, row]) > longest:
-            yield line
-            line = []
-        line.append(row)
-    yield line
-
-
-def _batches(lines: Iterator[list[TokenRow]], batch: int) -> Iterator[list[list[TokenRow]]]:
-    """Lines together as long as their rows are at most `batch`; one line at least."""
-    taken: list[list[TokenRow]] = []
-    for line in lines:
-        if taken and sum(map(len, taken)) + len(line) > batch:
-            yield taken
-            taken = []
-        taken.append(line)
-    yield taken

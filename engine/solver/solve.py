@@ -15,7 +15,6 @@ distillation (arXiv 2209.15189) without gradient descent.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from torch import Tensor, nn
 
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import update_norm
-from engine.base.attention import empty_cache, has_plain_cache
+from engine.base.attention import has_plain_cache
 from engine.base.head import output_logits
+from engine.base.prefix import SharedBeginning, rows_at_once
 from engine.base.products import exact_products, short_products
 from engine.errors import EngineError
 from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack
@@ -39,9 +39,6 @@ from engine.weights.layout import Layout, LayoutModule, LoraSpec
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
-
-# Keys and values of so many teacher tokens are in memory at once; a context counts once for each of its rows.
-_TEACHER_TOKENS = 6144
 
 @dataclass(frozen=True)
 class SolveSettings:
@@ -170,23 +167,16 @@ def _teacher_streams(
         on_layer(done / (passes * len(layers)))
 
     for start, chunked in zip(starts, chunks, strict=True):
-        context = empty_cache(model)
+        context = SharedBeginning(model, chunked[0][0].teacher.prompt[:start])
         if start:
-            ids = torch.tensor([chunked[0][0].teacher.prompt[:start]], device=device)
-            model.base_model(input_ids=ids, past_key_values=context, use_cache=True)  # type: ignore[operator]
             finished(len(layers))
         for rows in chunked:
-            rests = [[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows]
-            # Padding comes after the row: the model's own causal mask is right for every kind of attention.
-            batch = pack(rests, fill).to(device)
+            batch = pack([[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows], fill).to(device)
             places = [(line, place) for line, row in enumerate(rows) for place in matched_places(row, counts, start)]
-            cache = copy.deepcopy(context)
-            if start:
-                cache.batch_repeat_interleave(len(rows))
             with teacher.watching(layers, torch.tensor(places, device=device), lambda layer: finished(1)):
-                out = model.base_model(input_ids=batch.ids, past_key_values=cache, use_cache=True)  # type: ignore[operator]
+                hidden = context.read(batch.ids)
             answers = batch.targets != IGNORED
-            hits = output_logits(model, out.last_hidden_state[answers]).argmax(-1) == batch.targets[answers]
+            hits = output_logits(model, hidden[answers]).argmax(-1) == batch.targets[answers]
             right += [bool(row.all()) for row in hits.cpu().split([len(row.teacher.answer) for row in rows])]
     return {path: torch.cat(parts) for path, parts in teacher.streams.items()}, right
 
@@ -201,7 +191,7 @@ def _shared(rows: Sequence[ContextRow], counts: Mapping[ContextRow, int]) -> int
 
 def _chunks(rows: Sequence[ContextRow]) -> list[Sequence[ContextRow]]:
     """Rows in order, as many at a time as the budget of tokens allows, about equally many; one at least."""
-    fitting = max(1, _TEACHER_TOKENS // max(len(row.teacher) for row in rows))
+    fitting = rows_at_once(max(len(row.teacher) for row in rows))
     size = -(-len(rows) // -(-len(rows) // fitting))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_tui.commands import command_line
+from dnd_tui.screens.generate_plan import plan_of
 from dnd_tui.screens.library_entry import facts
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter, WeightedName, sum_words
 from dnd_tui.state.library import Library
@@ -91,7 +92,7 @@ def test_records_of_the_time_when_all_were_generated_are_read(library: Library) 
     file = made.folder.parent / "record.json"
     stored = json.loads(file.read_text())
     later = {"origin", "parts", "kept", "imported", "changes", "command", "rank"}
-    later |= {"label", "made_from", "context", "verdict"}
+    later |= {"label", "made_from", "start", "start_name", "context", "verdict"}
     file.write_text(json.dumps({name: value for name, value in stored.items() if name not in later}))
     assert later < set(stored)
     (found,) = library.entries()
@@ -113,6 +114,20 @@ def test_a_solved_adapter_is_made_again_as_it_was(library: Library) -> None:
     told = dict(facts(found))
     assert (told["held out"], told["instruction"]) == ("9 of 10 right", "Answer briefly.")
     assert told["made from"].startswith("an instruction and answered examples") and "labels topic" in told["made from"]
+
+
+def test_a_trained_adapter_is_made_again_from_the_same_start(library: Library) -> None:
+    start = put(library, name="topics")
+    put(library, made_from="refined", start=start.id, start_name=start.name, label="topic", seed=3)
+    found = library.entries()[0]
+    assert isinstance(found, AdapterRecord) and not found.why_not_trained
+    told = dict(facts(found))
+    assert told["made from"].startswith("training on answers") and told["trained from"] == "topics"
+    plan = plan_of(found)
+    assert plan and plan.name == "topics, trained"
+    line = command_line(plan.request(Path("again")))
+    assert line.startswith(f"dnd-tui --headless refine {start.folder} data/topics.jsonl --out again")
+    assert "--label topic" in line and "--seed 3" in line
 
 
 def test_what_was_combined_or_imported_comes_back_and_has_no_prompts(library: Library) -> None:

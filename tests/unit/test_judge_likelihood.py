@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_parts import tiny
 
+from engine.base import prefix
 from engine.forge.packing import TokenRow
-from engine.judge import likelihood
 from engine.judge.likelihood import answer_nats, bits_per_byte
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -53,11 +53,11 @@ def plain_nats(base: Any, rows: list[TokenRow]) -> list[float]:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
-@pytest.mark.parametrize("line_tokens", [1, 30, 512])
-def test_packed_rows_have_the_nats_of_plain_forward_passes(
-    monkeypatch: pytest.MonkeyPatch, batch: int, line_tokens: int
+@pytest.mark.parametrize("tokens", [1, 40, 512])
+def test_rows_after_one_beginning_have_the_nats_of_plain_forward_passes(
+    monkeypatch: pytest.MonkeyPatch, batch: int, tokens: int
 ) -> None:
-    monkeypatch.setattr(likelihood, "_LINE_TOKENS", line_tokens)
+    monkeypatch.setattr(prefix, "_CACHED_TOKENS", tokens)
     base: Any = in_memory_base(tiny_model("llama"), tiny_tokenizer())
     rows = rows_of(9, common=7)
     steps: list[None] = []
@@ -66,7 +66,7 @@ def test_packed_rows_have_the_nats_of_plain_forward_passes(
 
 
 @pytest.mark.parametrize("kind", ["lfm2", "gemma2"])
-def test_rows_are_apart_where_layers_reach_by_distance(kind: str) -> None:
+def test_rows_are_right_where_layers_reach_by_distance(kind: str) -> None:
     """Convolutions reach into the row before, whatever the mask says; a window of 16 tokens is unknown to it."""
     base: Any = in_memory_base(tiny(kind), tiny_tokenizer())
     rows = rows_of(6, common=30)

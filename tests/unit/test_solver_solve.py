@@ -201,7 +201,7 @@ def test_rows_read_a_few_at_a_time_give_the_same(family: str, monkeypatch: pytes
     shares: list[float] = []
     once = solved(model, groups, SolveSettings(rank=4, ridges=(0.3,)), shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
-    monkeypatch.setattr("engine.solver.solve._TEACHER_TOKENS", 90)
+    monkeypatch.setattr("engine.base.prefix._CACHED_TOKENS", 90)
     often = solved(model, groups, SolveSettings(rank=4, ridges=(0.3,)))
     for path in once.a:
         one, other_update = once.b[path] @ once.a[path], often.b[path] @ often.a[path]
