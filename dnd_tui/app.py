@@ -52,6 +52,7 @@ from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoic
 
 if TYPE_CHECKING:
     from dnd_tui.screens.compare_arms import Compared
+    from dnd_tui.screens.generate_plan import Plan
 
 _CLASSES = {
     "drop": "drop.DropScreen",
@@ -94,7 +95,7 @@ class DndApp(DropApp[None]):
         debug: an unexpected failure of the app itself ends it with a traceback.
 
     Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `tell`, `ask`,
-    `copy_text`, and the steps `generate`, `compare`, `export`, `import_adapter`.
+    `copy_text`, and the steps `generate`, `make`, `compare`, `export`, `import_adapter`.
     """
 
     TITLE = "dnd-tui"
@@ -319,8 +320,14 @@ class DndApp(DropApp[None]):
 
     async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
         """Make an adapter from what stands in `prompts`, into the library."""
+        from dnd_tui.screens.generate_plan import Generation
+
+        await self.make(Generation(prompts, models, solve))
+
+    async def make(self, plan: Plan) -> None:
+        """Make an adapter on the Generate screen: from prompts, or by training another one on."""
         screen = await self.go("generate")
-        screen.begin(prompts, models, solve)  # type: ignore[attr-defined]
+        screen.begin(plan)  # type: ignore[attr-defined]
 
     async def compare(self, records: Sequence[AdapterRecord]) -> None:
         """Open adapters of the library beside their base."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
-from textual.widgets import Button, Input
+from textual.widgets import Input
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
@@ -21,6 +21,7 @@ from dnd_tui.screens.compare_prompts import PromptList
 from dnd_tui.screens.compare_rows import ComparedPrompt, Comparison
 from dnd_tui.screens.compare_save import SaveDialog, transcript_of
 from dnd_tui.screens.compare_source import ask_for_prompts, dropped_prompts
+from dnd_tui.screens.generate_plan import Training
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.answers import AnswerPanes
 from dnd_tui.widgets.panes import Pane, Panes
@@ -45,6 +46,7 @@ With labels, every answer is scored as it ends, and the bars show the running sc
 right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Below the bars stands what the
 scores say, and which differences are sure. Say which answer you like best with the pick keys: the tally is kept with
 the adapter. The options (o) let the base also answer with examples in the prompt: other prompts with their answers.
+Where the prompts have answers, *Train on* (T) makes a new adapter of the one that is compared, trained on all of them.
 
 An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
 """
@@ -62,6 +64,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
         Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
         Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric, examples"),
+        # "t" is the tie here.
+        Binding("T", "train", "Train on", id="compare.train",
+                tooltip="Train the adapter on all answers of these prompts; the result is a new one"),
         Binding("w", "save", "Save", id="compare.save", show=False, tooltip="Save the transcript as Markdown or JSON"),
         Binding("e", "export", "Export", id="compare.export", show=False, tooltip="Export the adapter"),
     ]  # fmt: skip
@@ -281,7 +286,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Adapters that were generated have prompts of their own."""
+        """Adapters that were generated have prompts of their own; one adapter is trained at a time."""
+        if action == "train":
+            return len(self._records) == 1
         return action != "prompts" or self._choosing
 
     @on(PromptList.Highlighted)
@@ -311,19 +318,14 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     # -- actions
 
-    @on(Button.Pressed, "#run")
     def action_run(self) -> None:
         """Answer the prompt under the cursor."""
         self.query_one(PromptList).choose()
 
-    @on(Button.Pressed, "#all")
     def action_run_all(self) -> None:
         """Answer every prompt of the list that has no answers yet."""
         listed = self.query_one(PromptList)
-        for row in listed.rows:
-            self.comparison.prompt(row.number, row.prompt, row.references)
-        prompts = self.comparison.prompts
-        numbers = [row.number for row in listed.rows if row.number > 0 and not prompts[row.number].done]
+        numbers = listed.unanswered(self.comparison)
         kept = listed.kept_as_examples(numbers, self.options)
         if kept:
             self.notify(f"{len(kept)} of the prompts are kept as examples; run all once more for them", timeout=8)
@@ -332,7 +334,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         else:
             self.notify("All prompts of the list are answered", timeout=3)
 
-    @on(Button.Pressed, "#stop")
     def action_stop(self) -> None:
         """Stop answering; finished answers stay."""
         if self._job is not None:
@@ -342,11 +343,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         """To the field for a prompt of one's own."""
         self.query_one(Panes).show("prompts")
         self.query_one("#typed").focus()
-
-    @on(Button.Pressed, "#pick-base")
-    @on(Button.Pressed, "#pick-next")
-    async def _press_pick(self, event: Button.Pressed) -> None:
-        await self.action_pick(str(event.button.id).removeprefix("pick-"))
 
     async def action_pick(self, which: str) -> None:
         """Say whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
@@ -381,7 +377,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
                 self.show(self.shown)
             self._settle()
 
-    @on(Button.Pressed, "#save")
     @work(group="save")
     async def action_save(self) -> None:
         """Write the transcript."""
@@ -391,7 +386,13 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         transcript = transcript_of(self.comparison, self._compared, self.options, self._scored)
         await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))
 
-    @on(Button.Pressed, "#export")
+    async def action_train(self) -> None:
+        """A new adapter: the one that is compared, trained on all answers of these prompts."""
+        if not self.query_one(PromptList).answered:
+            self.notify("None of these prompts has an answer to train on", severity="warning")
+        elif self._compared and self._compared.prompts:
+            await self.dnd.make(Training.of(self._records[0], self._compared.prompts))
+
     async def action_export(self) -> None:
         """Export the adapter, the first of several."""
         if self._records:

@@ -12,7 +12,7 @@ from dnd_tui.widgets.score_bars import ArmScore, ScoreBars
 
 
 class CompareFoot(Vertical):
-    """Scores, verdict, buttons. Who presses a button is told to the screen."""
+    """Scores, verdict, buttons. A button does an action of the screen."""
 
     DEFAULT_CSS = """
     CompareFoot {
@@ -29,13 +29,13 @@ class CompareFoot(Vertical):
         yield ScoreBars(id="scores")
         yield Static(id="verdict", markup=False)
         with Horizontal(id="buttons"):
-            yield Button("Run", id="run", variant="primary")
-            yield Button("Run all", id="all")
-            yield Button("Stop", id="stop", variant="error")
-            yield Button("Pick base", id="pick-base")
-            yield Button("Pick adapted", id="pick-next")
-            yield Button("Save", id="save")
-            yield Button("Export", id="export")
+            yield Button("Run", id="run", variant="primary", action="screen.run")
+            yield Button("Run all", id="all", action="screen.run_all")
+            yield Button("Stop", id="stop", variant="error", action="screen.stop")
+            yield Button("Pick base", id="pick-base", action="screen.pick('base')")
+            yield Button("Pick adapted", id="pick-next", action="screen.pick('next')")
+            yield Button("Save", id="save", action="screen.save")
+            yield Button("Export", id="export", action="screen.export")
 
     def show_scores(self, scores: Sequence[ArmScore]) -> None:
         """A bar an arm."""

@@ -80,6 +80,11 @@ class PromptList(Vertical):
         """By number, the known answers of the prompts that have any."""
         return {row.number: row.references for row in self.rows if row.references}
 
+    def unanswered(self, comparison: Comparison) -> list[int]:
+        """The prompts of the source that `comparison` has no whole answers to; it knows all of the list from now on."""
+        prompts = [comparison.prompt(row.number, row.prompt, row.references) for row in self.rows]
+        return [prompt.number for prompt in prompts if prompt.number > 0 and not prompt.done]
+
     def kept_as_examples(self, numbers: Collection[int], options: CompareOptions) -> set[int]:
         """Which of `numbers` are not run now, so that there are examples for the others; none while there is more."""
         if self._more or not options.examples:

@@ -1,11 +1,13 @@
-"""The Generate screen: what stands in prompts becomes an adapter, stage by stage."""
+"""The Generate screen: what stands in prompts becomes an adapter, stage by stage; or one is trained on answers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -15,8 +17,10 @@ from textual.widgets import Button, Static
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.generate_facts import NOT_CHECKED, LoraTraining, RunFacts
+from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.screens.generate_history import History
+from dnd_tui.screens.generate_plan import STAGES, Plan, Training, plan_of
+from dnd_tui.screens.generate_training import STOPPED, TrainingPlot, what_was_kept
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
@@ -25,24 +29,8 @@ from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError
 from engine.events import Note, StageStarted, UpdateNorms
 from engine.host import Failed, Finished, Stopped
-from engine.requests import (
-    ContextChoice,
-    GenerateRequest,
-    LoadRequest,
-    ModelChoice,
-    PromptChoice,
-    TrainingTimeRequest,
-)
-from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
-
-_SOLVED = ("import", "read", "load", "context", "solve", "fit", "check", "attach", "write")
-STAGES = {
-    EXAMPLES: _SOLVED,
-    BOTH: _SOLVED,
-    INSTRUCTION: ("import", "read", "load", "answer", "context", "solve", "check", "attach", "write"),
-    GENERATOR: ("import", "load", "read", "encode", "decode", "detokenise", "attach", "write"),
-}
-"""By what an adapter is made from."""
+from engine.jobs.refinable import is_unfinished
+from engine.requests import GenerateRequest, LoadRequest, RefineRequest
 
 
 class GenerateScreen(AppScreen):
@@ -68,14 +56,18 @@ Without answers and instruction a generator makes the adapter from the prompts a
 **detokenise** stand in for solving.
 
 The picture shows how large the update of each module of each layer is; of a generator's adapter also that of the
-adapter that it starts from. *Measure LoRA training* times a few real training steps on your labelled rows.
+adapter that it starts from.
+
+*Train on* makes a new adapter from this one, where its prompts have answers: **train** takes gradient steps on all of
+them, up to 512. A fifth is not trained on but watched: the best state stays, and training ends once the watched rows
+gain no more, after a minute at the latest. What it will take is told after a few steps. Stopping keeps the best so far.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="generate.compare", tooltip="Compare base and adapted answers"),
         Binding("e", "export", "Export", id="generate.export", tooltip="Export this adapter"),
         Binding("r", "again", "Again", id="generate.again", tooltip="Generate once more with the same choices"),
-        Binding("m", "measure", "Measure training", id="generate.measure",
-                tooltip="Time LoRA training on the same rows, for comparison"),
+        Binding("t", "train", "Train on", id="generate.train",
+                tooltip="Train this adapter on all answers of its prompts; the result is a new one"),
         Binding("escape,s", "stop", "Stop", id="generate.stop", tooltip="Stop at once"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -91,21 +83,25 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         #buttons Button { margin-right: 1; }
         .column #picture { height: auto; }
         .-tabs #picture { height: 1fr; }
+        TrainingPlot { height: 10; display: none; }
+        .-tabs TrainingPlot { height: 1fr; }
+        &.-training TrainingPlot { display: block; }
     }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.record: AdapterRecord | None = None
-        self._choice: tuple[PromptChoice, ModelChoice, ContextChoice] | None = None
+        self._plan: Plan | None = None
         self._job: jobs.Job | None = None
         # Brings the models into memory, where the run waits for that.
         self._ahead: jobs.Job | None = None
         self._place: str | None = None
         self._facts = RunFacts()
-        self._training = LoraTraining()
+        # A training was stopped in the middle of a step: this job only writes what it had gained.
+        self._saving = False
         self._norms: dict[str, tuple[float, float]] = {}
-        self._expected: tuple[str, ...] = _SOLVED
+        self._expected: tuple[str, ...] = ()
         # How many layers are being solved.
         self._layers = 0
 
@@ -116,7 +112,7 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         yield Panes(
             Pane("Stages", VerticalScroll(StageList(id="stages"), Facts(id="facts"), can_focus=False), id="run"),
             (
-                Pane("Adapter", AdapterMap(id="map"), id="picture"),
+                Pane("Adapter", AdapterMap(id="map"), TrainingPlot(id="plot"), id="picture"),
                 Pane("Earlier runs", History(id="earlier"), id="history"),
             ),
             narrow=100,
@@ -125,7 +121,7 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
             yield Button("Compare", id="compare", variant="primary", disabled=True)
             yield Button("Export", id="export", disabled=True)
             yield Button("Again", id="again", disabled=True)
-            yield Button("Measure LoRA training", id="measure", disabled=True)
+            yield Button("Train on", id="train", disabled=True)
             yield Button("Stop", id="stop", variant="error", disabled=True)
 
     # -- the run
@@ -135,37 +131,43 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         """Whether an adapter is being made."""
         return self._job is not None and self._job.outcome is None
 
-    def begin(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
-        """Generate an adapter into the library; one at a time."""
+    def begin(self, plan: Plan) -> None:
+        """Make an adapter into the library; one at a time."""
         if self.running:
             self.notify("An adapter is being made; stop it first", severity="warning")
             return
-        self._choice = prompts, models, solve
-        self.record = None
-        self._start(prompts, models, solve)
+        before, self.record, self._plan = self.record, None, plan
+        self._start(plan, before)
 
     @work(exclusive=True, group="generate")
-    async def _start(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
+    async def _start(self, plan: Plan, before: AdapterRecord | None) -> None:
         try:
-            self._place, folder = await asyncio.to_thread(self.dnd.library.new_place)
+            self._place, folder = await asyncio.to_thread(self._new_place, plan)
         except EngineError as error:
+            self.record = before
             self.dnd.tell(error)
             return
-        self._norms, self._layers = {}, 0
-        self._facts, self._training = RunFacts(), LoraTraining()
+        self._norms, self._layers, self._saving = {}, 0, False
+        self._facts = RunFacts()
         self.query_one(AdapterMap).clear()
-        # What "auto" finds is known once its stages come.
-        kind = GENERATOR if solve.made_from == AUTO and models.generator is not None else solve.made_from
-        self._expected = STAGES.get(kind, _SOLVED)
+        self.query_one(TrainingPlot).clear()
+        self.set_class(isinstance(plan, Training), "-training")
+        self._expected = plan.stages
         self.query_one(StageList).expect(self._expected)
         self.query_one(Panes).show("run")
-        title = f"generate an adapter from {prompts.source.name}"
+        self._submit(plan.request(folder), plan)
+
+    def _new_place(self, plan: Plan) -> tuple[str, Path]:
+        if isinstance(plan, Training):
+            plan.check_start()
+        return self.dnd.library.new_place()
+
+    def _submit(self, request: GenerateRequest | RefineRequest, plan: Plan) -> None:
         before = self.dnd.engine.jobs
-        request = GenerateRequest(models=models, prompts=prompts, solve=solve, out=folder)
-        self._job = self.dnd.engine.start(request, title, self)
+        self._job = self.dnd.engine.start(request, plan.title, self)
         waits = f", after the job before it: {before[-1].title}" if before else ""
-        self._say(f"{prompts.source.name} → adapter{waits}")
-        loading = (job for job in before if isinstance(job.request, LoadRequest) and job.request.models == models)
+        self._say(f"{plan.subject} → adapter{waits}")
+        loading = (job for job in before if isinstance(job.request, LoadRequest) and job.request.models == plan.models)
         self._ahead = next(loading, None)
         if self._ahead:
             self._ahead.watchers.append(self)
@@ -173,8 +175,8 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
 
     @on(jobs.JobBegan)
     def _began(self, message: jobs.JobBegan) -> None:
-        if message.job is self._job and self._choice:
-            self._say(f"{self._choice[0].source.name} → adapter")
+        if message.job is self._job and self._plan:
+            self._say(f"{self._plan.subject} → adapter")
         self._settle()
 
     def _say(self, headline: str) -> None:
@@ -193,6 +195,7 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
                 self._began_stage(event)
             stages.handle(event)
             self._facts.handle(event)
+            self.query_one(TrainingPlot).handle(event)
             if isinstance(event, UpdateNorms):
                 self._add_norms(event.norms)
             elif isinstance(event, Note) and event.warning:
@@ -217,20 +220,14 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
 
     @on(jobs.JobEnded)
     async def _ended(self, message: jobs.JobEnded) -> None:
-        if message.job is self._training.job:
-            self._training.end(message.outcome)
-            if isinstance(message.outcome, Failed):
-                self.dnd.tell(message.outcome)
-            self._settle()
-            return
         if message.job is not self._job:
             return
         outcome = message.outcome
         stages = self.query_one(StageList)
         if isinstance(outcome, Finished):
             stages.stop("done")
-            await self._keep(message.job, outcome)
-        else:
+            await self._keep(message.job, outcome.result.to_json())
+        elif not (isinstance(outcome, Stopped) and await self._keep_best(message.job)):
             # Stopped a moment too late, the adapter may be there; killed, half of it.
             await asyncio.to_thread(self.dnd.library.give_up, str(self._place))
             how: Literal["stopped", "failed"] = "stopped" if isinstance(outcome, Stopped) else "failed"
@@ -243,14 +240,43 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         if self.record and self.is_current:
             self.query_one("#compare").focus()
 
-    async def _keep(self, job: jobs.Job, outcome: Finished) -> None:
-        """The new adapter goes into the library."""
-        assert self._place and isinstance(job.request, GenerateRequest)
-        data = outcome.result.to_json()
-        prompts, models = job.request.prompts, job.request.models
+    async def _keep_best(self, job: jobs.Job) -> bool:
+        """What a training had gained when it was stopped stays; False where nothing does."""
+        request, plan = job.request, self._plan
+        if not isinstance(request, RefineRequest) or plan is None:
+            return False
+        self._facts.stop()
+        self.query_one(StageList).stop("stopped")
+        try:
+            data = await asyncio.to_thread(what_was_kept, request.out)
+        except EngineError as error:
+            self.dnd.tell(error)
+            return False
+        if data is not None:
+            await self._keep(job, data)
+            if self.record:
+                self.notify(f"Stopped; the best state so far is {self.record.name}")
+            return self.record is not None
+        left = not self._saving and await asyncio.to_thread(is_unfinished, request.out)
+        if left and self._facts.training.gained:
+            # It was in the middle of a step and had no time to write. The same run with so many steps ends at once.
+            self._saving = True
+            self.notify("Stopped; the best state so far is being written. Stop once more to give it up")
+            self._submit(replace(request, steps=self._facts.training.steps), plan)
+            return True
+        return False
+
+    async def _keep(self, job: jobs.Job, data: Mapping[str, Any]) -> None:
+        """The new adapter goes into the library; `data` is what the job answered."""
+        plan = self._plan
+        assert plan and self._place and isinstance(job.request, GenerateRequest | RefineRequest)
+        prompts, models = plan.prompts, plan.models
+        if self._saving:
+            data = {**data, "ended": STOPPED}
+        origin = plan.origin(data)
         record = AdapterRecord(
             id=self._place,
-            name=prompts.source.stem or prompts.source.name,
+            name=plan.name,
             folder=job.request.out,
             dataset=prompts.source.name,
             source=prompts.source.absolute(),
@@ -258,38 +284,34 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
             label=prompts.label,
             count=prompts.count,
             seed=prompts.seed,
-            base_id=data["base"],
             base=models.base,
-            generator=models.generator,
-            generator_digest=data.get("generator", ""),
-            made_from=data["made_from"],
-            context=data.get("instruction", ""),
             verdict=(data.get("held_out") or {}).get("sentence", ""),
             device=models.device,
             dtype=models.dtype,
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=dict(data["seconds"]),
+            seconds=dict(self._facts.seconds),
             warm=self._facts.warm,
             parameters=data["parameters"],
             bytes=data["bytes"],
             norms=self._norms,
+            **origin,
         )
         try:
             self.record = await asyncio.to_thread(self.dnd.library.add, record)
         except EngineError as error:
             self.dnd.tell(error)
             return
-        self._facts.finish(data)
+        self._facts.finish({**data, **origin})
         # Where layers are not alike, places were kept free for modules that are not there.
         self.query_one(AdapterMap).show(self._norms)
-        self._say(f"{prompts.source.name} → {self.record.name}")
+        self._say(f"{plan.subject} → {self.record.name}")
 
     def show_record(self, record: AdapterRecord) -> None:
         """An earlier run: its times and its picture."""
         self.record = record
         self._facts = RunFacts.of(record)
-        self._training = LoraTraining()
-        self._choice = (record.prompts, record.models, record.solve) if record.prompts else None
+        self._plan = plan_of(record)
+        self.remove_class("-training")
         self._say(f"{record.source_words} → {record.name} ({record.made})")
         self.query_one(AdapterMap).show(record.norms)
         self.query_one(StageList).expect(())
@@ -302,27 +324,28 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
         done = self.record is not None and not self.running
         for name in ("compare", "export"):
             self.query_one(f"#{name}", Button).disabled = not done
-        self.query_one("#again", Button).disabled = self.running or self._choice is None
-        self.query_one("#measure", Button).disabled = not done or self._training.running
-        self.query_one("#stop", Button).disabled = not (self.running or self._training.running)
+        train, why_not = self.query_one("#train", Button), self.record.why_not_trained if self.record else ""
+        train.disabled, train.tooltip = not done or bool(why_not), why_not or None
+        self.query_one("#again", Button).disabled = self.running or self._plan is None
+        self.query_one("#stop", Button).disabled = not self.running
         self._show_facts()
         self._show_verdict()
         self.refresh_bindings()
 
     def _show_verdict(self) -> None:
-        unchecked = self._facts.unchecked
-        told = NOT_CHECKED if unchecked else self._facts.verdict and f"Held out: {self._facts.verdict}"
         line = self.query_one("#verdict", Static)
-        line.update(f"! {told}" if unchecked else told)
-        line.set_class(bool(told), "-shown")
-        line.set_class(unchecked, "-unchecked")
+        line.update(self._facts.told)
+        line.set_class(bool(self._facts.told), "-shown")
+        line.set_class(self._facts.unchecked, "-unchecked")
 
     def _show_facts(self) -> None:
-        self.query_one("#facts", Facts).set([*self._facts.lines(), *self._training.lines(self._facts)])
+        self.query_one("#facts", Facts).set(self._facts.lines())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that mean nothing now are shown grey."""
-        if action in ("compare", "export", "again", "measure", "stop"):
+        if action == "train" and self.record and not self.running:
+            return True  # where it cannot be, the key says why
+        if action in ("compare", "export", "again", "train", "stop"):
             buttons = self.query(f"#{action}").results(Button)
             return None if any(button.disabled for button in buttons) else True
         return True
@@ -331,10 +354,9 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
 
     @on(Button.Pressed, "#stop")
     def action_stop(self) -> None:
-        """Stop the generation, or the measuring."""
-        for job in (self._job, self._training.job):
-            if job is not None:
-                self.dnd.engine.stop(job)
+        """Stop the job."""
+        if self._job is not None:
+            self.dnd.engine.stop(self._job)
 
     @on(Button.Pressed, "#compare")
     async def action_compare(self) -> None:
@@ -351,18 +373,18 @@ adapter that it starts from. *Measure LoRA training* times a few real training s
     @on(Button.Pressed, "#again")
     def action_again(self) -> None:
         """The same once more."""
-        if self._choice and not self.running:
-            self.begin(*self._choice)
+        if self._plan and not self.running:
+            self.begin(self._plan)
 
-    @on(Button.Pressed, "#measure")
-    def action_measure(self) -> None:
-        """Time LoRA training on the same rows."""
-        if self._choice is None or self._training.running:
+    @on(Button.Pressed, "#train")
+    def action_train(self) -> None:
+        """A new adapter: this one, trained on all answers of its prompts."""
+        if self.record is None:
             return
-        prompts, models, _ = self._choice
-        request = TrainingTimeRequest(models=models, source=prompts.source, column=prompts.column)
-        self._training.job = self.dnd.engine.start(request, f"time LoRA training on {prompts.source.name}", self)
-        self._settle()
+        if self.record.why_not_trained:
+            self.notify(self.record.why_not_trained, severity="warning")
+        else:
+            self.begin(Training.of(self.record))
 
     @on(History.Chosen)
     def _chosen(self, message: History.Chosen) -> None:

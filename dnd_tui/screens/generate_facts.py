@@ -1,28 +1,30 @@
-"""What is said of one run: what the adapter is made from, what a query costs, seconds, and LoRA training beside it."""
+"""What is said of one run: what the adapter is made from, what a query costs, seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from dnd_tui.jobs import Job
-from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.screens.generate_training import TrainingFacts
+from dnd_tui.state.adapter_record import MADE_FROM_WORDS, REFINED, AdapterRecord
 from dnd_tui.text import duration, figure
 from engine.events import Event, StageAdvanced, StageFinished
-from engine.host import Finished, Outcome
-from engine.solver.plan import GENERATOR, KIND_WORDS
+from engine.solver.plan import GENERATOR
 from engine.text import readable_size
 
 # From prompts to an adapter in memory: what every further generation costs.
-OWN_STAGES = ("read", "answer", "context", "solve", "fit", "encode", "decode", "detokenise")
+OWN_STAGES = ("read", "answer", "context", "solve", "fit", "train", "encode", "decode", "detokenise")
 _LOADING = ("import", "load")
 _ARMS = {
     "base": "base alone",
     "examples": "examples in prompt",
     "instruction": "instruction in prompt",
+    "before": "adapter before",
     "solved": "this adapter",
+    REFINED: "this adapter",
 }
-NOT_CHECKED = "Not checked: too few rows to keep some back. Compare it with its base before you rely on it."
+_TOO_FEW = "too few rows to keep some back"
+_STOPPED = "training was stopped, or there were too few rows to keep some back"
 
 
 class RunFacts:
@@ -32,6 +34,7 @@ class RunFacts:
         self.seconds: dict[str, float] = {}
         self.prompts = 0
         self.memory = 0
+        self.training = TrainingFacts()
         self._loaded = False
         self._cached = False
         self._data: Mapping[str, Any] = {}
@@ -60,6 +63,7 @@ class RunFacts:
 
     def handle(self, event: Event) -> None:
         """Take in an event of the run."""
+        self.training.handle(event)
         if isinstance(event, StageAdvanced) and event.stage == "encode":
             self.prompts = event.step
         elif isinstance(event, StageFinished):
@@ -76,6 +80,10 @@ class RunFacts:
         self._made_from = data["made_from"]
         self._verdict = (data.get("held_out") or {}).get("sentence", "")
 
+    def stop(self) -> None:
+        """The run was stopped in training, whose seconds nobody has told."""
+        self.seconds["train"] = self.training.seconds
+
     @property
     def verdict(self) -> str:
         """What held-out rows said of the adapter; empty where it was not checked."""
@@ -83,8 +91,16 @@ class RunFacts:
 
     @property
     def unchecked(self) -> bool:
-        """Whether the adapter was solved and nothing is known of how well it does."""
+        """Whether the adapter was solved or trained and nothing is known of how well it does."""
         return self._made_from not in ("", GENERATOR) and not self._verdict
+
+    @property
+    def told(self) -> str:
+        """What stands above the run: what held-out rows said, or why they said nothing."""
+        if not self.unchecked:
+            return self._verdict and f"Held out: {self._verdict}"
+        why = _STOPPED if self._made_from == REFINED else _TOO_FEW
+        return f"! Not checked: {why}. Compare it with its base before you rely on it."
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and value of each fact that is known so far."""
@@ -94,7 +110,7 @@ class RunFacts:
         loading = sum(self.seconds.get(stage, 0.0) for stage in _LOADING)
         kind = f"cold: {duration(loading)} to load libraries and models" if self._loaded else "warm"
         lines = [
-            *self._solved_lines(),
+            *self._origin_lines(),
             ("prompts to adapter", duration(self.own_seconds)),
             ("whole run", f"{duration(every)}, {kind}"),
         ]
@@ -110,13 +126,15 @@ class RunFacts:
             lines.append(("adapter", f"{self._data['parameters']:,} parameters, {size}"))
         return lines
 
-    def _solved_lines(self) -> list[tuple[str, str]]:
+    def _origin_lines(self) -> list[tuple[str, str]]:
         """What the adapter holds, and what a query costs and earns, asked in each way."""
         if not self._made_from:
-            return []
+            return self.training.lines({})
         reason = self._data.get("reason")
-        words = KIND_WORDS.get(self._made_from, self._made_from)
+        words = MADE_FROM_WORDS.get(self._made_from, self._made_from)
         lines = [("made from", f"{words} ({reason})" if reason else words)]
+        if self._made_from == REFINED:
+            return [*lines, *self.training.lines(self._data), *self._arm_lines()]
         rows, examples, steps = (self._data.get(name, 0) for name in ("rows", "examples", "fit_steps"))
         if rows:
             told = [f"{rows:,}", *([f"{examples} examples a context"] if examples else [])]
@@ -135,36 +153,3 @@ class RunFacts:
             lines.append((_ARMS.get(arm, arm), f"{scored}{asked}"))
         return [*lines, *(("difference", told) for told in checked.get("differences", ()))]
 
-
-class LoraTraining:
-    """The time that LoRA training on the same rows takes: measured, or not."""
-
-    def __init__(self) -> None:
-        self.job: Job | None = None
-        self._data: Mapping[str, Any] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it is being measured."""
-        return self.job is not None and self.job.outcome is None
-
-    def end(self, outcome: Outcome) -> None:
-        """The measuring ended."""
-        if isinstance(outcome, Finished):
-            self._data = outcome.result.to_json()
-
-    def lines(self, facts: RunFacts) -> list[tuple[str, str]]:
-        """One line, when there is a generation to compare with."""
-        if not facts.seconds:
-            return []
-        return [("LoRA training", self._value(facts))]
-
-    def _value(self, facts: RunFacts) -> str:
-        if self.running:
-            return "being measured"
-        if self._data is None:
-            return "not measured yet (m measures it)"
-        epoch = self._data["epoch_seconds"]
-        ratio = f", {epoch / facts.own_seconds:,.0f} times as long" if facts.own_seconds else ""
-        steps = self._data["measured_steps"]
-        return f"{duration(epoch)} an epoch of {self._data['rows']:,} rows{ratio} (from {steps} steps measured)"

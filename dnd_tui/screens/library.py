@@ -19,6 +19,7 @@ from textual.widgets import Button, DataTable, Input, Static
 from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
+from dnd_tui.screens.generate_plan import Training, plan_of
 from dnd_tui.screens.library_combine import ask_how_to_combine
 from dnd_tui.screens.library_entry import COLUMNS, Entry, cells, facts, finished_words, matches
 from dnd_tui.screens.library_import import ask_what_to_import
@@ -30,7 +31,6 @@ from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
-from engine.requests import GenerateRequest
 
 _EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 
@@ -44,7 +44,8 @@ class LibraryScreen(AppScreen):
 
 Every adapter you have generated is kept here, with its data set, its base, its times and its scores.
 
-Choose one and compare it with its base, export it, rename it or generate it again. Mark several with Space to compare
+Choose one and compare it with its base, export it, rename it or generate it again. Where its prompts have answers,
+*Train on* makes a new adapter from it, trained on all of them. Mark several with Space to compare
 them side by side, or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights
 1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
 
@@ -60,6 +61,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
                 tooltip="Take in an adapter of another tool: a PEFT folder or a GGUF adapter"),
         Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
         Binding("g", "again", "Again", id="library.again", tooltip="The same prompts and choices once more"),
+        Binding("t", "train", "Train on", id="library.train",
+                tooltip="Train this adapter on all answers of its prompts; the result is a new one"),
         Binding("r", "rename", "Rename", id="library.rename", tooltip="Give this adapter another name"),
         Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
         Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
@@ -253,12 +256,21 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             await self.dnd.export(self.chosen)
 
     async def action_again(self) -> None:
-        """Generate with the same choices."""
+        """Make it again with the same choices."""
         record = self.chosen
-        if record and record.prompts:
-            await self.dnd.generate(record.prompts, record.models, record.solve)
+        plan = plan_of(record) if record else None
+        if plan:
+            await self.dnd.make(plan)
         elif record:
             self.notify(f"{record.name} was {record.origin}, not generated from prompts", severity="warning")
+
+    async def action_train(self) -> None:
+        """A new adapter: the chosen one, trained on all answers of its prompts."""
+        record = self.chosen
+        if record and record.why_not_trained:
+            self.notify(record.why_not_trained, severity="warning")
+        elif record:
+            await self.dnd.make(Training.of(record))
 
     @work(group="library")
     async def action_rename(self) -> None:
@@ -298,16 +310,10 @@ it here. It is checked on its base, brought into our form, and kept beside the o
     def action_copy_command(self) -> None:
         """Copy the headless command that makes the same adapter."""
         record = self.chosen
-        if record and record.prompts:
-            request = GenerateRequest(
-                models=record.models,
-                prompts=record.prompts,
-                solve=record.solve,
-                out=record.folder.parent.parent / AGAIN,
-            )
-            self.dnd.copy_text(command_line(request), "the command")
-        elif record:
-            self.dnd.copy_text(record.command, "the command")
+        plan = plan_of(record) if record else None
+        if record:
+            command = command_line(plan.request(self.dnd.library.folder / AGAIN)) if plan else record.command
+            self.dnd.copy_text(command, "the command")
 
     # -- new adapters
 

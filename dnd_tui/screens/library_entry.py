@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from dnd_tui.state.adapter_record import AdapterRecord, DamagedAdapter
+from dnd_tui.state.adapter_record import MADE_FROM_WORDS, AdapterRecord, DamagedAdapter
 from dnd_tui.text import duration, one_line, short_path, when_words
 from dnd_tui.widgets.cells import fitted
-from engine.solver.plan import GENERATOR, KIND_WORDS
+from engine.solver.plan import GENERATOR
 from engine.text import readable_size
 
 Entry = AdapterRecord | DamagedAdapter
@@ -76,9 +76,11 @@ def _origin(record: AdapterRecord) -> list[tuple[str, str]]:
             generator = f"{record.generator or 'released'}, {record.generator_digest[:12]}"
             return [dataset, ("prompts", prompts), ("generator", generator)]
         labels = f", labels {record.label}" if record.label else ""
+        made_from = MADE_FROM_WORDS.get(record.made_from, record.made_from)
         return [
             dataset,
-            ("made from", f"{KIND_WORDS.get(record.made_from, record.made_from)}, seed {record.seed}{column}{labels}"),
+            ("made from", f"{made_from}, seed {record.seed}{column}{labels}"),
+            *([("trained from", record.start_name)] if record.start else []),
             *([("instruction", one_line(record.context))] if record.context else []),
             ("held out", record.verdict or "not checked"),
         ]

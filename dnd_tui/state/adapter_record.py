@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
+from engine.solver.plan import BOTH, EXAMPLES, KIND_WORDS
 
 Origin = Literal["generated", "combined", "imported"]
+
+REFINED = "refined"
+"""What an adapter that was trained on answered rows is made from."""
+MADE_FROM_WORDS = {**KIND_WORDS, REFINED: "training on answers"}
+"""For people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +53,10 @@ class AdapterRecord:
     dataset: name of the prompts, for people.
     source: prompt file or folder as the person named it.
     column, label, count, seed: as in `engine.requests.PromptChoice`.
-    made_from: the kind of context that was found, as in `engine.requests.ContextChoice`, but never "auto"; of one that
-        was generated before there were other kinds, "generator".
+    made_from: the kind of context that was found, as in `engine.requests.ContextChoice`, but never "auto"; `REFINED`
+        of one that was trained; of one that was generated before there were other kinds, "generator".
+    start, start_name: the adapter that training began with: its id, and what it was called then; empty where it was
+        not trained.
     context: the text of the instruction that it holds; empty where there was none.
     verdict: what the held-out rows said, in one sentence; empty where it was not checked.
     parts: what was added up.
@@ -83,6 +91,8 @@ class AdapterRecord:
     count: int | None = None
     seed: int = 0
     made_from: str = "generator"
+    start: str = ""
+    start_name: str = ""
     context: str = ""
     verdict: str = ""
     parts: tuple[WeightedName, ...] = ()
@@ -120,6 +130,15 @@ class AdapterRecord:
     def solve(self) -> ContextChoice:
         """What makes the same of the prompts again: what was found then is chosen now."""
         return ContextChoice(made_from=self.made_from, context=self.context or None)
+
+    @property
+    def why_not_trained(self) -> str:
+        """Why it cannot be trained on, on its own prompts; empty where it can."""
+        if self.source is None:
+            return f"{self.name} was {self.origin}, so it has no prompts of its own; train it from Compare, on others"
+        if self.label is None and self.made_from not in (EXAMPLES, BOTH, REFINED):
+            return f"The prompts of {self.name} were read without answers; where they have some, train it from Compare"
+        return ""
 
     @property
     def models(self) -> ModelChoice:

@@ -11,7 +11,7 @@ from engine.adapter.card import read_provenance
 from engine.adapter.peft_folder import peft_files, read_peft_folder, write_files
 from engine.adapter.solved import Trained
 from engine.errors import Cancelled, EngineError
-from engine.events import Event, Note, Reporter, StageAdvanced
+from engine.events import Event, Note, Reporter, StageAdvanced, UpdateNorms
 from engine.files import digest_file
 from engine.jobs import run
 from engine.jobs.refinable import STATE_FILE
@@ -46,6 +46,7 @@ def test_a_fresh_adapter_learns_the_answers(family: str, tmp_path: Path, request
     losses = [event.figures["loss"] for event in events if isinstance(event, StageAdvanced) and "loss" in event.figures]
     assert len(losses) == data["steps"] and losses[-1] < losses[0]
     assert [file.name for file in (tmp_path / "adapter").iterdir() if file.name == STATE_FILE] == []
+    assert sum(len(event.norms) for event in events if isinstance(event, UpdateNorms)) > 0
     # It is an adapter like any other.
     prompts = PromptChoice(source=asked.source)
     compared = CompareRequest(models=asked.models, prompts=prompts, adapters=(asked.out,), rows=2)
