@@ -36,6 +36,7 @@ from engine.requests import (
     LoadRequest,
     ModelsRequest,
     PreviewRequest,
+    RefineRequest,
     Request,
 )
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
@@ -65,7 +66,7 @@ SOLVED_NORMS = {
     path: (norm, 0.0) for path, (norm, _) in NORMS.items() if path.endswith(("o_proj", "down_proj"))
 }
 ARMS = {"base": (38, 0.21), "examples": (402, 0.64), "solved": (38, 0.21)}
-HELD_OUT = {
+HELD_OUT: dict[str, Any] = {
     "sentence": "7 of 8 right; the base alone 2; always answering 'sport' 2; with examples in the prompt 7",
     "metric": "label",
     "rows": 8,
@@ -139,6 +140,8 @@ def _result(request: Request) -> Result:
     }
     if isinstance(request, GenerateRequest):
         return Result(_solved(request), ())
+    if isinstance(request, RefineRequest):
+        return Result(_trained(request), ())
     return Result(data[type(request)], ())
 
 
@@ -148,6 +151,13 @@ def _events(request: Request) -> list[Event]:
             return [*_stages(GENERATED), UpdateNorms(NORMS)]
         layers = [UpdateNorms({path: pair}) for path, pair in SOLVED_NORMS.items()]
         return [*_stages(SOLVED), *layers]
+    if isinstance(request, RefineRequest):
+        losses = [StageAdvanced("train", step, 400, step / 2, {"loss": 3 / step**0.5}) for step in range(1, 49)]
+        looks = [
+            StageAdvanced("train", step, 400, step / 2, {"watched_nats": nats, "watched_right": right})
+            for step, nats, right in ((0, 2.1, 1.0), (8, 1.2, 3.0), (16, 0.9, 5.0), (24, 0.95, 4.0), (48, 1.0, 4.0))
+        ]
+        return [StageStarted("train", 400), *looks, *losses, *_stages(TRAINED), UpdateNorms(SOLVED_NORMS)]
     if isinstance(request, DepthRequest):
         return chain_events()
     if isinstance(request, CompareRequest):
@@ -167,6 +177,7 @@ SOLVED = {
     "import": 2.1, "read": 0.01, "load": 3.4, "context": 4.2, "solve": 1.9, "fit": 4.1, "check": 8.6,
     "attach": 0.1, "write": 0.2,
 }  # fmt: skip
+TRAINED = {"import": 2.1, "read": 0.01, "load": 3.4, "train": 24.0, "check": 8.6, "attach": 0.1, "write": 0.2}
 STEPS = {"encode": 32, "context": 30, "solve": 30, "fit": 8, "check": 24}
 
 
@@ -190,6 +201,30 @@ def _solved(request: GenerateRequest) -> dict[str, Any]:
         "start": "base",
         "held_out": HELD_OUT,
         "prompts": {"column": "prompt", "labels": "response", "digest": "5819b61a8842"},
+    }
+
+
+def _trained(request: RefineRequest) -> dict[str, Any]:
+    """What a training tells at its end."""
+    request.out.mkdir(parents=True)
+    (request.out / "adapter_config.json").write_text('{"r": 8}')
+    arms = {"base": "base", "examples": "examples", "solved": "refined"}
+    held_out = HELD_OUT | {
+        name: {arms[arm]: value for arm, value in HELD_OUT[name].items()} for name in ("scores", "arms")
+    }
+    return {
+        "adapter": str(request.out),
+        "bytes": 1_226_398,
+        "parameters": 301_440,
+        "base": BASE,
+        "seconds": TRAINED,
+        "start": "adapter",
+        "rows": 26,
+        "watched": 6,
+        "steps": 48,
+        "best_step": 16,
+        "ended": "no more gain",
+        "held_out": held_out | {"differences": []},
     }
 
 

@@ -66,6 +66,12 @@ async def solved(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await app.generate(PromptChoice(source=prompts), ModelChoice(), ContextChoice())
 
 
+async def trained(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await solved(pilot, app, prompts)
+    await settled(pilot)
+    await pilot.press("t")
+
+
 async def compare(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await app.compare(fill_library(prompts)[:1])
     await settled(pilot)
@@ -127,6 +133,7 @@ STATES = {
     "generate": empty("generate"),
     "generate, nearly done": generate,
     "generate, solved": solved,
+    "generate, trained": trained,
     "compare": empty("compare"),
     "compare, answered": compare,
     "export": empty("export"),
