@@ -63,14 +63,13 @@ class ReadContext:
     """What the teacher has read.
 
     rows: in the order of the tokens below. counts: by row, how many tokens at its end are matched.
-    layers: of the base. streams: by module path, the teacher's residual stream (T, hidden) float32 after the module, at
+    streams: by module path, the teacher's residual stream (T, hidden) float32 after the module, at
     the matched tokens of all rows.
     right: by row, whether every token of the answer is the teacher's likeliest one: what its greedy answer would be.
     """
 
     rows: Sequence[ContextRow]
     counts: Mapping[ContextRow, int]
-    layers: Sequence[StreamLayer]
     streams: Mapping[str, Tensor]
     right: Sequence[bool]
 
@@ -100,7 +99,7 @@ def read_context(
     counts = {row: matched_tokens(row, tail) for row in rows}
     with torch.inference_mode(), short_products():
         streams, right = _teacher_streams(base, layers, ordered, counts, on_layer)
-    return ReadContext(rows, counts, layers, streams, right)
+    return ReadContext(rows, counts, streams, right)
 
 
 def solve(
@@ -122,7 +121,9 @@ def solve(
     Raises:
         EngineError: no module is of the asked kinds.
     """
-    known = tuple(dict.fromkeys(writer.kind for layer in context.layers for writer in layer.writers))
+    # Looked up anew: what was attached for the teacher's pass may have been taken off and put on again since.
+    layers = stream_layers(base.model)
+    known = tuple(dict.fromkeys(writer.kind for layer in layers for writer in layer.writers))
     kinds = settings.modules or known
     if unknown := [kind for kind in kinds if kind not in known]:
         hint = f"Modules that write into the residual stream: {', '.join(known)}"
@@ -132,7 +133,7 @@ def solve(
     with (
         torch.inference_mode(),
         short_products(),
-        student.watching(context.layers, students.places, lambda layer: on_layer(student.norms(layer))),
+        student.watching(layers, students.places, lambda layer: on_layer(student.norms(layer))),
     ):
         base.model.base_model(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
     return _as_adapter(student.found, settings.rank, tuple(kinds))

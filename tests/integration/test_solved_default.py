@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,3 +30,6 @@ def test_examples_are_learned_and_both_starts_are_tried(default_base: LoadedBase
     assert scores["solved"] > scores["base"]
     told = [event.note for event in events if isinstance(event, StageFinished) and event.stage == "context"]
     assert [note.partition(":")[0] for note in told] == ["base", "generator"] and data["start"] in ("base", "generator")
+    chosen = replace(few, answered=4, held_out=0, fit_steps=1, start="generator")
+    again = run(replace(request, solve=chosen, out=tmp_path / "from-generator"), Reporter()).to_json()
+    assert again["start"] == "generator" and again["parameters"] > data["parameters"] * (data["start"] == "base")

@@ -14,8 +14,10 @@ from engine.errors import EngineError
 from engine.forge.packing import TokenRow
 from engine.solver.matching import MOST_MATCHED, ContextRow, lay_out, matched_places, matched_tokens
 from engine.solver.solve import SolveSettings, read_context, solve
+from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
+from tests.unit.adapter_parts import random_adapter
 from tests.unit.test_solver_residual import other
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "gemma3", "granite", "gpt_neox"]
@@ -132,6 +134,24 @@ def test_it_is_told_which_answers_the_teacher_gives() -> None:
     asked[0][0] = ContextRow(TokenRow(asked[0][0].teacher.prompt, wrong), TokenRow(asked[0][0].student.prompt, wrong))
     read = read_context(base_of(model), asked)
     assert [row for row, hit in zip(read.rows, read.right, strict=True) if not hit] == [asked[0][0]]
+
+
+def test_an_adapter_may_be_taken_off_between_the_passes() -> None:
+    model, groups = tiny_model("llama"), made_groups()
+    base = base_of(model)
+    start = random_adapter(derive_layout(model.config, LoraSpec(2, 2, ("o_proj", "q_proj", "down_proj"))))
+    with AttachedModel(base) as attached:
+        attached.add("start", start)
+        attached.use("start")
+        context = read_context(base, groups)
+        once = solve(base, context, SolveSettings())
+    with AttachedModel(base) as attached:
+        attached.add("start", start)
+        attached.use("start")
+        again = solve(base, context, SolveSettings())
+    assert again.a and all(torch.equal(once.a[path], again.a[path]) for path in once.a)
+    alone = solved(model, groups, SolveSettings())
+    assert not any(torch.equal(once.a[path], alone.a[path]) for path in once.a)
 
 
 def test_no_context_asks_for_no_change() -> None:
