@@ -144,7 +144,9 @@ gain no more, after a minute at the latest. What it will take is told after a fe
         try:
             self._place, folder = await asyncio.to_thread(self._new_place, plan)
         except EngineError as error:
-            self.record = before
+            if before:
+                # It is still what is shown, so it is also what is made again.
+                self.record, self._plan = before, plan_of(before)
             self.dnd.tell(error)
             return
         self._norms, self._layers, self._saving = {}, 0, False
