@@ -52,7 +52,7 @@ _WHOLE_OR_BEFORE = "{out} is as it was, or complete; it is never half written"
 _GOES_ON = "what is finished is kept in {out}; the same command goes on from there"
 _KEPT: dict[type[Request], str] = {
     GenerateRequest: _WHOLE_OR_BEFORE,
-    RefineRequest: "{out} holds the best adapter so far, if training had gained anything",
+    RefineRequest: "{out} holds the best adapter so far, or the run, which the same command goes on with",
     CompareRequest: "nothing was written to disk",
     EvaluateRequest: _GOES_ON,
     LeaveOneOutRequest: _WHOLE_OR_BEFORE,

@@ -99,7 +99,7 @@ def refine(
         state: file in which the run is kept while it goes on; what it holds of the same `identity` is continued, so
             that a run that was killed gives the same adapter as one that was not.
         on_step: called after each step with how many were taken and its mean loss in nats a token. `Cancelled`, raised
-            in it, ends training like any other reason: the best state is returned.
+            in it, ends training like any other reason, as does Ctrl-C: the best state is returned.
         on_check: called after each look at the watched rows, the one before the first step too.
 
     Raises:
@@ -127,7 +127,10 @@ def refine(
                 kept.save(training.steps)
             on_step(training.steps, loss)
             ended = run.ended(training.steps, settings)
-    except Cancelled:
+    except (Cancelled, KeyboardInterrupt):
+        # Ctrl-C leaves a step anywhere; only while the best state is written would there be none.
+        if run.between_states:
+            raise
         ended = ASKED
     if not watched:
         return Refined(training.adapter, training.steps, ended)
@@ -152,6 +155,7 @@ class _Run:
         self.values = best
         # Seconds so far, looks without a gain; then step, nats and right answers of the start and of the best.
         self.figures = torch.zeros(8, dtype=torch.float64)
+        self.between_states = False
 
     @property
     def seconds(self) -> float:
@@ -178,10 +182,12 @@ class _Run:
         if not training.steps:
             self.figures[2:5] = told
         if not training.steps or check.worth > self.best.worth:
+            self.between_states = True
             self.figures[5:8] = told
             self.figures[1] = 0
             for name, value in training.mean.items():
                 self.values[name].copy_(value)
+            self.between_states = False
         else:
             self.figures[1] += 1
 

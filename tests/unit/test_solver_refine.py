@@ -62,12 +62,13 @@ def test_it_ends_after_its_steps_or_its_time(base: Any) -> None:
     assert short.ended == OUT_OF_TIME and short.steps == 1
 
 
-def test_whoever_stops_it_gets_the_best_so_far(base: Any) -> None:
+@pytest.mark.parametrize("way", [Cancelled, KeyboardInterrupt])
+def test_whoever_stops_it_gets_the_best_so_far(base: Any, way: type[BaseException]) -> None:
     rows = made_rows()
 
     def stop(step: int, loss: float) -> None:
         if step == 11:
-            raise Cancelled
+            raise way
 
     stopped = refine(base, start(base), rows, rows, SETTINGS, on_step=stop)
     assert stopped.ended == ASKED and stopped.best and stopped.best.step == 8
