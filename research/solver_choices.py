@@ -17,7 +17,7 @@ from engine.adapter.lora import LoraAdapter
 from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.events import Reporter
 from engine.forge.tasks import TaskRow, read_rows
-from engine.judge.likelihood import answer_hits, answer_nats, bits_per_byte
+from engine.judge.likelihood import answer_figures, bits_per_byte
 from engine.prompts import PromptRow
 from engine.solver.context import _tokens, context_tokens, student_rows
 from engine.solver.fit import fit, fresh_adapter
@@ -59,7 +59,7 @@ class Bench:
             if adapter is not None:
                 attached.add("judged", adapter)
                 attached.use("judged")
-            hits, nats = answer_hits(self.base, tokens, 16), answer_nats(self.base, tokens, 16)
+            nats, _, hits = zip(*answer_figures(self.base, tokens, 16), strict=True)
         bits = bits_per_byte(nats, [len(answer.encode()) for answer in answers]) or 0.0
         print(f"{task:50} {arm:20} {sum(hits) / len(hits):.3f} {bits:.3f} {seconds:.1f} s", flush=True)
         self.sums.setdefault(arm, []).append(sum(hits) / len(hits))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -206,6 +207,16 @@ def check_fits(model: torch.nn.Module, adapter: LoraAdapter) -> None:
             )
             raise EngineError(problem, where=module.path, hint=hint)
         _check_matrices(module, adapter)
+
+
+@contextmanager
+def naming_adapter(folder: Path, base_id: str) -> Iterator[None]:
+    """What `check_fits` finds wrong, as an error about the adapter's folder and the base; for people who named both."""
+    try:
+        yield
+    except EngineError as error:
+        problem = f"does not fit the base {base_id}: {error.where}: {error.problem}"
+        raise EngineError(problem, where=str(folder), hint="Choose the base it was made for") from error
 
 
 def _check_matrices(module: LayoutModule, adapter: LoraAdapter) -> None:

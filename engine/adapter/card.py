@@ -13,7 +13,7 @@ from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
 from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
 from engine.adapter.imported import Imported, imported_from
-from engine.adapter.solved import MadeFromPrompts, Solved, Trained, made_from_prompts
+from engine.adapter.solved import MadeFromPrompts, Solved, Trained, is_of_kind, made_from_prompts
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.files import read_json
@@ -151,17 +151,9 @@ def read_provenance(folder: Path) -> Origin | None:
         hint = f"Remove {PROVENANCE_FILE} to go on without it"
         raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
     for name, value in data.items():
-        if not _is_of_kind(name, value):
+        if not is_of_kind(name, value):
             raise EngineError(f"{name} is of the wrong type", where=str(file))
     return Provenance(**data)
-
-
-def _is_of_kind(name: str, value: object) -> bool:
-    if name in ("timings", "scores"):
-        if isinstance(value, dict):
-            return all(isinstance(figure, int | float) for figure in value.values())
-        return name == "scores" and value is None
-    return isinstance(value, int if name in ("prompts_used", "prompts_total", "seed") else str)
 
 
 def _front_matter(subject: Subject) -> str:

@@ -93,7 +93,9 @@ class Trained(MadeFromPrompts):
 
 
 _KINDS: Mapping[str, type] = {
-    **dict.fromkeys(("rows", "examples", "fit_steps", "seed", "watched", "steps", "best_step"), int),
+    **dict.fromkeys(
+        ("rows", "examples", "fit_steps", "seed", "watched", "steps", "best_step", "prompts_used", "prompts_total"), int
+    ),
     "rate": float,
 }
 
@@ -102,11 +104,12 @@ def made_from_prompts(data: Mapping[str, Any]) -> Solved | Trained | None:
     """Read what `to_json` of a record made; None for anything else."""
     for kind in (Solved, Trained):
         if set(data) == {field.name for field in fields(kind)}:
-            return kind(**data) if all(_is_of_kind(name, value) for name, value in data.items()) else None
+            return kind(**data) if all(is_of_kind(name, value) for name, value in data.items()) else None
     return None
 
 
-def _is_of_kind(name: str, value: object) -> bool:
+def is_of_kind(name: str, value: object) -> bool:
+    """Whether a field of a record, read from JSON, has a value of its type."""
     if name in ("timings", "scores"):
         figures = isinstance(value, dict) and all(isinstance(each, int | float) for each in value.values())
         return figures or (name == "scores" and value is None)

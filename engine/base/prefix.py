@@ -35,7 +35,6 @@ class SharedBeginning:
         """Read token ids; none is a beginning too."""
         self._model = model
         self._cache = None
-        self.length = len(ids)
         if ids:
             self._cache = empty_cache(model)
             told = torch.tensor([list(ids)], device=next(model.parameters()).device)

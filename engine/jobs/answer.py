@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from engine.adapter.attach import BASE_ROW, AttachedModel
+from engine.adapter.attach import BASE_ROW, AttachedModel, naming_adapter
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.view import chain_view
-from engine.errors import EngineError
 from engine.events import AnswersScored, Reporter
 from engine.jobs.chained import read_chosen_chain
 from engine.jobs.compared import KnownAnswers, compared_rows, compared_set, known_answers
@@ -123,14 +123,8 @@ def _attach_arms(
     # The chain, where there is one, comes after them.
     for place, (arm, adapter) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
         arms[arm] = f"adapter_{place}"  # peft takes no name with a dot in it
-        try:
+        with naming_adapter(request.adapters[place], base.ref.id) if request.adapters else nullcontext():
             attached.add(arms[arm], adapter)
-        except EngineError as error:
-            if not request.adapters:
-                raise
-            problem = f"does not fit the base {base.ref.id}: {error.where}: {error.problem}"
-            hint = "Choose the base it was made for"
-            raise EngineError(problem, where=str(request.adapters[place]), hint=hint) from error
     # Selected as a whole, adapters need not be turned on and off at every token.
     if attached.names:
         attached.use(attached.names[0])

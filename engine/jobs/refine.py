@@ -7,21 +7,20 @@ import time
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from engine.adapter.attach import check_fits
+from engine.adapter.attach import check_fits, naming_adapter
 from engine.adapter.card import read_provenance
 from engine.adapter.lora import LoraAdapter
-from engine.adapter.norms import norms_by_layer
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.adapter.solved import Solved, Trained
 from engine.base.device import device_memory, out_of_memory_told
-from engine.errors import Cancelled, EngineError
-from engine.events import Reporter, Stage, UpdateNorms
+from engine.errors import Cancelled
+from engine.events import Reporter, Stage
 from engine.files import digest_file, digest_json
 from engine.jobs.context import MOST_ROWS
 from engine.jobs.generate import written
 from engine.jobs.refinable import STATE_FILE, check_refine, is_unfinished
 from engine.jobs.results import Result, stage_lines
-from engine.jobs.solve import Checked, check_adapter
+from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import reservoir
@@ -61,11 +60,13 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
     reporter.note(f"prompts from {prompts.column} of {prompts.format}, answers from {prompts.label_column}")
     base = load_chosen_base(request.models, reporter)
     first = start or _fresh(base, request)
-    _check_fit(base, first, request)
+    with naming_adapter(request.adapter, base.ref.id):
+        check_fits(base.model, first)
     usable = short_enough(base, plan, window(base), reporter)
     watched = usable[len(usable) - watched_count(len(usable)) :]
     learned = usable[: len(usable) - len(watched)]
-    known = {"rows": [[row.prompt, *row.references[:1]] for row in usable], "start": _digest(request)}
+    digest = "" if start is None else digest_file(request.adapter / WEIGHTS_FILE)
+    known = {"rows": [[row.prompt, *row.references[:1]] for row in usable], "start": digest}
     identity = digest_json({**known, "base": base.ref.fingerprint, **_settings(request)})
     state = request.out / STATE_FILE
     if is_unfinished(request.out):
@@ -87,7 +88,7 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         stage.memory = device_memory(base.device)
     record = Trained(
         start=request.adapter.name,
-        start_digest=_digest(request),
+        start_digest=digest,
         instruction=instruction,
         prompts_name=request.source.name,
         prompts_digest=digest_json(known["rows"]),
@@ -106,8 +107,7 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         if record.best_step:
             written(request.out, True, base, refined.adapter, record, Reporter())
         raise Cancelled
-    for norms in norms_by_layer(refined.adapter, refined.adapter):
-        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
+    emit_norms(refined.adapter, reporter)
     arms = {"refined": refined.adapter} if start is None else {"before": start, "refined": refined.adapter}
     checked = check_adapter(base, arms, plan, request.examples, request.seed, reporter)
     if checked:
@@ -196,22 +196,10 @@ def _instruction(request: RefineRequest) -> str:
     return record.instruction if isinstance(record, Solved | Trained) else ""
 
 
-def _digest(request: RefineRequest) -> str:
-    return "" if request.adapter == NO_ADAPTER else digest_file(request.adapter / WEIGHTS_FILE)
-
-
 def _fresh(base: LoadedBase, request: RefineRequest) -> LoraAdapter:
     kinds = request.modules or writer_kinds(base.model)
     layout = derive_layout(base.ref.config, LoraSpec(request.rank, request.rank, tuple(kinds)))
     return fresh_adapter(layout, request.seed)
-
-
-def _check_fit(base: LoadedBase, adapter: LoraAdapter, request: RefineRequest) -> None:
-    try:
-        check_fits(base.model, adapter)
-    except EngineError as error:
-        problem = f"does not fit the base {base.ref.id}: {error.where}: {error.problem}"
-        raise EngineError(problem, where=str(request.adapter), hint="Choose the base it was made for") from error
 
 
 def _settings(request: RefineRequest) -> dict[str, object]:

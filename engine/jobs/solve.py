@@ -125,10 +125,15 @@ def make_adapter(
                     )
                     stage.memory = device_memory(base.device)
     whole = adapter if under is None else combine([under, adapter], [1.0, 1.0]).adapter
-    # Of the adapter as it is now: gradient steps have moved it, and another start was tried beside it.
-    for norms in norms_by_layer(whole, whole):
-        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
+    # Of the adapter as it is now: gradient steps have moved it, and its start is part of it.
+    emit_norms(whole, reporter)
     return Made(whole, tokens.examples, steps, chosen)
+
+
+def emit_norms(adapter: LoraAdapter, reporter: Reporter) -> None:
+    """`UpdateNorms` of an adapter, layer by layer."""
+    for norms in norms_by_layer(adapter, adapter):
+        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
 
 
 def _read(

@@ -46,21 +46,12 @@ def answer_nats(
 
 
 @torch.inference_mode()
-def answer_hits(
-    base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None] = lambda: None
-) -> list[bool]:
-    """Whether every token of each row's answer, the end of the turn too, is the likeliest one where it stands.
-
-    That is what greedy decoding would write; arguments as in `answer_nats`.
-    """
-    return [bool(hits.all()) for _, hits in _answers(base, rows, batch, on_step)]
-
-
-@torch.inference_mode()
 def answer_figures(
     base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None] = lambda: None
 ) -> list[tuple[float, int, bool]]:
-    """Of each row's answer: what `answer_nats` gives, its tokens, and what `answer_hits` gives; in one pass."""
+    """Of each row's answer: what `answer_nats` gives, how many tokens it has, and whether every one of them, the end of
+    the turn too, is the likeliest where it stands: what greedy decoding would write. Arguments as in `answer_nats`.
+    """
     found = _answers(base, rows, batch, on_step)
     return [(float(losses.double().sum()), len(losses), bool(hits.all())) for losses, hits in found]
 

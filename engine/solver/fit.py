@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import torch
@@ -84,11 +84,9 @@ class Fit:
             next(self._draw)
         self.steps += steps
 
-    @contextmanager
-    def with_mean(self) -> Iterator[None]:
+    def with_mean(self) -> AbstractContextManager[None]:
         """While open, the base answers with the mean."""
-        with self._attached(self.mean):
-            yield
+        return self._attached(self.mean)
 
     @property
     def adapter(self) -> LoraAdapter:

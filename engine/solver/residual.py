@@ -30,10 +30,12 @@ _HINT = "Choose a base of the kind of Llama, Mistral, Qwen, Gemma or Phi-3"
 
 @dataclass(frozen=True)
 class Writer:
-    """A linear module that adds to the residual stream: `scale * norm(its output)`; norm is None in most bases."""
+    """A linear module that adds to the residual stream: `scale * norm(its output)`; norm is None in most bases.
+
+    It is known by its path: what peft attaches takes the place of the module itself.
+    """
 
     path: str
-    module: nn.Module
     scale: float
     norm: nn.Module | None
 
@@ -155,7 +157,7 @@ def _stream_layer(name: str, layer: nn.Module, seen: _Seen, paths: Mapping[nn.Mo
         raise EngineError(problem, where=where, hint=_HINT)
     writers = tuple(
         # Rounding of a half-precision base moves a scale of 1 a little.
-        Writer(paths[module], module, 1.0 if abs(float(scale) - 1) < tolerance else float(scale), norm)
+        Writer(paths[module], 1.0 if abs(float(scale) - 1) < tolerance else float(scale), norm)
         for (module, norm, _), scale in zip(seen.written, scales, strict=True)
         if abs(float(scale)) > _NO_WRITER
     )

@@ -40,6 +40,7 @@ from engine.weights.layout import Layout, LayoutModule, LoraSpec
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
+
 @dataclass(frozen=True)
 class SolveSettings:
     """rank: of every update, 1 to 64. ridges: strengths to choose from, a module (`engine.solver.ridge`).
@@ -63,13 +64,14 @@ class ReadContext:
     """What the teacher has read.
 
     rows: in the order of the tokens below. counts: by row, how many tokens at its end are matched.
-    streams: by module path, the teacher's residual stream (T, hidden) float32 after the module, at
+    layers: of the base. streams: by module path, the teacher's residual stream (T, hidden) float32 after the module, at
     the matched tokens of all rows.
     right: by row, whether every token of the answer is the teacher's likeliest one: what its greedy answer would be.
     """
 
     rows: Sequence[ContextRow]
     counts: Mapping[ContextRow, int]
+    layers: Sequence[StreamLayer]
     streams: Mapping[str, Tensor]
     right: Sequence[bool]
 
@@ -99,7 +101,7 @@ def read_context(
     counts = {row: matched_tokens(row, tail) for row in rows}
     with torch.inference_mode(), short_products():
         streams, right = _teacher_streams(base, layers, ordered, counts, on_layer)
-    return ReadContext(rows, counts, streams, right)
+    return ReadContext(rows, counts, layers, streams, right)
 
 
 def solve(
@@ -121,9 +123,7 @@ def solve(
     Raises:
         EngineError: no module is of the asked kinds.
     """
-    # Looked up anew: what was attached for the teacher's pass may have been taken off and put on again since.
-    layers = stream_layers(base.model)
-    known = tuple(dict.fromkeys(writer.kind for layer in layers for writer in layer.writers))
+    known = tuple(dict.fromkeys(writer.kind for layer in context.layers for writer in layer.writers))
     kinds = settings.modules or known
     if unknown := [kind for kind in kinds if kind not in known]:
         hint = f"Modules that write into the residual stream: {', '.join(known)}"
@@ -133,7 +133,7 @@ def solve(
     with (
         torch.inference_mode(),
         short_products(),
-        student.watching(layers, students.places, lambda layer: on_layer(student.norms(layer))),
+        student.watching(base.model, context.layers, students.places, lambda layer: on_layer(student.norms(layer))),
     ):
         base.model.base_model(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
     return _as_adapter(student.found, settings.rank, tuple(kinds))
@@ -174,7 +174,7 @@ def _teacher_streams(
         for rows in chunked:
             batch = pack([[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows], fill).to(device)
             places = [(line, place) for line, row in enumerate(rows) for place in matched_places(row, counts, start)]
-            with teacher.watching(layers, torch.tensor(places, device=device), lambda layer: finished(1)):
+            with teacher.watching(model, layers, torch.tensor(places, device=device), lambda layer: finished(1)):
                 hidden = context.read(batch.ids)
             answers = batch.targets != IGNORED
             hits = output_logits(model, hidden[answers]).argmax(-1) == batch.targets[answers]
@@ -208,7 +208,11 @@ class _Pass:
 
     @contextmanager
     def watching(
-        self, layers: Sequence[StreamLayer], places: Tensor, on_layer: Callable[[StreamLayer], None]
+        self,
+        model: nn.Module,
+        layers: Sequence[StreamLayer],
+        places: Tensor,
+        on_layer: Callable[[StreamLayer], None],
     ) -> Iterator[None]:
         """While open, a forward pass is followed at `places` (T, 2): line and place of each token."""
         self._places = places
@@ -218,7 +222,8 @@ class _Pass:
                 handles.append(layer.module.register_forward_pre_hook(self._enter, with_kwargs=True))
                 handles.append(layer.module.register_forward_hook(partial(_leave, on_layer, layer)))
                 for writer in layer.writers:
-                    handles.append(writer.module.register_forward_hook(self._hook(writer)))
+                    module = model.get_submodule(writer.path)
+                    handles.append(module.register_forward_hook(self._hook(writer)))
             yield
         finally:
             for handle in handles:

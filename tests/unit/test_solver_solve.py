@@ -177,7 +177,7 @@ def test_a_rank_out_of_range_is_refused(rank: int) -> None:
         SolveSettings(rank=rank)
 
 
-def test_tokens_that_differ_before_the_answer_are_notmatched_tokens() -> None:
+def test_tokens_that_differ_before_the_answer_are_not_matched() -> None:
     """A tokenizer may join characters across the seam: what is matched ends where the ids differ."""
     teacher = TokenRow((1, 9, 9, 50, 7, 8), (20, 21))
     assert matched_tokens(ContextRow(teacher, TokenRow((1, 51, 7, 8), (20, 21))), tail=5) == 4
@@ -206,7 +206,7 @@ def test_a_row_that_goes_on_where_another_ends_keeps_its_own_tokens() -> None:
         assert [rest[place] for place in matched_places(row, counts, start)] == [*end, 80]
 
 
-def test_of_a_long_answer_the_first_tokens_arematched_tokens() -> None:
+def test_of_a_long_answer_the_first_tokens_are_matched() -> None:
     answer = tuple(range(100, 190))
     rows = [ContextRow(TokenRow((1, 40, 41, n, 60, 61), answer), TokenRow((1, n, 60, 61), answer)) for n in (50, 51)]
     students = lay_out(base_of(tiny_model("llama")), rows, {row: matched_tokens(row, 5) for row in rows})
