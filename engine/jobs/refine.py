@@ -175,14 +175,17 @@ class _Progress:
             # What a run that was killed had done, and a first step that also warms up.
             self._first, self._began = step, time.perf_counter()
         elif step == self._first + 2:
-            self._foretell((time.perf_counter() - self._began) / 2)
+            self._foretell(step, (time.perf_counter() - self._began) / 2)
         self._stage.advance(taken, loss=loss)
 
     def check(self, check: Check) -> None:
         """After a look at the watched rows."""
         self._stage.advance(0, watched_nats=check.nats, watched_right=float(check.right))
 
-    def _foretell(self, seconds_a_step: float) -> None:
+    def _foretell(self, step: int, seconds_a_step: float) -> None:
+        # So many steps fit into the time that is left: what is counted up to is what can be reached.
+        left = self._request.seconds - self._stage.seconds
+        self._stage.total = min(self._request.steps, max(step + 1, step + round(left / seconds_a_step)))
         most = min(self._request.steps * seconds_a_step, float(self._request.seconds))
         passes = max(1, round(self._rows / ROWS_A_STEP))
         memory = device_memory(self._device)
