@@ -1,27 +1,33 @@
 """Texts that begin alike: what they share is read once, its keys and values serve all of them.
 
-    beginning --read once--> cache --a copy a row--> rests of the rows, padded at their ends --> last hidden states
+    beginning --read once--> cache --> rests of the rows --> last hidden states
+
+Where the model takes a mask of ours, the rests of several rows are one line after the beginning, so that its keys and
+values are there once; elsewhere they are copied, once a row.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.base.attention import empty_cache
+from engine.base.attention import empty_cache, has_full_attention
 
 _CACHED_TOKENS = 6144
+# Longer lines waste attention between rows that do not see one another.
+_LINE_TOKENS = 512
 
 
-def rows_at_once(longest: int) -> int:
-    """How many rows of at most `longest` tokens, their beginning among them, are read at a time: for their keys and
-    values, which the beginning has once a row.
-    """
-    return max(1, _CACHED_TOKENS // longest)
+def rows_at_once(model: Any, beginning: int, longest: int) -> int:
+    """How many rows with at most `longest` tokens after a beginning are read at a time."""
+    if beginning and _takes_lines(model):
+        return max(1, _LINE_TOKENS // longest)
+    return max(1, _CACHED_TOKENS // (beginning + longest))
 
 
 class SharedBeginning:
@@ -35,6 +41,7 @@ class SharedBeginning:
         """Read token ids; none is a beginning too."""
         self._model = model
         self._cache = None
+        self._length = len(ids)
         if ids:
             self._cache = empty_cache(model)
             told = torch.tensor([list(ids)], device=next(model.parameters()).device)
@@ -43,12 +50,39 @@ class SharedBeginning:
     def read(self, ids: Tensor) -> Tensor:
         """Rows after the beginning, ids (rows, width) padded at their ends -> last hidden states (rows, width, hidden).
 
-        No mask is needed: padding comes after the row, so the model's own causal mask is right for every attention.
+        The model's modules see the same tokens in the same order, all rows in one line or each in its own.
         """
         cache = copy.deepcopy(self._cache)
-        if cache is not None:
+        if cache is None:
+            # Padding comes after the row: the model's own causal mask is right.
+            return self._hidden(input_ids=ids, use_cache=False)
+        if not _takes_lines(self._model):
             cache.batch_repeat_interleave(len(ids))
-        hidden: Tensor = self._model.base_model(
-            input_ids=ids, past_key_values=cache, use_cache=cache is not None
-        ).last_hidden_state
+            return self._hidden(input_ids=ids, past_key_values=cache, use_cache=True)
+        rows, width = ids.shape
+        positions = torch.arange(self._length, self._length + width, device=ids.device).repeat(rows)
+        hidden = self._hidden(
+            input_ids=ids.reshape(1, -1),
+            position_ids=positions[None],
+            attention_mask=self._mask(rows, width, ids.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return hidden.reshape(rows, width, -1)
+
+    def _hidden(self, **inputs: Any) -> Tensor:
+        hidden: Tensor = self._model.base_model(**inputs).last_hidden_state
         return hidden
+
+    def _mask(self, rows: int, width: int, device: torch.device) -> Tensor:
+        """Added to attention scores (1, 1, tokens, beginning and tokens): a row sees the beginning and itself."""
+        dtype = next(self._model.parameters()).dtype
+        own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        seen = torch.block_diag(*[own] * rows).bool()
+        before = seen.new_ones(rows * width, self._length)
+        mask = torch.zeros(rows * width, self._length + rows * width, dtype=dtype, device=device)
+        return mask.masked_fill_(~torch.cat([before, seen], 1), torch.finfo(dtype).min)[None, None]
+
+
+def _takes_lines(model: Any) -> bool:
+    return has_full_attention(model) and "position_ids" in inspect.signature(model.base_model.forward).parameters

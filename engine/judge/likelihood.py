@@ -64,7 +64,7 @@ def _answers(
     shared = common_prefix(rows) if len(rows) > 1 and has_plain_cache(model) else 0
     on_step()
     beginning = SharedBeginning(model, rows[0].prompt[:shared])
-    size = min(batch, rows_at_once(max(map(len, rows))))
+    size = min(batch, rows_at_once(model, shared, max(map(len, rows)) - shared))
     for start in range(0, len(rows), size):
         on_step()
         some = rows[start : start + size]

@@ -51,7 +51,7 @@ def matched_places(row: ContextRow, counts: Mapping[ContextRow, int], start: int
 class Students:
     """All student rows as lines of one batch, and where each matched token stands in them.
 
-    packed: rows share lines. places: (T, 2) line and place. owners: (T,) which row a token is of.
+    packed: rows share lines. places: (T,) tokens, counted line by line. owners: (T,) which row a token is of.
     """
 
     lines: PackedBatch
@@ -82,20 +82,20 @@ def lay_out(base: LoadedBase, rows: Sequence[ContextRow], counts: Mapping[Contex
     return Students(batch, packed, places, torch.tensor(owners, device=base.device))
 
 
-def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int]) -> list[tuple[int, int]]:
-    """Line and place of the matched tokens of each row: the last `counts`, or of many the first of these.
+def _places(owner: Tensor, rows: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Where each row's matched tokens stand, counted line by line: the last `counts`, or of many the first of these.
 
     A row's tokens are the line's common beginning and its own.
 
     Args:
         rows: how many rows each line holds.
     """
-    places: list[tuple[int, int]] = []
+    places: list[int] = []
     left = iter(counts)
     for line, many in enumerate(rows):
         for number in range(1, many + 1):
             own = ((owner[line] == 0) | (owner[line] == number)).nonzero().flatten().tolist()
-            places += [(line, place) for place in own[len(own) - next(left) :][:MOST_MATCHED]]
+            places += [line * owner.shape[1] + place for place in own[len(own) - next(left) :][:MOST_MATCHED]]
     return places
 
 

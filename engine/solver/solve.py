@@ -158,7 +158,7 @@ def _teacher_streams(
     teacher = _TeacherPass()
     right: list[bool] = []
     starts = [_shared(group, counts) for group in groups]
-    chunks = [_chunks(group) for group in groups]
+    chunks = [_chunks(model, group, start) for group, start in zip(groups, starts, strict=True)]
     passes = sum(len(chunked) for chunked in chunks) + sum(start > 0 for start in starts)
     done = 0
 
@@ -173,7 +173,8 @@ def _teacher_streams(
             finished(len(layers))
         for rows in chunked:
             batch = pack([[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows], fill).to(device)
-            places = [(line, place) for line, row in enumerate(rows) for place in matched_places(row, counts, start)]
+            width = batch.ids.shape[1]
+            places = [line * width + at for line, row in enumerate(rows) for at in matched_places(row, counts, start)]
             with teacher.watching(model, layers, torch.tensor(places, device=device), lambda layer: finished(1)):
                 hidden = context.read(batch.ids)
             answers = batch.targets != IGNORED
@@ -190,9 +191,9 @@ def _shared(rows: Sequence[ContextRow], counts: Mapping[ContextRow, int]) -> int
     return min(common, *(len(row.teacher) - counts[row] for row in rows))
 
 
-def _chunks(rows: Sequence[ContextRow]) -> list[Sequence[ContextRow]]:
-    """Rows in order, as many at a time as the budget of tokens allows, about equally many; one at least."""
-    fitting = rows_at_once(max(len(row.teacher) for row in rows))
+def _chunks(model: nn.Module, rows: Sequence[ContextRow], start: int) -> list[Sequence[ContextRow]]:
+    """Rows in order, as many at a time as can be read after their common `start`, about equally many; one at least."""
+    fitting = rows_at_once(model, start, max(len(row.teacher) for row in rows) - start)
     size = -(-len(rows) // -(-len(rows) // fitting))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -214,7 +215,7 @@ class _Pass:
         places: Tensor,
         on_layer: Callable[[StreamLayer], None],
     ) -> Iterator[None]:
-        """While open, a forward pass is followed at `places` (T, 2): line and place of each token."""
+        """While open, a forward pass is followed at `places` (T,): of the pass's tokens, counted line by line."""
         self._places = places
         handles = []
         try:
@@ -235,7 +236,7 @@ class _Pass:
 
     def at(self, values: Tensor) -> Tensor:
         """Values (lines, places, width) at the followed tokens: (T, width) float32."""
-        return values[self._places[:, 0], self._places[:, 1]].float()
+        return values.flatten(0, 1)[self._places].float()
 
     def added(self, writer: Writer, output: Tensor) -> Tensor:
         """What a module's output (T, hidden) adds to the stream."""
@@ -299,7 +300,8 @@ class _StudentPass(_Pass):
         with exact_products():
             update = self._regression(self.at(inputs), wanted)
         self.found[writer.path] = update
-        output = output + ((inputs.float() @ update.a.T) @ update.b.T).to(output.dtype)
+        inner = (inputs @ update.a.T.to(inputs.dtype)).float()
+        output = output + (inner @ update.b.T).to(output.dtype)
         self.stream = before + self.added(writer, self.at(output))
         return output
 

@@ -197,7 +197,7 @@ def test_a_row_that_goes_on_where_another_ends_keeps_its_own_tokens() -> None:
     rows = [ContextRow(TokenRow(context + p[1:], (80,)), TokenRow(p, (80,))) for p in prompts]
     counts = {row: matched_tokens(row, 5) for row in rows}
     students = lay_out(base_of(tiny_model("llama")), rows, counts)
-    assert students.lines.ids[students.places[:, 0], students.places[:, 1]].tolist() == [*end, 80] * 3
+    assert students.lines.ids.flatten()[students.places].tolist() == [*end, 80] * 3
     # What the teacher reads once for all rows ends before that.
     start = _shared(rows, counts)
     assert start == len(context) + 1
@@ -210,7 +210,7 @@ def test_of_a_long_answer_the_first_tokens_are_matched() -> None:
     answer = tuple(range(100, 190))
     rows = [ContextRow(TokenRow((1, 40, 41, n, 60, 61), answer), TokenRow((1, n, 60, 61), answer)) for n in (50, 51)]
     students = lay_out(base_of(tiny_model("llama")), rows, {row: matched_tokens(row, 5) for row in rows})
-    ids = students.lines.ids[students.places[:, 0], students.places[:, 1]].tolist()
+    ids = students.lines.ids.flatten()[students.places].tolist()
     assert len(ids) == len(students.owners) == 2 * MOST_MATCHED
     assert ids[:6] == [50, 60, 61, 100, 101, 102] and ids[MOST_MATCHED] == 51
 
