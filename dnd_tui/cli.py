@@ -26,6 +26,8 @@ from dnd_tui.options import (
     ADAPTERS_TO_COMBINE,
     CHAIN_BESIDE,
     CHAIN_FORMAT,
+    CONTEXT_OF_TEACHER,
+    EXAMPLES_FOR_TEACHER,
     EXAMPLES_IN_CHECK,
     EXAMPLES_IN_CONTEXT,
     FIRST_SEED,
@@ -38,6 +40,7 @@ from dnd_tui.options import (
     PROMPTS_ON_SHEET,
     PROMPTS_TO_ANSWER,
     PROMPTS_TO_CHOOSE_FOR,
+    PROMPTS_TO_TEACH,
     RANK_OF_FRESH,
     RANK_TO_SOLVE,
     ROWS_A_STEP,
@@ -73,6 +76,7 @@ from engine.requests import (
     RefineRequest,
     Request,
     SheetRequest,
+    TeachRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -117,6 +121,12 @@ COMMANDS = (
         SheetRequest,
         "Write a few prompts that differ to a file, for you to answer; an adapter is made from that.",
         {"count": PROMPTS_ON_SHEET, "out": SHEET_OUT},
+    ),
+    Command(
+        "teach",
+        TeachRequest,
+        "Let a larger model answer prompts that have no answers, into a file for you to look through.",
+        {"count": PROMPTS_TO_TEACH, "out": SHEET_OUT, "examples": EXAMPLES_FOR_TEACHER, "context": CONTEXT_OF_TEACHER},
     ),
     Command(
         "compare",

@@ -42,6 +42,7 @@ from engine.requests import (
     RefineRequest,
     Request,
     SheetRequest,
+    TeachRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -65,6 +66,7 @@ _KEPT: dict[type[Request], str] = {
     InfoRequest: "nothing was written to disk",
     PlanRequest: "nothing was written to disk",
     SheetRequest: _WHOLE_OR_BEFORE,
+    TeachRequest: "{out} has the answers so far; the same command asks for the others",
     TrainingTimeRequest: "nothing was written to disk",
     DepthRequest: "{out} keeps the scores so far and the best chain of them; the same command goes on from there",
     DepthOracleRequest: _GOES_ON,

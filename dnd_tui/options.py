@@ -123,6 +123,19 @@ OPTIONS: Mapping[str, Option] = {
     "kind": Option("Which command: collect or train.", "COMMAND", positional=True, choices=("collect", "train")),
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
+    "teacher": Option(
+        "Who answers: the base URL of an OpenAI-compatible endpoint, such as http://127.0.0.1:8080/v1, or a model of "
+        "this machine: a hub id, a folder, or a .gguf file.",
+        "URL|MODEL",
+    ),
+    "teacher_model": Option("The endpoint's name of the model.", "NAME", "the first that it offers"),
+    "key_from": Option("Environment variable that holds the endpoint's key.", "NAME"),
+    "most_tokens": Option(
+        "Ask no more once so many tokens were used, of prompts and answers together.", "N", "no limit", minimum=1
+    ),
+    "at_once": Option("Requests at a time to an endpoint.", "N", minimum=1),
+    "tries": Option("Further tries of a request to an endpoint that failed.", "N", minimum=0),
+    "timeout": Option("Seconds that a request to an endpoint may take.", "S", minimum=1),
     "replace": Option("Replace what is already at --out."),
     "format": Option("What is written.", choices=tuple(FORMATS)),
     "float_type": Option("Number format; bfloat16 not for gguf and ollama.", choices=tuple(NUMBER_SIZES)),
@@ -211,6 +224,15 @@ START_OF_SOLVING = Option(
 )
 PROMPTS_ON_SHEET = Option("How many prompts are written.", "N", minimum=2)
 SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
+PROMPTS_TO_TEACH = Option("How many prompts are answered, at most.", "N", minimum=1, flag="rows")
+EXAMPLES_FOR_TEACHER = Option(
+    "How many rows with answers of their own the teacher reads before each prompt, at most.", "N", minimum=0
+)
+CONTEXT_OF_TEACHER = Option(
+    "Instruction that the teacher reads before each prompt: a text, or a text file. It is not written to --out.",
+    "TEXT|FILE",
+    "none",
+)
 LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")
 FIRST_SEED = Option("First seed of everything drawn at random.", "N")
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -20,7 +19,7 @@ from textual.widgets import Button, Input, Static
 
 from dnd_tui.screens.dialogs import FRAME, Question
 from dnd_tui.text import printable
-from engine.files import write_text
+from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.solver.plan import FEWEST_ANSWERS
 
 Answers = list[tuple[str, str]]
@@ -121,6 +120,5 @@ def save_answers(folder: Path, source: Path, answers: Answers) -> Path:
     name = f"answers-{source.name.partition('.')[0] or source.name}"
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     file = next(path for each in names if not (path := folder / f"{each}.jsonl").exists())
-    rows = ({"prompt": prompt, "response": answer} for prompt, answer in answers)
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_sheet(file, (SheetRow(*pair) for pair in answers))
     return file

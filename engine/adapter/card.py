@@ -219,7 +219,7 @@ def _solution(solved: Solved) -> list[str]:
         "Prompts": f"{_code(solved.prompts_name)}, {solved.rows} rows",
         "Rows SHA-256": _code(solved.prompts_digest),
         "Examples a context": str(solved.examples),
-        "Answers": "of the rows" if solved.answers == "rows" else "the base's own, with the instruction before it",
+        "Answers": _answers(solved),
         "Gradient steps": str(solved.fit_steps),
         "Seed": str(solved.seed),
     }
@@ -232,12 +232,22 @@ def _solution(solved: Solved) -> list[str]:
     return [*parts, solved.verdict] if solved.verdict else parts
 
 
+def _answers(record: Solved | Trained) -> str:
+    if isinstance(record, Solved) and record.answers == "base":
+        return "the base's own, with the instruction before it"
+    if not record.taught_by:
+        return "of the rows"
+    named = ", ".join(f"{count} by {_code(name)}" for name, count in record.taught_by.items())
+    return f"of the rows; written by a model: {named}"
+
+
 def _training(trained: Trained) -> list[str]:
     began = "a fresh LoRA" if not trained.start_digest else f"{_code(trained.start)}, SHA-256 {trained.start_digest}"
     facts = {
         "Start": began,
         "Prompts": f"{_code(trained.prompts_name)}, {trained.rows} rows, {trained.watched} more to see when to stop",
         "Rows SHA-256": _code(trained.prompts_digest),
+        "Answers": _answers(trained),
         "Steps": f"{trained.steps}, the best after {trained.best_step}; ended: {trained.ended}",
         "Learning rate": f"{trained.rate:g}",
         "Seed": str(trained.seed),

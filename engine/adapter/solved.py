@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import PurePath
 from typing import Any
 
@@ -14,6 +14,7 @@ class MadeFromPrompts:
     prompts_name: str
     timings: Mapping[str, float]
     scores: Mapping[str, float] | None
+    taught_by: Mapping[str, int]
 
     def __post_init__(self) -> None:
         """The folders above the prompt file are nobody's business but the owner's."""
@@ -21,9 +22,9 @@ class MadeFromPrompts:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which the record is made again."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
         scores = None if self.scores is None else dict(self.scores)
-        return plain | {"timings": dict(self.timings), "scores": scores}
+        return plain | {"timings": dict(self.timings), "scores": scores, "taught_by": dict(self.taught_by)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Solved(MadeFromPrompts):
     timings: seconds by stage, in the order they ran.
     verdict: what the held-out check found, in a sentence; "" when nothing was checked.
     scores: mean score by arm on the held-out rows; None when nothing was checked.
+    taught_by: by the name of a model that wrote answers, how many of the rows it answered.
     """
 
     made_from: str
@@ -60,6 +62,7 @@ class Solved(MadeFromPrompts):
     timings: Mapping[str, float]
     verdict: str = ""
     scores: Mapping[str, float] | None = None
+    taught_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class Trained(MadeFromPrompts):
     instruction: what prompts need not begin with, as it is of the start; "" without one.
     prompts_name, prompts_digest: as in `Solved`. rows: trained on. watched: rows that said when to stop.
     steps: taken in all. best_step: after how many the adapter was as it is. ended: why training ended.
-    rate: learning rate. seed, command, timings, verdict, scores: as in `Solved`.
+    rate: learning rate. seed, command, timings, verdict, scores, taught_by: as in `Solved`.
     """
 
     start: str
@@ -90,6 +93,7 @@ class Trained(MadeFromPrompts):
     timings: Mapping[str, float]
     verdict: str = ""
     scores: Mapping[str, float] | None = None
+    taught_by: Mapping[str, int] = field(default_factory=dict)
 
 
 _KINDS: Mapping[str, type] = {
@@ -103,14 +107,15 @@ _KINDS: Mapping[str, type] = {
 def made_from_prompts(data: Mapping[str, Any]) -> Solved | Trained | None:
     """Read what `to_json` of a record made; None for anything else."""
     for kind in (Solved, Trained):
-        if set(data) == {field.name for field in fields(kind)}:
+        # Records from before there were teachers lack that field.
+        if set(data) | {"taught_by"} == {each.name for each in fields(kind)}:
             return kind(**data) if all(is_of_kind(name, value) for name, value in data.items()) else None
     return None
 
 
 def is_of_kind(name: str, value: object) -> bool:
     """Whether a field of a record, read from JSON, has a value of its type."""
-    if name in ("timings", "scores"):
+    if name in ("timings", "scores", "taught_by"):
         figures = isinstance(value, dict) and all(isinstance(each, int | float) for each in value.values())
         return figures or (name == "scores" and value is None)
     return isinstance(value, _KINDS.get(name, str))

@@ -20,6 +20,7 @@ from engine.jobs.opened import opened_adapter
 from engine.jobs.refinable import check_refine
 from engine.jobs.results import Result
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
+from engine.jobs.teachable import sheet_there
 from engine.judge.arms import chosen_arms
 from engine.prompts import read_prompts
 from engine.requests import (
@@ -44,6 +45,7 @@ from engine.requests import (
     RefineRequest,
     Request,
     SheetRequest,
+    TeachRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
@@ -135,6 +137,10 @@ def run(request: Request, reporter: Reporter) -> Result:
             from engine.jobs.sheet import sheet_job
 
             return sheet_job(request, reporter)
+        case TeachRequest():
+            with reporter.stage("import"):
+                from engine.jobs.teach import teach_job
+            return teach_job(request, reporter)
         case PreviewRequest():
             from engine.jobs.preview import preview_job
 
@@ -162,6 +168,9 @@ def _refuse_early(request: Request) -> None:
         case SheetRequest():
             refuse_folder(request.out)
             refuse_occupied(request.out, request.replace)
+        case TeachRequest():
+            sheet_there(request)
+            read_prompts(request.source, column=request.column, label=request.label)
         case CompareRequest():
             compared_set(request)
             check_compared_chain(request)

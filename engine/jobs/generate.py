@@ -23,6 +23,7 @@ from engine.jobs.sampling import sample_batch
 from engine.jobs.solve import check_adapter, make_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet, read_prompts
+from engine.prompts.prompt_set import teachers, teachers_told
 from engine.requests import ContextChoice, GenerateRequest, LoadRequest, ModelChoice
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
@@ -47,6 +48,8 @@ def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
     labels = f", answers from {prompts.label_column}" if plan.kind in (EXAMPLES, BOTH) else ""
     reporter.note(f"prompts from {prompts.column} of {prompts.format}{labels}")
     reporter.note(f"made from {KIND_WORDS[plan.kind]}: {plan.reason}")
+    if taught := teachers_told(plan.rows):
+        reporter.note(taught)
     if len({row.references[0] for row in plan.rows if row.references}) == 1 and plan.kind != INSTRUCTION:
         reporter.note("every answer is the same, so that is all the adapter can learn", warning=True)
     if plan.kind == GENERATOR:
@@ -80,6 +83,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         timings={},
         verdict=checked.sentence if checked else "",
         scores=checked.scores if checked else None,
+        taught_by=teachers(plan.rows),
     )
     size = written(request.out, request.replace, base, made.adapter, provenance, reporter)
     timings = dict(reporter.timings)
@@ -93,6 +97,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         "fit_steps": made.fit_steps,
         "start": made.start,
         "held_out": checked.data if checked else None,
+        "taught_by": provenance.taught_by,
         "prompts": {"column": prompts.column, "labels": prompts.label_column, "digest": provenance.prompts_digest},
     }
     unchecked = (("held out", "not checked: too few rows to keep some back"),)

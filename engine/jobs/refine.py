@@ -22,7 +22,7 @@ from engine.jobs.refinable import STATE_FILE, check_refine, is_unfinished
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
-from engine.prompts.prompt_set import counted_rows
+from engine.prompts.prompt_set import counted_rows, teachers, teachers_told
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, ModelChoice, RefineRequest
 from engine.solver.context import short_enough, student_rows, window
@@ -58,6 +58,8 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         # Queries of an adapter that has an instruction in its weights come without it.
         plan = replace(plan, kind=BOTH, instruction=instruction)
     reporter.note(f"prompts from {prompts.column} of {prompts.format}, answers from {prompts.label_column}")
+    if taught := teachers_told(plan.rows):
+        reporter.note(taught)
     base = load_chosen_base(request.models, reporter)
     first = start or _fresh(base, request)
     with naming_adapter(request.adapter, base.ref.id):
@@ -101,6 +103,7 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         seed=request.seed,
         command=command_line(request),
         timings={},
+        taught_by=teachers(learned),
     )
     if refined.ended == ASKED:
         # What was gained stays; nobody hears of further stages.
@@ -141,6 +144,7 @@ def _result(
         "watched_before": refined.start and vars(refined.start),
         "watched_best": refined.best and vars(refined.best),
         "held_out": checked.data if checked else None,
+        "taught_by": record.taught_by,
     }
     gained: tuple[tuple[str, str], ...] = ()
     if refined.start and refined.best:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import write_text
 from engine.jobs.results import Result
 from engine.prompts import read_prompts
+from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.prompts.diverse import MOST_LOOKED_AT, diverse_places
 from engine.prompts.prompt_set import counted_rows
 from engine.requests import SheetRequest
@@ -25,7 +24,6 @@ def sheet_job(request: SheetRequest, reporter: Reporter) -> Result:
         hint = "Make an adapter from the answers that are there: dnd-tui generate"
         raise EngineError("every prompt is answered already", where=str(request.source), hint=hint)
     chosen = [open_rows[place] for place in diverse_places(open_rows, request.count)]
-    lines = (json.dumps({"prompt": prompt, "response": ""}, ensure_ascii=False) + "\n" for prompt in chosen)
-    write_text(request.out, "".join(lines))
+    write_sheet(request.out, map(SheetRow, chosen))
     told = f"{request.out}: fill in each response, then make an adapter from that file"
     return Result({"sheet": str(request.out), "prompts": chosen}, (("prompts", str(len(chosen))), ("sheet", told)))

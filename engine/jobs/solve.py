@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +25,7 @@ from engine.judge.labels import baselines, chosen_metric, few_labels
 from engine.judge.metrics import score
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
+from engine.prompts.prompt_set import teachers_told
 from engine.released import released_generator
 from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens, shown_examples
@@ -263,6 +264,9 @@ def _scored(
     titles["examples"] = "with examples in the prompt"
     titles["before"] = "the adapter before"
     found: Verdict = verdict(scores, subject, metric, baselines(references, labels), titles)
+    if taught := teachers_told(rows):
+        # Right is then what that model would say.
+        found = replace(found, sentence=f"{found.sentence}; of these rows, {taught}, not by a person")
     means = {arm: sum(values) / len(values) for arm, values in scores.items()}
     return Checked(found.sentence, means, {"rows": len(rows), "metric": metric, "scores": means, **found.to_json()})
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,7 +15,7 @@ from engine.errors import EngineError
 from engine.events import Stage
 from engine.prompts.places import DATASET, Place, find_place
 from engine.prompts.readers import BATCH_ROWS, READERS, Located, Rows, batch_rows, first_line, read_parquet
-from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references
+from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references, read_teacher
 
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20
@@ -28,11 +29,13 @@ class PromptRow(NamedTuple):
     number: place of the row in the whole set, from 1; rows without a prompt count too.
     prompt: the text an adapter may be conditioned on.
     references: the accepted answers (labels); empty when there are none. Never part of `prompt`.
+    answered_by: the model that wrote the references; "" where a person or a data set did.
     """
 
     number: int
     prompt: str
     references: tuple[str, ...] = ()
+    answered_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ class PromptSet:
                 try:
                     prompt = read_prompt(self._shape, data)
                     references = read_references(self._shape, data) if labels else ()
+                    teacher = read_teacher(self._shape, data) if references else ""
                 except RowError as error:
                     raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint) from None
-                yield PromptRow(count, prompt, references)
+                yield PromptRow(count, prompt, references, teacher)
 
     def head(self, count: int) -> list[PromptRow]:
         """The first `count` prompts."""
@@ -119,6 +123,17 @@ def place_of(source: Path) -> Place:
 def no_prompts(source: Path, problem: str = "there are no prompts in it") -> EngineError:
     """The error for a source in which nothing can be used."""
     return EngineError(problem, where=str(source), hint="At least one prompt is needed")
+
+
+def teachers(rows: Iterable[PromptRow]) -> dict[str, int]:
+    """Of the models that wrote answers, how many rows each answered."""
+    return dict(Counter(row.answered_by for row in rows if row.references and row.answered_by))
+
+
+def teachers_told(rows: Sequence[PromptRow]) -> str:
+    """For people: "30 of 32 answers by NAME"; "" where no model wrote any."""
+    named = teachers(rows)
+    return f"{sum(named.values())} of {len(rows)} answers by {' and '.join(named)}" if named else ""
 
 
 def counted_rows(rows: Iterable[PromptRow], stage: Stage) -> Iterator[PromptRow]:

@@ -50,6 +50,8 @@ _LABELS = (
     "label",
 )
 _MORE_LABELS = ("references", "reference")
+TEACHER_COLUMN = "answered_by"
+"""Beside a response: the model that wrote it; empty where a person did."""
 
 
 class RowError(ValueError):
@@ -71,6 +73,7 @@ class RowShape:
     labels: columns whose values become the references.
     turns: the prompt column holds chat turns.
     answered: the assistant turn after the prompt is the label.
+    teacher: the column that names the model which wrote the labels; None without one.
     """
 
     column: str | None
@@ -80,13 +83,15 @@ class RowShape:
     labels: tuple[str, ...] = ()
     turns: bool = False
     answered: bool = False
+    teacher: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
         main = (self.column,) if self.column is not None else ()
         choices = (self.options,) if self.options is not None else ()
-        return tuple(dict.fromkeys((*self.before, *main, *self.after, *choices, *self.labels)))
+        teacher = (self.teacher,) if self.teacher is not None else ()
+        return tuple(dict.fromkeys((*self.before, *main, *self.after, *choices, *self.labels, *teacher)))
 
     @property
     def prompt_words(self) -> str:
@@ -140,7 +145,8 @@ def find_shape(rows: Sequence[Any], *, column: str | None = None, label: str | N
     if main in labels:
         raise RowError(f'"{main}" cannot be both prompt and label', "Name two different columns")
     found_before = tuple(name for name in _text_columns(before, tables) if name not in {*used, *labels})
-    return RowShape(main, found_before, found_after, options, labels, bool(chats), answered)
+    teacher = next(iter(_there((TEACHER_COLUMN,), tables)), None) if labels else None
+    return RowShape(main, found_before, found_after, options, labels, bool(chats), answered, teacher)
 
 
 def read_prompt(shape: RowShape, row: Any) -> str:
@@ -185,6 +191,12 @@ def read_references(shape: RowShape, row: Any) -> tuple[str, ...]:
     for name in shape.labels:
         found.extend(_references(row.get(name), letters))
     return tuple(dict.fromkeys(_clean(text) for text in found if text.strip()))
+
+
+def read_teacher(shape: RowShape, row: Any) -> str:
+    """The model that wrote the references of a row; "" where none is named."""
+    value = row.get(shape.teacher) if shape.teacher is not None else None
+    return value.strip() if isinstance(value, str) else ""
 
 
 def has_prompt(row: Mapping[str, Any]) -> bool:

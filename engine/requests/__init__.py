@@ -18,6 +18,7 @@ from engine.requests.adapters import (
     PreviewRequest,
     RefineRequest,
     SheetRequest,
+    TeachRequest,
     export_target,
 )
 from engine.requests.choices import (
@@ -56,6 +57,7 @@ Request = (
     | CollectRequest
     | TrainRequest
     | SheetRequest
+    | TeachRequest
     | PreviewRequest
     | TrainingTimeRequest
     | PlanRequest
@@ -93,6 +95,7 @@ __all__ = [
     "RefineRequest",
     "Request",
     "SheetRequest",
+    "TeachRequest",
     "TrainRequest",
     "TrainingTimeRequest",
     "export_target",

@@ -229,6 +229,45 @@ class SheetRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeachRequest:
+    """Prompts without answers -> a JSON Lines file of answers by a larger model. Resumable.
+
+    source, column, label: the prompts, as in `PromptChoice`. Rows that are answered keep their answers.
+    teacher: the base URL of an OpenAI-compatible endpoint, or a base model's name, folder or .gguf file.
+    teacher_model: the endpoint's name of the model; None is the first it offers.
+    key_from: name of the environment variable with the endpoint's key.
+    count: how many prompts are answered, at most.
+    examples: how many rows with answers of their own stand before each prompt, at most.
+    context: an instruction before each prompt, as in `ContextChoice`; it is not written with the prompts.
+    max_new_tokens: longer answers are left out.
+    most_tokens: no request begins once so many tokens were used, prompts and answers together; None sets no limit.
+    device, dtype, trust_remote_code: of a teacher on this machine, as in `ModelChoice`.
+    at_once: requests at a time. tries: further tries of a request that failed. timeout: seconds a request may take.
+    """
+
+    source: Path
+    out: Path
+    teacher: str
+    teacher_model: str | None = None
+    key_from: str = "OPENAI_API_KEY"
+    column: str | None = None
+    label: str | None = None
+    count: int = 64
+    examples: int = 8
+    context: str | None = None
+    max_new_tokens: int = 256
+    most_tokens: int | None = None
+    at_once: int = 4
+    tries: int = 5
+    timeout: int = 120
+    device: str = "auto"
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    seed: int = 0
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreviewRequest:
     """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
 

@@ -10,7 +10,7 @@ from tests.tiny import tiny_model
 
 
 def test_the_stream_keeps_its_dtype_and_comes_near() -> None:
-    model, ids = tiny_model(), torch.arange(3, 40)[None]
+    model, ids = tiny_model("llama"), torch.arange(3, 40)[None]
     with torch.inference_mode():
         exact = model.base_model(ids).last_hidden_state
         with short_products():
@@ -20,7 +20,8 @@ def test_the_stream_keeps_its_dtype_and_comes_near() -> None:
 
 
 def test_inside_the_head_and_exact_blocks_are_exact() -> None:
-    model, hidden = tiny_model(), torch.randn(5, tiny_model().config.hidden_size)
+    model = tiny_model("llama")
+    hidden = torch.randn(5, model.config.hidden_size)
     a, b = torch.randn(64, 64), torch.randn(64, 64)
     with torch.inference_mode():
         logits, product = output_logits(model, hidden), a @ b

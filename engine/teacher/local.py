@@ -1,0 +1,52 @@
+"""A teacher on this machine: any base model that the program loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from engine.base.chat import stop_ids
+from engine.judge.answers import stream_answers
+from engine.judge.examples import fitting_examples
+from engine.teacher.endpoint import TeacherAnswer
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+
+_BATCH = 8
+
+
+def ask_local(
+    base: LoadedBase,
+    prompts: Sequence[str],
+    examples: Sequence[tuple[str, str]],
+    *,
+    max_new_tokens: int,
+    most_tokens: int | None,
+    on_answer: Callable[[int, TeacherAnswer], None],
+    on_wait: Callable[[], None],
+) -> None:
+    """As `ask_endpoint`, by a loaded model; prompts of like length are answered together, the longest first."""
+    _, ids = fitting_examples(base, prompts, examples, max_new_tokens)
+    order = sorted(range(len(prompts)), key=lambda place: -len(ids[place]))
+    used = 0
+    for start in range(0, len(order), _BATCH):
+        if most_tokens is not None and used >= most_tokens:
+            return
+        places = order[start : start + _BATCH]
+        texts = [""] * len(places)
+        pieces = stream_answers(
+            base.model,
+            base.tokenizer,
+            [ids[place] for place in places],
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids(base.tokenizer, base.model),
+            on_step=on_wait,
+        )
+        for piece in pieces:
+            texts[piece.row] += piece.text
+            if piece.done:
+                tokens = len(ids[places[piece.row]]) + piece.tokens
+                used += tokens
+                cut = piece.tokens >= max_new_tokens
+                on_answer(places[piece.row], TeacherAnswer(texts[piece.row].strip(), base.ref.id, tokens, cut))
