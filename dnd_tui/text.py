@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def short_path(path: Path) -> str:
         return str(Path("~") / path.relative_to(Path.home()))
     except (ValueError, RuntimeError):  # elsewhere; nobody knows whose folder is whose
         return str(path)
+
+
+def answers_words(count: int, taught_by: Mapping[str, int]) -> str:
+    """How many answers there are, and how many of them which model wrote: "64 answers, 60 by NAME"."""
+    told = [f"{count:,} answer{'' if count == 1 else 's'}"]
+    return ", ".join([*told, *(f"{number:,} by {one_line(name)}" for name, number in taught_by.items())])
 
 
 def when_words(when: str, now: datetime) -> str:

@@ -117,8 +117,13 @@ def save_answers(folder: Path, source: Path, answers: Answers) -> Path:
     Raises:
         EngineError: the disk is full or the folder cannot be written.
     """
-    name = f"answers-{source.name.partition('.')[0] or source.name}"
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    file = next(path for each in names if not (path := folder / f"{each}.jsonl").exists())
+    file = free_answers_file(folder, source)
     write_sheet(file, (SheetRow(*pair) for pair in answers))
     return file
+
+
+def free_answers_file(folder: Path, source: Path) -> Path:
+    """Where in `folder` answers to prompts of `source` can go: a new name. Touches the disk."""
+    name = f"answers-{source.name.partition('.')[0] or source.name}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(path for each in names if not (path := folder / f"{each}.jsonl").exists())

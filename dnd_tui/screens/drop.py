@@ -27,6 +27,7 @@ from dnd_tui.screens.drop_context import ANSWERED
 from dnd_tui.screens.drop_preview import PreviewView
 from dnd_tui.screens.drop_sources import Source, source_of
 from dnd_tui.screens.drop_start import DropZone, StartView
+from dnd_tui.screens.teach import Teaching
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.recent import RecentSource
 from dnd_tui.text import one_line
@@ -63,7 +64,8 @@ The **preview** shows what was found and what the adapter is **made from**:
 
 The rows it uses carry a ●. Below the instruction stands one whole query as you will type it afterwards. Change the
 columns, the instruction, the seed or the models; then **Generate adapter**. While you look, the models are brought into
-memory. Where there are no answers, you can answer eight of the prompts yourself.
+memory. Where there are no answers, you can answer eight of the prompts yourself, or let a larger model answer them: one
+on a server, or one on this machine. You look through what it wrote before anything is made from it.
 
 A generator's folder or a base model that you drop becomes the choice of the preview. An adapter of another tool, a PEFT
 folder or a GGUF adapter, is imported into the Library.
@@ -113,6 +115,7 @@ folder or a GGUF adapter, is imported into the Library.
         Binding("g,ctrl+g", "generate", "Generate", id="drop.generate", tooltip="Make an adapter; ctrl+g while typing"),
         Binding("a", "switch_rows", "Used or all", id="drop.rows", tooltip="Show the rows used, or all rows"),
         Binding("w", "answer", "Answer eight", id="drop.answer", tooltip="Answer eight of the prompts yourself"),
+        Binding("l", "teach", "Let a model answer", id="drop.teach", tooltip="Let a model write answers"),
         Binding("i", "instruct", "Instruction", id="drop.instruct", tooltip="Type an instruction"),
         Binding("r", "again", "Read again", id="drop.again", tooltip="Read the source again"),
         Binding("f", "folder", "Whole folder", id="drop.folder", tooltip="Open the folder of the dropped files"),
@@ -123,6 +126,7 @@ folder or a GGUF adapter, is imported into the Library.
         super().__init__()
         self._note = ""
         self._folder: Path | None = None
+        self._teaching = Teaching(self.dnd)
 
     def body(self) -> Iterable[Widget]:
         """A note, and one of the two states."""
@@ -209,6 +213,8 @@ folder or a GGUF adapter, is imported into the Library.
             return self._previewing
         if action in _AT_OFFER:
             return self._previewing and self.query_one(PreviewView).offers
+        if action == "teach":
+            return self._previewing and self.query_one(PreviewView).unanswered is not None
         if action == "back":
             return self._previewing or not isinstance(self.focused, DropZone)
         return self._folder is not None if action == "folder" else True
@@ -252,6 +258,15 @@ folder or a GGUF adapter, is imported into the Library.
     def action_answer(self) -> None:
         """Answer a few of the prompts."""
         self.query_one(PreviewView).ask_for_answers()
+
+    @on(Button.Pressed, "#teach")
+    @work(exclusive=True, group="answers")
+    async def action_teach(self) -> None:
+        """Let a model answer prompts; what it answered is the next source."""
+        prompts = self.query_one(PreviewView).unanswered
+        file = await self._teaching.answers_to(prompts) if prompts else None
+        if file is not None:
+            self.open((file,))
 
     @on(Button.Pressed, "#instruct")
     def action_instruct(self) -> None:

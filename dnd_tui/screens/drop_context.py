@@ -1,7 +1,7 @@
 """What an adapter will be made from, as the preview shows it: a notice where there is little, and one whole query.
 
     ! There is neither an answer nor a common instruction in it. ...
-      [ Answer eight prompts ]  [ Type an instruction ]
+      [ Answer eight ]  [ Let a model answer ]  [ Instruction ]
 
     You will type      She won the race.
     The base read      Say in one word what the sentence is about.  She won the race.
@@ -28,7 +28,7 @@ ANSWERED = 8
 _ALONE = (
     "! No answers and no common instruction were found. From the prompts alone an adapter can take the form of answers "
     "that the generator was trained on, but no knowledge of this task. Generate all the same, answer eight of the "
-    "prompts yourself, or type an instruction."
+    "prompts yourself, let a larger model answer them, or type an instruction."
 )
 
 
@@ -46,11 +46,12 @@ class ContextNotice(Vertical):
     """
 
     def compose(self) -> ComposeResult:
-        """The sentence, two ways out."""
+        """The sentence, three ways out."""
         yield Static(_ALONE, markup=False)
         with Horizontal():
-            yield Button("Answer eight prompts [b]w[/b]", id="answer")
-            yield Button("Type an instruction [b]i[/b]", id="instruct")
+            yield Button("Answer eight [b]w[/b]", id="answer")
+            yield Button("Let a model answer [b]l[/b]", id="teach")
+            yield Button("Instruction [b]i[/b]", id="instruct")
 
     @property
     def shown(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dnd_tui.screens.drop_context import context_words, held_out_words
+from dnd_tui.text import answers_words
 from engine.solver.plan import GENERATOR
 
 _MOST_FILES = 3
@@ -34,6 +35,7 @@ def fact_lines(
     batch = f"{len(sample['rows']):,} of {sample['total']:,} prompts" if sample else f"reading row {read:,} …"
     lines = (
         ("made from", context_words(context)),
+        *([("answers", answers_words(context["answers"], context["taught_by"]))] if context["taught_by"] else []),
         ("rows", _rows(facts, sample)),
         *(() if context["problem"] else (("rows used", batch),)),
         *(() if alone or context["problem"] else (("held out", held_out_words(context)),)),

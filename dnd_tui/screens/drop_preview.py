@@ -155,6 +155,11 @@ class PreviewView(Vertical):
         """Whether the person is offered something better than an adapter from the prompts alone."""
         return self.query_one(ContextNotice).shown
 
+    @property
+    def unanswered(self) -> PromptChoice | None:
+        """The prompts, where some have no answer that a model could write."""
+        return self._look_request().prompts if self._source is not None and self._plan.get("unanswered") else None
+
     def begin(self, source: Path) -> None:
         """Open another source with the choices of the settings."""
         self._source = source

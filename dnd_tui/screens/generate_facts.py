@@ -7,7 +7,7 @@ from typing import Any
 
 from dnd_tui.screens.generate_training import TrainingFacts
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, REFINED, AdapterRecord
-from dnd_tui.text import duration, figure
+from dnd_tui.text import answers_words, duration, figure
 from engine.events import Event, StageAdvanced, StageFinished
 from engine.solver.plan import GENERATOR
 from engine.text import readable_size
@@ -47,7 +47,8 @@ class RunFacts:
         facts = cls()
         facts.seconds = dict(record.seconds)
         facts._loaded = not record.warm
-        facts.finish({"parameters": record.parameters, "bytes": record.bytes, "made_from": record.made_from})
+        told = ("parameters", "bytes", "made_from", "rows", "taught_by")
+        facts.finish({name: getattr(record, name) for name in told})
         facts._verdict = record.verdict
         return facts
 
@@ -133,6 +134,9 @@ class RunFacts:
         reason = self._data.get("reason")
         words = MADE_FROM_WORDS.get(self._made_from, self._made_from)
         lines = [("made from", f"{words} ({reason})" if reason else words)]
+        taught_by = self._data.get("taught_by")
+        if taught_by:
+            lines.append(("answers", answers_words(self._data["rows"], taught_by)))
         if self._made_from == REFINED:
             return [*lines, *self.training.lines(self._data), *self._arm_lines()]
         rows, examples, steps = (self._data.get(name, 0) for name in ("rows", "examples", "fit_steps"))

@@ -67,6 +67,8 @@ class Generation:
             "generator_digest": data.get("generator", ""),
             "made_from": data["made_from"],
             "context": data.get("instruction", ""),
+            "rows": data.get("rows"),
+            "taught_by": data.get("taught_by", {}),
         }
 
 
@@ -153,6 +155,8 @@ class Training:
             "start": self.start,
             "start_name": self.called,
             "context": self.context,
+            "rows": data["rows"],
+            "taught_by": data.get("taught_by", {}),
         }
 
 

@@ -96,6 +96,7 @@ def what_was_kept(folder: Path) -> dict[str, Any] | None:
         "parameters": layout.parameters,
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "rows": told.rows,
+        "taught_by": dict(told.taught_by),
         "watched": told.watched,
         "steps": told.steps,
         "best_step": told.best_step,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, AdapterRecord, DamagedAdapter
-from dnd_tui.text import duration, one_line, short_path, when_words
+from dnd_tui.text import answers_words, duration, one_line, short_path, when_words
 from dnd_tui.widgets.cells import fitted
 from engine.solver.plan import GENERATOR
 from engine.text import readable_size
@@ -80,6 +80,7 @@ def _origin(record: AdapterRecord) -> list[tuple[str, str]]:
         return [
             dataset,
             ("made from", f"{made_from}, seed {record.seed}{column}{labels}"),
+            *([("answers", answers_words(record.rows or 0, record.taught_by))] if record.taught_by else []),
             *([("trained from", record.start_name)] if record.start else []),
             *([("instruction", one_line(record.context))] if record.context else []),
             ("held out", record.verdict or "not checked"),

@@ -58,6 +58,8 @@ class AdapterRecord:
     start, start_name: the adapter that training began with: its id, and what it was called then; empty where it was
         not trained.
     context: the text of the instruction that it holds; empty where there was none.
+    rows: how many rows it was made from; None where it was not noted.
+    taught_by: by the name of a model that wrote answers, how many of these rows it answered.
     verdict: what the held-out rows said, in one sentence; empty where it was not checked.
     parts: what was added up.
     kept: share of the squared norm that a smaller rank kept, of "all" and by kind of module; empty for an exact sum.
@@ -94,6 +96,8 @@ class AdapterRecord:
     start: str = ""
     start_name: str = ""
     context: str = ""
+    rows: int | None = None
+    taught_by: Mapping[str, int] = field(default_factory=dict)
     verdict: str = ""
     parts: tuple[WeightedName, ...] = ()
     kept: Mapping[str, float] = field(default_factory=dict)

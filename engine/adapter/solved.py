@@ -12,10 +12,6 @@ class MadeFromPrompts:
     """What records of adapters that were made from prompts have in common; for dataclasses with these fields."""
 
     prompts_name: str
-    timings: Mapping[str, float]
-    scores: Mapping[str, float] | None
-    taught_by: Mapping[str, int]
-
     def __post_init__(self) -> None:
         """The folders above the prompt file are nobody's business but the owner's."""
         object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)
@@ -23,8 +19,7 @@ class MadeFromPrompts:
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which the record is made again."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
-        scores = None if self.scores is None else dict(self.scores)
-        return plain | {"timings": dict(self.timings), "scores": scores, "taught_by": dict(self.taught_by)}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in plain.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

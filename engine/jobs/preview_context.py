@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs.context import MOST_ROWS, chosen_kind, planned
 from engine.prompts import PromptRow, PromptSet
-from engine.prompts.prompt_set import counted_rows
+from engine.prompts.prompt_set import counted_rows, teachers
 from engine.prompts.sample import reservoir
 from engine.requests import ModelChoice, PreviewRequest
 from engine.solver.plan import (
@@ -100,7 +100,8 @@ def context_data(
     """A plan as plain data.
 
     kind, reason, words: what the adapter is made from, why, and that kind in words.
-    answers: answered rows among those looked at. rows, held_out: how many it is solved from and checked on.
+    answers, unanswered: rows with and without an answer among those looked at. taught_by: models that wrote some of the
+    answers, and how many. rows, held_out: how many it is solved from and checked on.
     query: one whole query as it will be asked afterwards; of a very long one the beginning.
     teacher: the same row as the base reads it with its context while solving, shortened; "" for a generator's adapter.
     problem: why the chosen kind cannot be; None where it can.
@@ -113,6 +114,8 @@ def context_data(
         "reason": plan.reason if plan else "",
         "words": KIND_WORDS.get(kind, kind),
         "answers": sum(bool(row.references) for row in every),
+        "unanswered": sum(not row.references for row in every),
+        "taught_by": teachers(every),
         "rows": len(plan.rows) if plan else 0,
         "held_out": len(plan.held_out) if plan else 0,
         "instruction": plan.instruction if plan else "",

@@ -21,8 +21,10 @@ from dnd_tui.folders import data_folder
 from dnd_tui.screens.compare import CompareScreen
 from dnd_tui.screens.depth import DepthScreen
 from dnd_tui.screens.depth_export import ChainExportDialog
+from dnd_tui.screens.teach_answers import TaughtDialog
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.path_inputs import Dropped
+from engine.prompts.answer_sheet import SheetRow
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tui.on_screen import lines
 from tests.tui.still_chains import accept_chain
@@ -56,6 +58,22 @@ async def answering(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await pilot.press("w")
     await settled(pilot)
     await pilot.press(*"sport")
+
+
+async def teaching(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await bare_preview(pilot, app, prompts)
+    await settled(pilot)
+    await pilot.press("l")
+    await settled(pilot)
+    await pilot.press("enter")
+
+
+async def taught(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    lines = [json.loads(line) for line in prompts.read_text().splitlines()]
+    rows = [SheetRow(line["prompt"], line["response"], "a-large-model") for line in lines]
+    app.push_screen(TaughtDialog(data_folder() / "answers-topics.jsonl", [SheetRow(rows[0].prompt), *rows[1:]]))
+    await settled(pilot)
+    await pilot.press("down", "enter", *"hot ")
 
 
 async def generate(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
@@ -130,6 +148,8 @@ STATES = {
     "drop, preview": preview,
     "drop, prompts alone": bare_preview,
     "drop, answering": answering,
+    "drop, asking a model": teaching,
+    "drop, answers of a model": taught,
     "generate": empty("generate"),
     "generate, nearly done": generate,
     "generate, solved": solved,

@@ -112,7 +112,8 @@ async def test_a_base_is_completed(tmp_path: Path) -> None:
 
 
 def context(kind: str, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "reason": "why", "words": "what", "held_out": 0, "problem": None} | more
+    told = {"kind": kind, "reason": "why", "words": "what", "held_out": 0, "problem": None}
+    return told | {"answers": 9, "unanswered": 0, "taught_by": {}} | more
 
 
 def test_what_an_adapter_is_made_from_is_told_with_the_reason() -> None:
@@ -121,6 +122,12 @@ def test_what_an_adapter_is_made_from_is_told_with_the_reason() -> None:
     assert dict(fact_lines(FACTS, context("examples"), None, 0, ()))["held out"].startswith("none")
     told = dict(fact_lines(FACTS, context("both", problem="no answers"), None, 0, ()))
     assert told["made from"] == "✗ no answers" and "rows used" not in told and "held out" not in told
+
+
+def test_answers_that_a_model_wrote_are_told() -> None:
+    told = dict(fact_lines(FACTS, context("examples", taught_by={"qwen": 7}), None, 0, ()))
+    assert told["answers"] == "9 answers, 7 by qwen"
+    assert "answers" not in dict(fact_lines(FACTS, context("examples"), None, 0, ()))
 
 
 def test_rows_are_told_as_far_as_they_are_known() -> None:

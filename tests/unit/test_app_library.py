@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_tui.commands import command_line
+from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.screens.generate_plan import plan_of
 from dnd_tui.screens.library_entry import facts
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter, WeightedName, sum_words
@@ -92,7 +93,7 @@ def test_records_of_the_time_when_all_were_generated_are_read(library: Library) 
     file = made.folder.parent / "record.json"
     stored = json.loads(file.read_text())
     later = {"origin", "parts", "kept", "imported", "changes", "command", "rank"}
-    later |= {"label", "made_from", "start", "start_name", "context", "verdict"}
+    later |= {"label", "made_from", "start", "start_name", "context", "verdict", "rows", "taught_by"}
     file.write_text(json.dumps({name: value for name, value in stored.items() if name not in later}))
     assert later < set(stored)
     (found,) = library.entries()
@@ -114,6 +115,14 @@ def test_a_solved_adapter_is_made_again_as_it_was(library: Library) -> None:
     told = dict(facts(found))
     assert (told["held out"], told["instruction"]) == ("9 of 10 right", "Answer briefly.")
     assert told["made from"].startswith("an instruction and answered examples") and "labels topic" in told["made from"]
+
+
+def test_who_wrote_the_answers_is_kept_and_told(library: Library) -> None:
+    put(library, made_from="examples", rows=64, taught_by={"qwen": 60})
+    (found,) = Library(library.folder).entries()
+    assert isinstance(found, AdapterRecord)
+    assert dict(facts(found))["answers"] == dict(RunFacts.of(found).lines())["answers"] == "64 answers, 60 by qwen"
+    assert "answers" not in dict(facts(put(library, made_from="examples", rows=64)))
 
 
 def test_a_trained_adapter_is_made_again_from_the_same_start(library: Library) -> None:

@@ -122,6 +122,12 @@ def context(source: Path, *, label: str | None = None, sample: bool = False, **s
     return found
 
 
+def test_who_wrote_answers_and_how_many_are_missing_is_told(tmp_path: Path) -> None:
+    rows = [{"prompt": f"ask {n}", "response": "x" * (n % 3), "answered_by": "big" * (n % 3 == 1)} for n in range(9)]
+    found = context(write_rows(tmp_path / "rows.jsonl", rows))
+    assert (found["answers"], found["unanswered"], found["taught_by"]) == (6, 3, {"big": 3})
+
+
 def test_answers_are_found_and_become_examples(source: Path) -> None:
     found = context(source)
     assert (found["kind"], found["reason"], found["words"]) == ("examples", "59 answers found", "answered examples")
