@@ -22,7 +22,7 @@ def written(folder: Path, prompts: list[str], more: str = "") -> Path:
 def test_each_once_in_file_order_with_its_labels(tmp_path: Path) -> None:
     prompts = read_prompts(written(tmp_path, [f"prompt {number}" for number in range(1, 10)]))
     found = numbered_prompts(prompts, (7, 2, 7), Reporter())
-    assert found == [(2, "prompt 2", ("x",)), (7, "prompt 7", ("x",))]
+    assert [row[:3] for row in found] == [(2, "prompt 2", ("x",)), (7, "prompt 7", ("x",))]
     assert found == [row for row in prompts if row.number in (2, 7)]
 
 
