@@ -233,6 +233,11 @@ CONTEXT_OF_TEACHER = Option(
     "TEXT|FILE",
     "none",
 )
+TEACHER_OF_ARM = Option(
+    "Who answers for the arm taught_32: an endpoint's base URL, or a model of this machine.",
+    "URL|MODEL",
+    "that arm is left out",
+)
 LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")
 FIRST_SEED = Option("First seed of everything drawn at random.", "N")
 

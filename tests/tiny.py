@@ -45,6 +45,13 @@ def tiny_model(family: str, seed: int = 0, **changes: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
+def ends_its_answers(folder: Path) -> Path:
+    """Change a random model of `folder` so that its answers come to an end: many of its tokens are one."""
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": list(range(0, 300, 3))}))
+    return folder
+
+
 def write_tasks(folder: Path, names: list[str], rows: int = 24, split: str = "seen", seed: int = 0) -> Path:
     """A task folder with short rows: repeat a word, in a manner that differs by task."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from engine.forge.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
 from engine.jobs.solve import make_adapter, start_of
+from engine.jobs.taught import kept_answers
 from engine.judge.arms import (
     ARMS,
     EXAMPLES_8,
@@ -28,6 +29,7 @@ from engine.judge.arms import (
     MULTI_TASK,
     ORACLE,
     SOLVED_OTHER,
+    TAUGHT,
     arm_title,
     chosen_arms,
     is_drawn,
@@ -175,6 +177,8 @@ class _Bench:
         """The arms that are asked for and can be made, the dearest last; and why the others cannot."""
         makers: dict[str, Arm] = {**self._plain(), **self._solved()}
         reasons = {SOLVED_OTHER: "there is only one task"} if len(self.tasks) < 2 else {}
+        if self.request.teacher is None:
+            reasons[TAUGHT] = "needs --teacher"
         if self.pipeline is None:
             reasons |= {arm: self.lacking for arm, rule in ARMS.items() if rule.generator}
             reasons |= dict.fromkeys((MULTI_TASK, ORACLE), self.lacking)
@@ -229,11 +233,13 @@ class _Bench:
             choice = ContextChoice(fit_steps=steps)
             return make_adapter(self.base, plan, choice, seed, quiet, start).adapter
 
-        arms = SolvedArms(self.base, self.tasks, solve, self.request.hide_instruction)
+        teach = kept_answers(self.request, quiet)
+        arms = SolvedArms(self.base, self.tasks, solve, self.request.hide_instruction, teach)
         among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
+        own: Mapping[str, Mapping[str, Any]] = {SOLVED_OTHER: among, TAUGHT: {"teacher": self.request.teacher}}
 
         def arm(name: str, make: Callable[[str, int], LoraAdapter]) -> Arm:
-            settings = among if name == SOLVED_OTHER else {}
+            settings = own.get(name, {})
             return Arm(lambda task, seed: make(task.name, seed), uses_base=True, settings=settings)
 
         def examples(task: JudgedTask, seed: int) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def teach_job(request: TeachRequest, reporter: Reporter) -> Result:
     instruction = read_context(request.context) if request.context is not None else ""
     answered = in_turn([row for row in rows if row.references and not row.answered_by], request.seed)
     examples = [(with_beginning(row.prompt, instruction), row.references[0]) for row in answered[: request.examples]]
-    ask = _teacher(request, reporter)
+    ask = teacher_of(request, reporter)
     tokens = cut = 0
     with reporter.stage("teach", len(left), "answers") as stage:
 
@@ -82,7 +82,7 @@ def _sheet(rows: Sequence[PromptRow], there: Sequence[SheetRow], request: TeachR
     return [known.get(prompt, SheetRow(prompt)) for prompt in wanted]
 
 
-def _teacher(request: TeachRequest, reporter: Reporter) -> Callable[..., None]:
+def teacher_of(request: TeachRequest, reporter: Reporter) -> Callable[..., None]:
     """What answers prompts: `ask_endpoint` or `ask_local`, with whom it asks."""
     if is_endpoint(request.teacher):
         endpoint = Endpoint(

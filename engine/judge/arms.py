@@ -14,7 +14,7 @@ from engine.errors import EngineError
 GENERATED, MULTI_TASK, OTHER_PROMPTS, ORACLE = "generated", "multi_task", "other_prompts", "oracle"
 NO_PROMPTS = "no_prompts"
 SOLVED, SOLVED_ONLY, SOLVED_OTHER, SOLVED_INSTRUCTION = "solved_32", "solved_only", "solved_other", "solved_instruction"
-PLAIN, EXAMPLES_8 = "plain_32", "examples_8"
+PLAIN, EXAMPLES_8, TAUGHT = "plain_32", "examples_8", "taught_32"
 SOLVED_COUNTS = (8, 32, 128)
 REFINED_COUNTS = (32, 128)
 REFINE_SECONDS = 60
@@ -135,6 +135,9 @@ _SOLVED = {
     ),
     SOLVED_OTHER: ArmRule("Solved, other task's rows", "solved from 32 rows of another task", drawn=True),
 }
+_TAUGHT = {
+    TAUGHT: ArmRule("Taught, 32 prompts", "solved from a teacher's answers to 32 prompts; no label is read", drawn=True)
+}
 
 _REFINED = {
     f"{name}_{count}": ArmRule(
@@ -149,7 +152,7 @@ _REFINED = {
     for count in REFINED_COUNTS
 }
 
-ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _SOLVED | _REFINED | _PROMPTS)
+ARMS: Mapping[str, ArmRule] = MappingProxyType(_TABLE | _SOLVED | _TAUGHT | _REFINED | _PROMPTS)
 """In the order of the table."""
 
 TABLE_ARMS = tuple(_TABLE)

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from engine.adapter.lora import LoraAdapter
+from engine.errors import EngineError
 from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.judge.arms import (
     PLAIN,
@@ -22,11 +23,12 @@ from engine.judge.arms import (
     SOLVED_INSTRUCTION,
     SOLVED_ONLY,
     SOLVED_OTHER,
+    TAUGHT,
 )
 from engine.prompts import PromptRow
 from engine.solver.context import student_rows
 from engine.solver.fit import fit, fresh_adapter
-from engine.solver.plan import BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.plan import BOTH, EXAMPLES, FEWEST_ANSWERS, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.refine import RefineSettings, refine, watched_count
 from engine.solver.residual import writer_kinds
 from engine.weights.layout import LoraSpec, derive_layout
@@ -41,6 +43,8 @@ _MOST_STEPS = 10_000
 
 Make = Callable[[ContextPlan, int | None, int], LoraAdapter]
 """What `generate` does with a plan, gradient steps (None is as many as it takes by itself) and a seed."""
+Teach = Callable[[str, int, Sequence[str]], Sequence[str]]
+"""A teacher's answers to prompts of a task, for a seed; "" where there is none."""
 
 
 @dataclass
@@ -48,12 +52,14 @@ class SolvedArms:
     """Makes the solved arms over `tasks`.
 
     hidden: the judged rows lost their instruction; then the student's rows lose it too.
+    teach: for the taught arm.
     """
 
     base: LoadedBase
     tasks: Sequence[Task]
     make: Make
     hidden: bool = False
+    teach: Teach | None = None
     _spent: dict[tuple[str, int], float] = field(default_factory=dict)
     _kept: dict[tuple[str, int], LoraAdapter] = field(default_factory=dict)
 
@@ -64,6 +70,7 @@ class SolvedArms:
             SOLVED_ONLY: partial(self.solved, steps=0),
             PLAIN: self.plain,
             SOLVED_INSTRUCTION: lambda name, seed: self._made(self.instructed(name, seed), None, seed),
+            TAUGHT: self.taught,
             SOLVED_OTHER: lambda name, seed: self.solved(self.other(name, seed), seed),
             **{f"refined_{count}": partial(self.refined, count=count) for count in REFINED_COUNTS},
             **{f"trained_{count}": partial(self.refined, count=count, fresh=True) for count in REFINED_COUNTS},
@@ -114,14 +121,34 @@ class SolvedArms:
 
     def instructed(self, name: str, seed: int) -> ContextPlan:
         """Prompts of a task and their instruction; no label is read."""
-        rows = tuple(PromptRow(row.number, row.prompt) for row in self.rows(name, ROWS, seed))
+        rows = self.rows(name, ROWS, seed, labelled=False)
         return ContextPlan(INSTRUCTION, "a task's training prompts", rows, instruction=_instruction(rows))
 
-    def rows(self, name: str, count: int, seed: int) -> tuple[PromptRow, ...]:
-        """`count` training rows of a task, drawn by the seed; of few labels in turn one of each."""
+    def taught(self, name: str, seed: int) -> LoraAdapter:
+        """From a teacher's answers to prompts of a task.
+
+        Raises:
+            EngineError: the teacher gave fewer than two answers.
+        """
+        assert self.teach is not None
+        rows = self.rows(name, ROWS, seed, labelled=False)
+        texts = self.teach(name, seed, [row.prompt for row in rows])
+        answered = [row._replace(references=(text,)) for row, text in zip(rows, texts, strict=True) if text]
+        if len(answered) < FEWEST_ANSWERS:
+            raise EngineError(f"the teacher gave {len(answered)} whole answers", where=name, hint="Choose another")
+        plan = ContextPlan(EXAMPLES, "a teacher's answers", tuple(in_turn(answered, seed)), common=_instruction(rows))
+        return self._made(plan, None, seed)
+
+    def rows(self, name: str, count: int, seed: int, *, labelled: bool = True) -> tuple[PromptRow, ...]:
+        """`count` training rows of a task, drawn by the seed; of few labels in turn one of each.
+
+        Without labels these are not looked at.
+        """
         found = _training_rows(next(task for task in self.tasks if task.name == name))
         drawn = random.Random(f"{seed}/solved/{name}").sample(found, len(found))
-        numbered = [PromptRow(number, row.prompt, (row.response,)) for number, row in enumerate(drawn, 1)]
+        numbered = [
+            PromptRow(number, row.prompt, (row.response,) if labelled else ()) for number, row in enumerate(drawn, 1)
+        ]
         return tuple(in_turn(numbered[: 4 * count], seed)[:count])
 
     def examples(self, name: str, seed: int, count: int) -> list[tuple[str, str]]:

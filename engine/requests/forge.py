@@ -90,6 +90,7 @@ class EvaluateRequest:
     hide_instruction: the judged rows lose their prompts' first paragraph, while the prompts that an adapter is made
         from keep it; tasks whose prompts have only one paragraph are left out.
     record: write the arms' means into the generator's generator.json and card.
+    teacher: for the arm "taught_32", as in `TeachRequest`.
     """
 
     models: ModelChoice
@@ -108,6 +109,7 @@ class EvaluateRequest:
     max_new_tokens: int = 64
     batch: int = 16
     record: bool = False
+    teacher: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

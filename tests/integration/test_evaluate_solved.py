@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from engine.errors import EngineError
 from engine.events import Reporter, StageStarted
 from engine.jobs import run
 from engine.judge.arms import ARMS, GROUPS
+from engine.prompts.answer_sheet import read_sheet
 from engine.requests import EvaluateRequest, ModelChoice
-from tests.tiny import write_tasks
+from tests.tiny import ends_its_answers, write_tasks
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,22 @@ def test_a_finished_table_is_not_answered_again(asked: EvaluateRequest) -> None:
     stages: list[str] = []
     run(asked, Reporter(lambda event: stages.append(event.stage) if isinstance(event, StageStarted) else None))
     assert (asked.out / "answers.jsonl").read_bytes() == before and "solve" not in stages
+
+
+def test_a_teacher_answers_once_and_its_answers_are_kept(
+    asked: EvaluateRequest, tiny_llama_folder: Path, tmp_path: Path
+) -> None:
+    teacher = shutil.copytree(tiny_llama_folder, tmp_path / "teacher")
+    taught = replace(asked, arms=("base", "taught_32"), seeds=1, only=("one",), out=tmp_path / "table")
+    run(taught, Reporter())
+    lacking = json.loads((taught.out / "table.json").read_text())["arms"]["taught_32"]["not_measured"]
+    assert lacking == "needs --teacher"
+    run(replace(taught, teacher=str(ends_its_answers(teacher))), Reporter())
+    (kept,) = (taught.out / "taught_32").iterdir()
+    answered = [row for row in read_sheet(kept) or [] if row.response]
+    assert answered and {row.answered_by for row in answered} == {"teacher"}
+    arms = json.loads((taught.out / "table.json").read_text())["arms"]
+    assert arms["taught_32"]["bits_per_byte"]["mean"] != arms["base"]["bits_per_byte"]["mean"]
 
 
 def test_trained_arms_learn_the_answers(asked: EvaluateRequest) -> None:

@@ -27,6 +27,7 @@ from engine.host import Finished, JobEnded, JobEvent, Stopped
 from engine.jobs.results import Result
 from engine.prompts.answer_sheet import SheetRow, read_sheet, write_sheet
 from engine.requests import ModelChoice, Request, TeachRequest
+from tests.tiny import ends_its_answers
 from tests.tui.conftest import until
 from tests.tui.on_screen import shows
 from tests.tui.still_life import StillEngine
@@ -57,9 +58,7 @@ def teacher(tiny_llama_folder: Path, tmp_path: Path) -> Path:
     """A random model whose answers come to an end: many of its tokens are one."""
     folder = tmp_path / "tiny-teacher"
     shutil.copytree(tiny_llama_folder, folder)
-    file = folder / "generation_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": list(range(0, 300, 3))}))
-    return folder
+    return ends_its_answers(folder)
 
 
 async def previewed(pilot: Pilot[None], app: DndApp, source: Path) -> PreviewView:
