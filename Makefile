@@ -38,7 +38,7 @@ demo: .venv/.ready
 	$(BIN)/dnd-tui --headless export demo-adapter --out demo-export --float-type float16 --replace
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

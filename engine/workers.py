@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,6 +87,14 @@ class Workers:
         barrier()
 
 
+def _leave() -> None:
+    """Without this a process sometimes ends in an abort: a thread of the group runs on while it is taken down."""
+    from torch.distributed import destroy_process_group, is_initialized
+
+    if is_initialized():
+        destroy_process_group()
+
+
 def join_workers() -> Workers:
     """The process group that `accelerate launch` or torchrun made, or one process alone."""
     import torch
@@ -95,4 +104,6 @@ def join_workers() -> Workers:
     # NCCL refuses processes that share a GPU; without the word "cpu" accelerate takes those without one for strangers.
     few = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.accelerator.device_count()
     state = PartialState(cpu=few or parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=_LONGEST_WAIT)
+    if state.num_processes > 1:
+        atexit.register(_leave)
     return Workers(state.process_index, state.num_processes)

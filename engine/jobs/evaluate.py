@@ -28,6 +28,7 @@ from engine.judge.arms import (
     LORA,
     MULTI_TASK,
     ORACLE,
+    SOLVED,
     SOLVED_OTHER,
     TAUGHT,
     arm_title,
@@ -234,7 +235,8 @@ class _Bench:
             return make_adapter(self.base, plan, choice, seed, quiet, start).adapter
 
         teach = kept_answers(self.request, quiet)
-        arms = SolvedArms(self.base, self.tasks, solve, self.request.hide_instruction, teach)
+        kept, hidden = self.request.out / SOLVED, self.request.hide_instruction
+        arms = SolvedArms(self.base, self.tasks, solve, kept, hidden, teach)
         among = {"tasks": digest_json([task.name for task in self.tasks])[:12]}
         own: Mapping[str, Mapping[str, Any]] = {SOLVED_OTHER: among, TAUGHT: {"teacher": self.request.teacher}}
 

@@ -5,15 +5,19 @@ Each arm makes its adapter as `generate` does: rows drawn by the seed, planned, 
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.adapter.lora import LoraAdapter
+from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
+from engine.files import read_json
 from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.judge.arms import (
     PLAIN,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 ROWS = 32
 """Training rows of the arms whose name has no number."""
 _MOST_STEPS = 10_000
+_SECONDS_FILE = "seconds.json"
 
 
 Make = Callable[[ContextPlan, int | None, int], LoraAdapter]
@@ -52,16 +57,17 @@ class SolvedArms:
     """Makes the solved arms over `tasks`.
 
     hidden: the judged rows lost their instruction; then the student's rows lose it too.
+    kept: folder of the adapters of the arm `SOLVED`, from which other arms go on, with the seconds they took; other
+        processes read them too.
     teach: for the taught arm.
     """
 
     base: LoadedBase
     tasks: Sequence[Task]
     make: Make
+    kept: Path
     hidden: bool = False
     teach: Teach | None = None
-    _spent: dict[tuple[str, int], float] = field(default_factory=dict)
-    _kept: dict[tuple[str, int], LoraAdapter] = field(default_factory=dict)
 
     def makers(self) -> dict[str, Callable[[str, int], LoraAdapter]]:
         """By arm, what makes the adapter of a task (its name) and a seed."""
@@ -78,21 +84,23 @@ class SolvedArms:
 
     def solved(self, name: str, seed: int, *, count: int = ROWS, steps: int | None = None) -> LoraAdapter:
         """From `count` answered rows of a task. The usual ones are kept: another task is asked with them too."""
-        usual = count == ROWS and steps is None
-        if usual and (name, seed) in self._kept:
-            return self._kept[name, seed]
-        began = time.perf_counter()
-        adapter = self._made(self.answered(name, count, seed), steps, seed)
-        if usual:
-            self._spent[name, seed] = time.perf_counter() - began
-            self._kept[name, seed] = adapter
-        return adapter
+        if count != ROWS or steps is not None:
+            return self._made(self.answered(name, count, seed), steps, seed)
+        folder = self._folder(name, seed)
+        if not folder.is_dir():
+            began = time.perf_counter()
+            adapter = self._made(self.answered(name, count, seed), steps, seed)
+            seconds = json.dumps(time.perf_counter() - began)
+            write_peft_folder(folder, adapter, self.base.ref.id, extra_files={_SECONDS_FILE: seconds}, replace=True)
+        return read_peft_folder(folder)[0]
+
+    def _folder(self, name: str, seed: int) -> Path:
+        return self.kept / f"{name}-{seed}"
 
     def plain(self, name: str, seed: int) -> LoraAdapter:
         """A LoRA on the same modules, trained on the same rows for as many seconds as the solved one takes."""
-        if (name, seed) not in self._spent:
-            self.solved(name, seed)
-        seconds = self._spent[name, seed]
+        self.solved(name, seed)
+        seconds = float(read_json(self._folder(name, seed) / _SECONDS_FILE))
         plan = self.answered(name, ROWS, seed)
         rows = student_rows(self.base, plan, plan.rows)
         return fit(self.base, self._fresh(seed), rows, _MOST_STEPS, seconds=seconds, seed=seed)
@@ -100,7 +108,12 @@ class SolvedArms:
     def refined(self, name: str, seed: int, *, count: int, fresh: bool = False) -> LoraAdapter:
         """Trained on `count` answered rows as `refine` does it: from one solved from 32 of them, or a fresh one."""
         plan = self.answered(name, count, seed)
-        start = self._fresh(seed) if fresh else self._made(replace(plan, rows=plan.rows[:ROWS]), None, seed)
+        if fresh:
+            start = self._fresh(seed)
+        elif count == ROWS:
+            start = self.solved(name, seed)
+        else:  # from rows that are trained on, so that none is among the watched ones
+            start = self._made(replace(plan, rows=plan.rows[:ROWS]), None, seed)
         rows = student_rows(self.base, plan, plan.rows)
         learned = len(rows) - watched_count(len(rows))
         settings = RefineSettings(steps=_MOST_STEPS, seconds=REFINE_SECONDS, seed=seed)

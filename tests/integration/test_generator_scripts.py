@@ -49,8 +49,8 @@ def test_tasks_and_a_recipe_become_a_generator_and_its_table(
     }
     for settings in (two, {}):  # once more: what is finished stays
         run_script("make.sh", tasks, tmp_path / "out", recipe, "--base", tiny_llama_folder, ARMS=arms, **settings)
-    two["START"] = str(tmp_path / "out" / "generator")
-    run_script("make.sh", tasks, tmp_path / "more", recipe, "--base", tiny_llama_folder, ARMS=arms, **two)
+    start = str(tmp_path / "out" / "generator")
+    run_script("make.sh", tasks, tmp_path / "more", recipe, "--base", tiny_llama_folder, ARMS=arms, START=start)
     assert "start" in json.loads((tmp_path / "more" / "library" / "library.json").read_text())
     table = json.loads((tmp_path / "out" / "table" / "table.json").read_text())
     assert [task["name"] for task in table["tasks"]] == ["judged"]
