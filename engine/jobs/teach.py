@@ -40,11 +40,13 @@ def teach_job(request: TeachRequest, reporter: Reporter) -> Result:
     examples = [(with_beginning(row.prompt, instruction), row.references[0]) for row in answered[: request.examples]]
     ask = teacher_of(request, reporter)
     tokens = cut = 0
+    refused: list[str] = []
     with reporter.stage("teach", len(left), "answers") as stage:
 
         def answer(number: int, given: TeacherAnswer) -> None:
             nonlocal tokens, cut
             tokens, cut = tokens + given.tokens, cut + given.cut
+            refused.extend([given.refused] if given.refused else [])
             # An answer without its end would teach that.
             if given.text and not given.cut:
                 sheet[left[number]] = replace(sheet[left[number]], response=given.text, answered_by=given.by)
@@ -61,6 +63,11 @@ def teach_job(request: TeachRequest, reporter: Reporter) -> Result:
                 on_answer=answer,
                 on_wait=lambda: stage.advance(0),
             )
+    if len(refused) == len(left):
+        problem = f"the teacher refuses every prompt: {refused[0]}"
+        raise EngineError(problem, where=str(request.source), hint="Check --teacher-model")
+    if refused:
+        reporter.note(f"{len(refused)} prompts were refused: {refused[0]}", warning=True)
     if cut:
         problem = f"{cut} answers were longer than {request.max_new_tokens} tokens and are left out"
         reporter.note(f"{problem}; allow more with --max-new-tokens", warning=True)

@@ -34,12 +34,14 @@ class TeacherAnswer:
 
     tokens: of prompt and answer together, as the teacher counts them; 0 where it does not.
     cut: the answer was as long as allowed, so its end is missing.
+    refused: why the teacher does not take this prompt, for example because it is too long; "" where it does.
     """
 
     text: str
     by: str
     tokens: int = 0
     cut: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,10 @@ async def _watched(asked: Any, on_wait: Callable[[], None]) -> Any:
         task.cancel()
 
 
+class _RefusedPrompt(Exception):
+    """One request is wrong; others may be right."""
+
+
 class _Requests:
     """Requests to an endpoint whose failures are for people, and without the key."""
 
@@ -177,14 +183,17 @@ class _Requests:
     async def answer(
         self, client: AsyncOpenAI, model: str, messages: list[dict[str, str]], max_new_tokens: int
     ) -> TeacherAnswer:
-        """The answer of a model to a chat."""
+        """The answer of a model to a chat, or why it takes none."""
         asked: Any = messages
-        return await self._tried(
-            lambda: client.chat.completions.create(
-                model=model, messages=asked, temperature=0, max_tokens=max_new_tokens
-            ),
-            lambda completion: _read(completion, model),
-        )
+        try:
+            return await self._tried(
+                lambda: client.chat.completions.create(
+                    model=model, messages=asked, temperature=0, max_tokens=max_new_tokens
+                ),
+                lambda completion: _read(completion, model),
+            )
+        except _RefusedPrompt as refused:
+            return TeacherAnswer("", model, refused=str(refused))
 
     async def _tried(self, ask: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
         """What `read` finds in an answer; asked again where the answer is broken, as the package does for refusals."""
@@ -201,6 +210,8 @@ class _Requests:
                 hint = "Ask fewer at a time with --at-once, or allow more with --timeout"
                 problem = f"did not answer within {self._endpoint.seconds:g} s, tried {self._endpoint.tries + 1} times"
                 raise self._error(problem, f"{hint}; the same command goes on") from None
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                raise _RefusedPrompt(self._reason(error)) from None
             except openai.APIStatusError as error:
                 hint = "Check --teacher and --teacher-model" if error.status_code < 429 else "Try again later"
                 problem = f"refuses: {error.status_code}, {self._reason(error)}"

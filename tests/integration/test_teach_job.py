@@ -109,6 +109,7 @@ class Door:
             "broken": lambda: _answer(200, '{"choices": [{"mess'),
             "page": lambda: _answer(200, "<html>welcome</html>", kind="text/html"),
             "empty": lambda: _answer(200, '{"id": "x", "choices": []}'),
+            "400": lambda: _answer(400, '{"error": {"message": "the prompt is too long"}}'),
             "hang": self._hang,
         }
         return await (made[wrong]() if wrong else self._pass_on(request, body))
@@ -163,8 +164,8 @@ def prompts(folder: Path, rows: list[dict[str, str]] | None = None) -> Path:
 
 def request_to(door: Door, folder: Path, **changes: Any) -> TeachRequest:
     settings = {"max_new_tokens": 200, "tries": 2, "timeout": 20} | changes
-    source = settings.pop("source", None) or prompts(folder)
-    return TeachRequest(source=source, out=folder / "answers.jsonl", teacher=door.url, **settings)
+    places = {"source": prompts(folder), "out": folder / "answers.jsonl"} if "source" not in settings else {}
+    return TeachRequest(teacher=door.url, **({"out": folder / "answers.jsonl"} | places | settings))
 
 
 def tiny_base(folder: Path) -> Path:
@@ -281,6 +282,17 @@ def test_examples_instruction_and_limits(door: Door, tmp_path: Path) -> None:
     assert result["missing"] >= len(ASKED) - 1 and result["own_answers"] == 1
     assert any(isinstance(event, Note) and "--most-tokens" in event.text for event in events)
     assert not any("Answer in one word" in row.prompt for row in read_sheet(asked.out) or [])
+
+
+def test_a_refused_prompt_does_not_hold_up_the_others(door: Door, tmp_path: Path) -> None:
+    door.plan = ["400"]
+    events: list[Event] = []
+    result = run(request_to(door, tmp_path, count=2, at_once=1), Reporter(events.append)).to_json()
+    assert result["missing"] == 1 and len(answered(tmp_path)) == 1
+    assert any(isinstance(event, Note) and event.warning and "too long" in event.text for event in events)
+    door.plan = ["400"] * 2
+    with pytest.raises(EngineError, match=r"refuses every prompt: .*too long"):
+        run(request_to(door, tmp_path, count=1, out=tmp_path / "none.jsonl"), Reporter())
 
 
 def test_an_answer_without_its_end_is_left_out(door: Door, tmp_path: Path) -> None:
