@@ -18,9 +18,11 @@ from engine.adapter.attach import AttachedModel
 from engine.base.chat import prompts_ids, stop_ids
 from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.events import Reporter
+from engine.jobs.solve import make_adapter, start_of
 from engine.judge.answers import stream_answers
 from engine.prompts import PromptRow
 from engine.released import example_prompts
+from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import context_tokens, student_rows
 from engine.solver.fit import fit
 from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
@@ -60,6 +62,28 @@ def test_seconds_to_solve() -> None:
     print(f"\n32 rows of 64 tokens, 8 examples a context, warm: {solving:.2f} s, 8 gradient steps {fitting:.2f} s")
 
 
+def test_seconds_for_an_adapter() -> None:
+    """All that `generate` does after loading and before the check: both starts read, one solved, eight steps."""
+    base = load_base(resolve_base("default"), device="cpu")
+    start = start_of(base, ModelChoice())
+    for name, plan in (("64 tokens a row", sixty_tokens(base)), ("example task", topics(32))):
+        runs: list[dict[str, float]] = []
+        for _ in range(4):
+            reporter = Reporter()
+            make_adapter(base, plan, ContextChoice(), 0, reporter, start)
+            runs.append(dict(reporter.timings))
+        stages = {stage: median(run[stage] for run in runs[1:]) for stage in runs[0]}
+        parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
+        print(f"\n{name}, 32 rows, two starts, warm: {sum(stages.values()):.1f} s ({parts})")
+
+
+def topics(count: int) -> ContextPlan:
+    """Rows of the example task."""
+    lines = [json.loads(line) for line in example_prompts().read_text(encoding="utf-8").splitlines()]
+    rows = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
+    return ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:count], 0)))
+
+
 def test_memory_of_solving() -> None:
     """Peak of a process while it solves and fits, above what it holds once the base has answered a row."""
     resets = Path("/proc/self/clear_refs")
@@ -94,9 +118,7 @@ def held(field: str = "VmRSS") -> int:
 def test_seconds_a_query() -> None:
     """The adapter against eight examples in the prompt, each prompt by itself, in one run, in turns."""
     base = load_base(resolve_base("default"), device="cpu")
-    lines = [json.loads(line) for line in example_prompts().read_text(encoding="utf-8").splitlines()]
-    topics = [PromptRow(number, line["prompt"], (line["response"],)) for number, line in enumerate(lines, 1)]
-    for name, rows in (("example task", topics), ("64 tokens a row", sixty_tokens(base, 40).rows)):
+    for name, rows in (("example task", topics(40).rows), ("64 tokens a row", sixty_tokens(base, 40).rows)):
         plan = ContextPlan(EXAMPLES, "", tuple(in_turn(rows[:32], 0)))
         context = read_context(base, context_tokens(base, plan, list, Reporter()).groups)
         adapter = fit(base, solve(base, context, SolveSettings()), student_rows(base, plan, plan.rows), 8)
