@@ -28,7 +28,6 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from dnd_tui.clipboard import copy_locally
-from dnd_tui.commands import command_line
 from dnd_tui.config import ConfigProblem, Settings, load_settings, save_settings
 from dnd_tui.engine_link import EngineLink
 from dnd_tui.folders import config_folder, data_folder, log_folder
@@ -49,6 +48,7 @@ from dnd_tui.widgets.path_inputs import DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
 from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
+from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.screens.compare_arms import Compared

@@ -81,29 +81,30 @@ from engine.requests import (
     TrainingTimeRequest,
     TrainRequest,
 )
-
-NAME = "dnd-tui"
+from engine.requests.command_line import NAME, SPELLINGS
 
 
 @dataclass(frozen=True)
 class Command:
     """One subcommand; `differing` holds the options that are not as in other commands."""
 
-    name: str
     request_type: type[Request]
     help: str
     differing: Mapping[str, Option] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """As it is typed."""
+        return SPELLINGS[self.request_type].command
+
 
 COMMANDS = (
     Command(
-        "generate",
         GenerateRequest,
         "Make a LoRA adapter from what stands in prompts: answered examples, an instruction, or the prompts alone.",
         {"held_out": ROWS_HELD_OUT, "rank": RANK_TO_SOLVE, "examples": EXAMPLES_IN_CONTEXT, "start": START_OF_SOLVING},
     ),
     Command(
-        "refine",
         RefineRequest,
         "Train a LoRA adapter, or a fresh one, on answered prompts until it gains no more.",
         {
@@ -118,89 +119,76 @@ COMMANDS = (
         },
     ),
     Command(
-        "answer-sheet",
         SheetRequest,
         "Write a few prompts that differ to a file, for you to answer; an adapter is made from that.",
         {"count": PROMPTS_ON_SHEET, "out": SHEET_OUT},
     ),
     Command(
-        "teach",
         TeachRequest,
         "Let a larger model answer prompts that have no answers, into a file for you to look through.",
         {"count": PROMPTS_TO_TEACH, "out": SHEET_OUT, "examples": EXAMPLES_FOR_TEACHER, "context": CONTEXT_OF_TEACHER},
     ),
     Command(
-        "compare",
         CompareRequest,
         "Answer prompts with base and adapted model side by side.",
         {"source": PROMPTS_TO_ANSWER, "seed": SEED_OF_PROMPTS, "chain": CHAIN_BESIDE},
     ),
     Command(
-        "evaluate",
         EvaluateRequest,
         "Make the quality table of a generator over tasks.",
         {"rows": ROWS_A_TASK, "library": LIBRARY_FOR_ARMS, "seed": FIRST_SEED, "teacher": TEACHER_OF_ARM},
     ),
-    Command("leave-one-out", LeaveOneOutRequest, "Put the tables of generators judged on a set each into one."),
-    Command("export", ExportRequest, "Write an adapter, checked, in the form that another program reads."),
+    Command(LeaveOneOutRequest, "Put the tables of generators judged on a set each into one."),
+    Command(ExportRequest, "Write an adapter, checked, in the form that another program reads."),
     Command(
-        "combine",
         CombineRequest,
         "Add adapters of one base up, with weights; or reduce the rank of one.",
         {"adapters": ADAPTERS_TO_COMBINE},
     ),
     Command(
-        "import",
         ImportRequest,
         "Check an adapter that another tool made and write it as one of ours.",
         {"source": ADAPTER_TO_IMPORT},
     ),
-    Command("collect", CollectRequest, "Train the LoRA library that a generator learns from."),
-    Command("train", TrainRequest, "Train a generator on a library."),
+    Command(CollectRequest, "Train the LoRA library that a generator learns from."),
+    Command(TrainRequest, "Train a generator on a library."),
     Command(
-        "plan",
         PlanRequest,
         "Say what collect or train would do, and what is done already.",
         {"library": LIBRARY_TO_TRAIN_ON, "out": PLANNED_OUT},
     ),
     Command(
-        "measure",
         TrainingTimeRequest,
         "Time real LoRA training on labelled prompts, to compare with generating.",
         {"batch": ROWS_A_STEP},
     ),
     Command(
-        "depth",
         DepthRequest,
         "Find layers of the base to skip or loop for labelled prompts, without training.",
         {"source": LABELLED_PROMPTS, "rows": ROWS_SEARCHED, "adapter": ADAPTER_BESIDE},
     ),
     Command(
-        "depth-table",
         DepthTableRequest,
         "Make the table of skipped and looped layers over tasks, with and without a generated adapter.",
         {"rows": ROWS_SEARCHED},
     ),
     Command(
-        "depth-oracle",
         DepthOracleRequest,
         "Search layers for each row by the row's own label: an analysis, not an accuracy that can be had.",
         {"source": LABELLED_PROMPTS, "rows": ROWS_BY_ROW, "adapter": ADAPTER_BESIDE},
     ),
     Command(
-        "choose-chain",
         ChainChoiceRequest,
         "Say which chain of layers to take for which prompt, after depth --predictor showed a gain.",
         {"source": PROMPTS_TO_CHOOSE_FOR, "adapter": ADAPTER_BESIDE},
     ),
     Command(
-        "export-chain",
         ChainExportRequest,
         "Write a chain of layers in a form that other programs read.",
         {"adapter": ADAPTER_BESIDE, "format": CHAIN_FORMAT},
     ),
-    Command("models", ModelsRequest, "List or fetch base models, encoders, generators."),
-    Command("info", InfoRequest, "Say what a file or folder is, or what this installation has."),
+    Command(ModelsRequest, "List or fetch base models, encoders, generators."),
+    Command(InfoRequest, "Say what a file or folder is, or what this installation has."),
 )
 
 app = typer.Typer(

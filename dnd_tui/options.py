@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -20,6 +20,7 @@ from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.judge.arms import ARMS
 from engine.judge.metrics import METRICS
 from engine.requests import Request
+from engine.requests.command_line import SPELLINGS, Spelling, choice_in, leaves
 
 
 @dataclass(frozen=True)
@@ -29,42 +30,36 @@ class Option:
     help: shown by `--help`.
     metavar: the name of the value in the help; None is typer's own.
     default: what happens without it, where the field's default does not say that.
-    positional: given without a name.
     choices: the only values accepted.
     minimum: smallest number accepted.
-    flag: its name, where that is not the field's.
     """
 
     help: str
     metavar: str | None = None
     default: str | None = None
-    positional: bool = False
     choices: tuple[str, ...] = ()
     minimum: int | None = None
-    flag: str | None = None
 
 
 OPTIONS: Mapping[str, Option] = {
-    "source": Option("Prompt file, or folder of prompts.", "PROMPTS", positional=True),
+    "source": Option("Prompt file, or folder of prompts.", "PROMPTS"),
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
     "label": Option("Column that holds the answers.", "NAME", "found by its name"),
     "made_from": Option(
         "What the adapter is made from. examples: answered rows. instruction: what all prompts begin with, or "
         "--context. both. generator: the prompts alone.",
         choices=("auto", "examples", "instruction", "both", "generator"),
-        flag="from",
     ),
     "context": Option(
         "Instruction that prompts need not begin with afterwards: a text, or a text file.",
         "TEXT|FILE",
         "what all prompts begin with",
     ),
-    "answered": Option("How many rows the adapter is solved from, at most.", "N", minimum=2, flag="rows"),
+    "answered": Option("How many rows the adapter is solved from, at most.", "N", minimum=2),
     "modules": Option(
         "Kind of module that gets an update; may be given several times.",
         "NAME",
         "all that write into the residual stream",
-        flag="module",
     ),
     "fit_steps": Option("Gradient steps on the answers after solving.", "N", "8 where there are answers", minimum=0),
     "count": Option(
@@ -74,15 +69,11 @@ OPTIONS: Mapping[str, Option] = {
         minimum=1,
     ),
     "seed": Option("Seed of everything drawn at random.", "N"),
-    "adapter": Option("LoRA adapter, a PEFT folder.", "ADAPTER", positional=True),
-    "adapters": Option(
-        "LoRA adapter, a PEFT folder; may be given several times.", "DIR", "generated from PROMPTS", flag="adapter"
-    ),
+    "adapter": Option("LoRA adapter, a PEFT folder.", "ADAPTER"),
+    "adapters": Option("LoRA adapter, a PEFT folder; may be given several times.", "DIR", "generated from PROMPTS"),
     "rows": Option("How many prompts are answered, from the first on, without --row and --text.", "N", minimum=1),
-    "numbers": Option(
-        "Answer the prompt with this number, from 1; may be given several times.", "N", minimum=1, flag="row"
-    ),
-    "texts": Option("Answer this prompt; may be given several times.", "TEXT", flag="text"),
+    "numbers": Option("Answer the prompt with this number, from 1; may be given several times.", "N", minimum=1),
+    "texts": Option("Answer this prompt; may be given several times.", "TEXT"),
     "max_new_tokens": Option("Longest answer, in tokens.", "N", minimum=1),
     "temperature": Option("0 takes the likeliest token; higher is more varied.", "T", minimum=0),
     "sampling_seed": Option("Seed of the tokens drawn above temperature 0, the same for all adapters.", "N"),
@@ -106,21 +97,20 @@ OPTIONS: Mapping[str, Option] = {
         f"Arms: {', '.join(ARMS)}.",
         "NAME",
         "table",
-        flag="arm",
     ),
-    "only": Option("Judge this task; a name or pattern, may be given several times.", "NAME", "all", flag="task"),
+    "only": Option("Judge this task; a name or pattern, may be given several times.", "NAME", "all"),
     "seeds": Option("With how many seeds the arms that draw something are measured.", "N", minimum=1),
     "oracle_steps": Option("Training steps of the LoRA on each task's own labels.", "N", minimum=1),
     "hide_instruction": Option(
         "Judge rows without their prompts' first paragraph: what an adapter knows of the task by itself."
     ),
-    "tables": Option("Folder that evaluate wrote; given once for each held-out set.", "DIR", flag="table"),
+    "tables": Option("Folder that evaluate wrote; given once for each held-out set.", "DIR"),
     "split": Option("Which tasks of tasks.json are evaluated.", "NAME"),
     "batch": Option("How many answers are written at the same time.", "N", minimum=1),
     "seconds": Option("How many seconds training goes on at most.", "S", minimum=1),
     "rate": Option("Learning rate of Adam.", "R"),
     "steps": Option("How many training steps are timed, after one that is not.", "N", minimum=1),
-    "kind": Option("Which command: collect or train.", "COMMAND", positional=True, choices=("collect", "train")),
+    "kind": Option("Which command: collect or train.", "COMMAND", choices=("collect", "train")),
     "record": Option("Write the scores into the generator's own description and card."),
     "out": Option("Folder to write to.", "DIR"),
     "teacher": Option(
@@ -139,14 +129,11 @@ OPTIONS: Mapping[str, Option] = {
     "replace": Option("Replace what is already at --out."),
     "format": Option("What is written.", choices=tuple(FORMATS)),
     "float_type": Option("Number format; bfloat16 not for gguf and ollama.", choices=tuple(NUMBER_SIZES)),
-    "weights": Option(
-        "Factor of an adapter in the sum; one for each, in their order.", "W", "1 each", flag="weight"
-    ),
+    "weights": Option("Factor of an adapter in the sum; one for each, in their order.", "W", "1 each"),
     "names": Option(
         "What an adapter is called in the card of the sum; one for each, in their order.",
         "NAME",
         "the names of their folders",
-        flag="name",
     ),
     "rank": Option("Rank of the result, by a truncated SVD.", "R", "exact: the ranks add up", minimum=1),
     "zip": Option("Write one zip file instead of a folder."),
@@ -156,13 +143,11 @@ OPTIONS: Mapping[str, Option] = {
     "held_out": Option("Labelled prompts to judge on.", "PROMPTS", "rows of PROMPTS that the search does not see"),
     "chains": Option("How many chains of layers the search looks at.", "N", minimum=1),
     "predictor": Option("Also learn which chain to take for which prompt, and try that on the rows to judge on."),
-    "search": Option("Folder that depth --predictor wrote.", "DIR", positional=True),
+    "search": Option("Folder that depth --predictor wrote.", "DIR"),
     "length_weight": Option("Weight of the chain's length in the search.", "W", minimum=0),
     "moves": Option("What the search may do with layers.", choices=("both", "skip", "loop")),
-    "chain": Option(
-        "What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN", positional=True
-    ),
-    "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation", positional=True),
+    "chain": Option("What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN"),
+    "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation"),
     "base": Option('Base model: "default", a hub id, a folder, or a .gguf file.', "MODEL"),
     "generator": Option("Folder of a generator.", "DIR", "the released one"),
     "device": Option('Where the model runs: "auto", "cpu", "cuda", "cuda:1" or "mps".', "DEVICE"),
@@ -171,16 +156,14 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 # What one command says differently.
-PROMPTS_TO_ANSWER = Option(
-    "Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter", positional=True
-)
-ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER", positional=True)
+PROMPTS_TO_ANSWER = Option("Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter")
+ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER")
 ADAPTER_TO_IMPORT = Option(
-    "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE", positional=True
+    "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE"
 )
 SEED_OF_PROMPTS = Option("Seed of the prompts that an adapter is generated from, and of the examples.", "N")
 ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
-LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS", positional=True)
+LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS")
 ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
 CHAIN_BESIDE = Option(
     "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
@@ -191,7 +174,7 @@ CHAIN_FORMAT = Option(
     choices=("mergekit", "dense", "peft", "json"),
 )
 ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
-PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS", positional=True)
+PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS")
 ROWS_BY_ROW = Option("How many rows are searched, each by its own label.", "N", minimum=1)
 ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
 LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
@@ -202,20 +185,17 @@ EXAMPLES_IN_CONTEXT = Option("How many answered rows stand in each context, at m
 ADAPTER_TO_REFINE = Option(
     "LoRA adapter that training begins with, a PEFT folder; none begins with a fresh one.",
     "ADAPTER|none",
-    positional=True,
 )
 ROWS_TRAINED_ON = Option(
     "How many answered rows are trained on, at most; a fifth of them only says when to stop.",
     "N",
     minimum=2,
-    flag="rows",
 )
 RANK_OF_FRESH = Option("Rank of a fresh adapter, 1 to 64.", "R", minimum=1)
 MODULES_OF_FRESH = Option(
     "Kind of module that a fresh adapter changes; may be given several times.",
     "NAME",
     "all that write into the residual stream",
-    flag="module",
 )
 MOST_STEPS = Option("How many steps are taken at most.", "N", minimum=1)
 EXAMPLES_IN_CHECK = Option("How many answered rows the base gets before each prompt in the check.", "N", minimum=0)
@@ -224,7 +204,7 @@ START_OF_SOLVING = Option(
 )
 PROMPTS_ON_SHEET = Option("How many prompts are written.", "N", minimum=2)
 SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
-PROMPTS_TO_TEACH = Option("How many prompts are answered, at most.", "N", minimum=1, flag="rows")
+PROMPTS_TO_TEACH = Option("How many prompts are answered, at most.", "N", minimum=1)
 EXAMPLES_FOR_TEACHER = Option(
     "How many rows with answers of their own the teacher reads before each prompt, at most.", "N", minimum=0
 )
@@ -248,16 +228,12 @@ def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> 
     Args:
         differing: options of this command that are not as in `OPTIONS`.
     """
+    spelling = SPELLINGS[request_type]
     found = [
-        _parameter(name, differing.get(name) or OPTIONS[name], kind, default)
-        for name, kind, default in _leaves(request_type)
+        _parameter(name, differing.get(name) or OPTIONS[name], kind, default, spelling)
+        for name, kind, default in leaves(request_type)
     ]
-    return sorted(found, key=lambda parameter: not _is_positional(parameter))
-
-
-def flag(name: str, option: Option) -> str:
-    """`--max-new-tokens` for the field `max_new_tokens`."""
-    return f"--{option.flag or name.replace('_', '-')}"
+    return sorted(found, key=lambda parameter: parameter.name not in spelling.positional)
 
 
 def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
@@ -266,7 +242,7 @@ def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
     made = {}
     for field in fields(request_type):
         kind: Any = hints[field.name]
-        choice = _choice(kind)
+        choice = choice_in(kind)
         value = values[field.name] if choice is None else _built_choice(choice, values)
         made[field.name] = tuple(value or ()) if get_origin(kind) is tuple else value
     return request_type(**made)
@@ -274,25 +250,7 @@ def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
 
 def names(request_type: type[Request]) -> tuple[str, ...]:
     """The names of all plain fields of a request, those of the nested choices too."""
-    return tuple(name for name, _, _ in _leaves(request_type))
-
-
-def _leaves(request_type: type[Any]) -> list[tuple[str, Any, Any]]:
-    """(name, type, default) of every plain field: the request's own first, the choice of models last."""
-    hints = get_type_hints(request_type)
-    own: list[tuple[str, Any, Any]] = [(field.name, hints[field.name], field.default) for field in fields(request_type)]
-    plain = [leaf for leaf in own if _choice(leaf[1]) is None]
-    nested: list[tuple[str, Any, Any]] = []
-    for _, kind, default in reversed(own):
-        if choice := _choice(kind):
-            # What a choice requires may be left out where the choice may be.
-            nested += [(name, of, default if needed is MISSING else needed) for name, of, needed in _leaves(choice)]
-    return plain + nested
-
-
-def _choice(kind: Any) -> type[Any] | None:
-    """The dataclass nested in a request as a field of type `kind`, which may also allow None; None for plain types."""
-    return next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)  # type: ignore[return-value]
+    return tuple(name for name, _, _ in leaves(request_type))
 
 
 def _built_choice(choice: type[Any], values: Mapping[str, Any]) -> Any:
@@ -301,7 +259,7 @@ def _built_choice(choice: type[Any], values: Mapping[str, Any]) -> Any:
     return None if any(values[name] is None for name in required) else build(choice, values)
 
 
-def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Parameter:
+def _parameter(name: str, option: Option, kind: Any, default: Any, spelling: Spelling) -> inspect.Parameter:
     annotation = kind
     if option.choices:
         annotation = Literal[option.choices]
@@ -311,12 +269,12 @@ def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Pa
         annotation = list[get_args(kind)[0]]  # type: ignore[misc]
     shown = option.default or (kind is not bool and default not in (None, MISSING, ()))
     info: Any
-    if option.positional:
+    if name in spelling.positional:
         info = typer.Argument(help=option.help, metavar=option.metavar, show_default=shown)
     else:
         # A switch named explicitly gets no --no-... twin.
         info = typer.Option(
-            flag(name, option), help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum
+            spelling.flag(name), help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum
         )
     return inspect.Parameter(
         name,
@@ -324,7 +282,3 @@ def _parameter(name: str, option: Option, kind: Any, default: Any) -> inspect.Pa
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[annotation, info],
     )
-
-
-def _is_positional(parameter: inspect.Parameter) -> bool:
-    return isinstance(parameter.annotation.__metadata__[0], type(typer.Argument()))

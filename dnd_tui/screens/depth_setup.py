@@ -16,7 +16,6 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Collapsible
 
-from dnd_tui.commands import command_line
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.depth_form import DepthForm
 from dnd_tui.state.adapter_record import AdapterRecord
@@ -25,6 +24,7 @@ from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.facts import Facts
 from engine.errors import EngineError
 from engine.requests import DepthRequest
+from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -16,7 +16,6 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
-from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.export_empty import NothingChosen
 from dnd_tui.screens.export_form import STAGES, ExportForm
@@ -33,6 +32,7 @@ from engine.events import Note
 from engine.files import tidy_after_kill
 from engine.host import Failed, Finished
 from engine.requests import ExportRequest, InfoRequest, ModelChoice
+from engine.requests.command_line import command_line
 
 
 class ExportScreen(AppScreen):

@@ -12,7 +12,6 @@ from textual.message import Message
 from textual.widgets import Collapsible, Static
 
 from dnd_tui import jobs
-from dnd_tui.commands import command_line
 from dnd_tui.screens.forge_plan import KINDS, Data, Lines, failure_lines, is_begun, plan_lines, task_list
 from dnd_tui.state.forge import ForgeChoices
 from dnd_tui.text import printable
@@ -20,6 +19,7 @@ from dnd_tui.widgets.facts import Facts
 from engine.errors import EngineError
 from engine.host import Failed, Finished
 from engine.requests import InfoRequest, ModelChoice
+from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -16,7 +16,6 @@ from textual.coordinate import Coordinate
 from textual.widget import Widget
 from textual.widgets import Button, DataTable, Input, Static
 
-from dnd_tui.commands import command_line
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
 from dnd_tui.screens.generate_plan import Training, plan_of
@@ -31,6 +30,7 @@ from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
+from engine.requests.command_line import command_line
 
 _EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 

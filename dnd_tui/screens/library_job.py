@@ -20,7 +20,6 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from dnd_tui import jobs
-from dnd_tui.commands import command_line
 from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line
@@ -29,6 +28,7 @@ from engine.errors import EngineError
 from engine.events import Note
 from engine.host import Failed, Finished
 from engine.requests import ModelChoice, Request
+from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from pathlib import Path
 from typing import Any
 
 from engine.adapter.check import CHECK_PROMPT
@@ -19,7 +19,8 @@ from engine.files import digest_file
 from engine.jobs.export import difference_lines
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_chosen_base
-from engine.requests import CombineRequest, ModelChoice
+from engine.requests import CombineRequest
+from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 
@@ -44,8 +45,9 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
             told = f"{folder} names {name} as its base; the sum is checked on {base.ref.id} and names that"
             reporter.note(told, warning=True)
     kept = _kept_energy(combined)
+    command = card_line(request, "out", adapters=tuple(map(Path, request.called)), names=())
     combination = Combination(
-        parts=tuple(parts), kept_energy=kept, command=command_line(request), timings=dict(reporter.timings)
+        parts=tuple(parts), kept_energy=kept, command=command, timings=dict(reporter.timings)
     )
     export = write_checked_export(
         request.out,
@@ -83,15 +85,3 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
 
 def _kept_energy(combined: Combined) -> dict[str, float] | None:
     return None if combined.kept is None else {"all": combined.kept.all, **combined.kept.kinds}
-
-
-def command_line(request: CombineRequest) -> str:
-    """The command that makes the same sum of the same adapters, which are in it by their names only."""
-    words = ["dnd-tui", "--headless", "combine", *request.called]
-    # In one word with its name: a negative number would read as another option to some eyes.
-    words += [f"--weight={weight!r}" for weight in request.weights]
-    if request.rank is not None:
-        words += ["--rank", str(request.rank)]
-    if request.models.base != ModelChoice.base:
-        words += ["--base", request.models.base]
-    return shlex.join([*words, "--out", request.out.absolute().name])

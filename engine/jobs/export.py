@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from engine.adapter.check import CHECK_PROMPT, Differences
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, export_adapter
@@ -16,6 +14,7 @@ from engine.events import Reporter
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_base_alone, load_chosen_base
 from engine.requests import ExportRequest
+from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 _NEEDS_BASE_FILE = frozenset({"gguf-merged", "ollama"})
@@ -33,7 +32,7 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
         float_type=request.float_type,
         archive=request.zip,
         replace=request.replace,
-        command=command_line(request),
+        command=card_line(request, "adapter", "out"),
     )
     ids = prompt_ids(base.tokenizer, CHECK_PROMPT)
     export = export_adapter(request.adapter, request.target, base, ids, choice, base_source=source, reporter=reporter)
@@ -71,14 +70,3 @@ def difference_lines(differences: Differences) -> tuple[tuple[str, str], ...]:
         ("read back", "difference of a value", differences.tensors),
     )
     return tuple((label, f"largest {what} {value:.1e}") for label, what, value in told if value is not None)
-
-
-def command_line(request: ExportRequest) -> str:
-    """The command that writes the same form of the same adapter; folders by their names only."""
-    words = ["dnd-tui", "--headless", "export", request.adapter.absolute().name, "--out", request.out.absolute().name]
-    default = ExportRequest(models=request.models, adapter=request.adapter, out=request.out)
-    if request.format != default.format:
-        words += ["--format", request.format]
-    if request.float_type != default.float_type:
-        words += ["--float-type", request.float_type]
-    return shlex.join(words + (["--zip"] if request.zip else []))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,10 @@ from engine.jobs.solve import check_adapter, make_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet, read_prompts
 from engine.prompts.prompt_set import teachers, teachers_told
-from engine.requests import ContextChoice, GenerateRequest, LoadRequest, ModelChoice
+from engine.requests import GenerateRequest, LoadRequest
+from engine.requests.command_line import card_line
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
-
-# Of options whose name is not their field's.
-_FLAGS = {"made_from": "from", "answered": "rows"}
 
 
 def load_job(request: LoadRequest, reporter: Reporter) -> Result:
@@ -79,7 +76,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         answers="base" if plan.kind == INSTRUCTION else "rows",
         fit_steps=made.fit_steps,
         seed=seed,
-        command=command_line(request),
+        command=card_line(request),
         timings={},
         verdict=checked.sentence if checked else "",
         scores=checked.scores if checked else None,
@@ -130,7 +127,7 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         prompts_used=len(batch.texts),
         prompts_total=batch.total,
         seed=request.prompts.seed,
-        command=command_line(request),
+        command=card_line(request),
         timings={},
     )
     size = written(request.out, request.replace, pipeline.base, adapter, provenance, reporter)
@@ -186,28 +183,3 @@ def _adapter_data(
 
 def _adapter_lines(request: GenerateRequest, adapter: LoraAdapter, size: int) -> tuple[tuple[str, str], ...]:
     return (("adapter", f"{request.out} ({readable_size(size)}, {adapter.layout.parameters:,} parameters)"),)
-
-
-def command_line(request: GenerateRequest) -> str:
-    """The command that makes the same adapter again; only what differs from the defaults."""
-    default = ContextChoice()
-    words = ["dnd-tui", "--headless", "generate", str(request.prompts.source), "--out", str(request.out)]
-    chosen: Mapping[str, object] = {
-        "column": request.prompts.column,
-        "label": request.prompts.label,
-        "count": request.prompts.count,
-        "seed": request.prompts.seed or None,
-        "base": None if request.models.base == ModelChoice.base else request.models.base,
-        "generator": request.models.generator,
-        **{
-            _FLAGS.get(field.name, field.name.replace("_", "-")): getattr(request.solve, field.name)
-            for field in fields(ContextChoice)
-            if field.name != "modules" and getattr(request.solve, field.name) != getattr(default, field.name)
-        },
-    }
-    for name, value in chosen.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
-    for module in request.solve.modules:
-        words += ["--module", module]
-    return shlex.join(words)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
@@ -19,7 +17,8 @@ from engine.jobs.export import difference_lines
 from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_chosen_base
-from engine.requests import ImportRequest, ModelChoice
+from engine.requests import ImportRequest
+from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 
@@ -49,7 +48,7 @@ def import_job(request: ImportRequest, reporter: Reporter) -> Result:
         digest=digest,
         format=kind,
         changes=changes,
-        command=command_line(request),
+        command=card_line(request, "source", "out"),
         timings=dict(reporter.timings),
     )
     export = write_checked_export(
@@ -88,11 +87,3 @@ def import_job(request: ImportRequest, reporter: Reporter) -> Result:
         *verdict_lines(verdicts),
     )
     return Result(data, lines)
-
-
-def command_line(request: ImportRequest) -> str:
-    """The command that imports the same adapter; folders and files by their names only."""
-    words = ["dnd-tui", "--headless", "import", request.source.absolute().name]
-    if request.models.base != ModelChoice.base:
-        words += ["--base", request.models.base]
-    return shlex.join([*words, "--out", request.out.absolute().name])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.adapter.attach import check_fits, naming_adapter
@@ -24,7 +23,8 @@ from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
 from engine.prompts.prompt_set import counted_rows, teachers, teachers_told
 from engine.prompts.sample import reservoir
-from engine.requests import NO_ADAPTER, ModelChoice, RefineRequest
+from engine.requests import NO_ADAPTER, RefineRequest
+from engine.requests.command_line import card_line
 from engine.solver.context import short_enough, student_rows, window
 from engine.solver.fit import ROWS_A_STEP, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, plan_context
@@ -101,7 +101,7 @@ def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
         ended=refined.ended,
         rate=request.rate,
         seed=request.seed,
-        command=command_line(request),
+        command=card_line(request),
         timings={},
         taught_by=teachers(learned),
     )
@@ -212,18 +212,3 @@ def _fresh(base: LoadedBase, request: RefineRequest) -> LoraAdapter:
 def _settings(request: RefineRequest) -> dict[str, object]:
     """What else a run depends on; how long it may go on it does not."""
     return {"rate": request.rate, "seed": request.seed, "rank": request.rank, "modules": list(request.modules)}
-
-
-def command_line(request: RefineRequest) -> str:
-    """The command that trains the same adapter again; only what differs from the defaults."""
-    words = ["dnd-tui", "--headless", "refine", str(request.adapter), str(request.source), "--out", str(request.out)]
-    if request.models.base != ModelChoice.base:
-        words += ["--base", request.models.base]
-    for field in fields(RefineRequest):
-        value = getattr(request, field.name)
-        if field.name in ("models", "adapter", "source", "out", "replace", "modules") or value == field.default:
-            continue
-        words += [f"--{'rows' if field.name == 'answered' else field.name.replace('_', '-')}", str(value)]
-    for module in request.modules:
-        words += ["--module", module]
-    return shlex.join(words)

@@ -91,7 +91,8 @@ def test_provenance_card_info_and_a_further_export(
         ("second", digests[1], -1.0),
     ]
     assert stored["kept_energy"] == kept
-    assert f"combine first second --weight=0.25 --weight=-1.0 --rank 2 --base {tiny_llama_folder}" in stored["command"]
+    line = f"combine first second --out small --weight 0.25 --weight=-1.0 --rank 2 --base {tiny_llama_folder}"
+    assert stored["command"].endswith(line)
     models = ModelChoice(base=str(tiny_llama_folder), device="cpu")
     info = run(InfoRequest(models=models, target=out), Reporter())
     assert info.to_json()["provenance"] == stored

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.commands import command_line
 from dnd_tui.screens.generate_facts import RunFacts
 from dnd_tui.screens.generate_plan import plan_of
 from dnd_tui.screens.library_entry import facts
@@ -23,6 +22,7 @@ from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
 from engine.requests import ContextChoice, GenerateRequest, PromptChoice
+from engine.requests.command_line import command_line
 
 DAY = 24 * 3600
 
