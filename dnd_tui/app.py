@@ -47,8 +47,8 @@ from dnd_tui.widgets.navigation import PLACES, JobSign, NavigationBar
 from dnd_tui.widgets.path_inputs import DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
+from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
-from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.screens.compare_arms import Compared

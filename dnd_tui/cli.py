@@ -57,6 +57,8 @@ from dnd_tui.options import (
     build,
     parameters,
 )
+from engine.jobs.command_line import NAME
+from engine.jobs.declared import JOBS
 from engine.requests import (
     ChainChoiceRequest,
     ChainExportRequest,
@@ -81,7 +83,6 @@ from engine.requests import (
     TrainingTimeRequest,
     TrainRequest,
 )
-from engine.requests.command_line import NAME, SPELLINGS
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Command:
     @property
     def name(self) -> str:
         """As it is typed."""
-        return SPELLINGS[self.request_type].command
+        return JOBS[self.request_type].command
 
 
 COMMANDS = (

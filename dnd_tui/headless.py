@@ -21,59 +21,11 @@ from dnd_tui.progress import PlainProgress, open_progress
 from dnd_tui.text import one_line, printable
 from engine.errors import Cancelled, EngineError, is_out_of_memory
 from engine.events import AnswerText, Event, Reporter
+from engine.jobs.declared import JOBS
 from engine.libraries import quiet_libraries_at_start
-from engine.requests import (
-    ChainChoiceRequest,
-    ChainExportRequest,
-    CollectRequest,
-    CombineRequest,
-    CompareRequest,
-    DepthOracleRequest,
-    DepthRequest,
-    DepthTableRequest,
-    EvaluateRequest,
-    ExportRequest,
-    GenerateRequest,
-    ImportRequest,
-    InfoRequest,
-    LeaveOneOutRequest,
-    ModelsRequest,
-    PlanRequest,
-    RefineRequest,
-    Request,
-    SheetRequest,
-    TeachRequest,
-    TrainingTimeRequest,
-    TrainRequest,
-)
+from engine.requests import CompareRequest, Request
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-
-_WHOLE_OR_BEFORE = "{out} is as it was, or complete; it is never half written"
-_GOES_ON = "what is finished is kept in {out}; the same command goes on from there"
-_KEPT: dict[type[Request], str] = {
-    GenerateRequest: _WHOLE_OR_BEFORE,
-    RefineRequest: "{out} holds the best adapter so far, or the run, which the same command goes on with",
-    CompareRequest: "nothing was written to disk",
-    EvaluateRequest: _GOES_ON,
-    LeaveOneOutRequest: _WHOLE_OR_BEFORE,
-    ExportRequest: _WHOLE_OR_BEFORE,
-    CombineRequest: _WHOLE_OR_BEFORE,
-    ImportRequest: _WHOLE_OR_BEFORE,
-    CollectRequest: _GOES_ON,
-    TrainRequest: _GOES_ON,
-    ModelsRequest: "what has arrived is kept; the same command goes on from there",
-    InfoRequest: "nothing was written to disk",
-    PlanRequest: "nothing was written to disk",
-    SheetRequest: _WHOLE_OR_BEFORE,
-    TeachRequest: "{out} has the answers so far; the same command asks for the others",
-    TrainingTimeRequest: "nothing was written to disk",
-    DepthRequest: "{out} keeps the scores so far and the best chain of them; the same command goes on from there",
-    DepthOracleRequest: _GOES_ON,
-    DepthTableRequest: _GOES_ON,
-    ChainChoiceRequest: "nothing was written to disk",
-    ChainExportRequest: _WHOLE_OR_BEFORE,
-}
 
 _LOWER_MEMORY = {
     "batch": "a smaller --batch",
@@ -183,7 +135,7 @@ def _settle_stdout(as_json: bool) -> None:
 
 
 def _kept(request: Request) -> str:
-    return _KEPT[type(request)].format(out=getattr(request, "out", None))
+    return JOBS[type(request)].kept.format(out=getattr(request, "out", None))
 
 
 def _told(error: Exception, request: Request, debug: bool) -> str:

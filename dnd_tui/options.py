@@ -17,10 +17,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.jobs.command_line import choice_in, leaves
+from engine.jobs.declared import JOBS, Job
 from engine.judge.arms import ARMS
 from engine.judge.metrics import METRICS
 from engine.requests import Request
-from engine.requests.command_line import SPELLINGS, Spelling, choice_in, leaves
 
 
 @dataclass(frozen=True)
@@ -228,12 +229,12 @@ def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> 
     Args:
         differing: options of this command that are not as in `OPTIONS`.
     """
-    spelling = SPELLINGS[request_type]
+    job = JOBS[request_type]
     found = [
-        _parameter(name, differing.get(name) or OPTIONS[name], kind, default, spelling)
+        _parameter(name, differing.get(name) or OPTIONS[name], kind, default, job)
         for name, kind, default in leaves(request_type)
     ]
-    return sorted(found, key=lambda parameter: parameter.name not in spelling.positional)
+    return sorted(found, key=lambda parameter: parameter.name not in job.positional)
 
 
 def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
@@ -259,7 +260,7 @@ def _built_choice(choice: type[Any], values: Mapping[str, Any]) -> Any:
     return None if any(values[name] is None for name in required) else build(choice, values)
 
 
-def _parameter(name: str, option: Option, kind: Any, default: Any, spelling: Spelling) -> inspect.Parameter:
+def _parameter(name: str, option: Option, kind: Any, default: Any, job: Job) -> inspect.Parameter:
     annotation = kind
     if option.choices:
         annotation = Literal[option.choices]
@@ -269,12 +270,12 @@ def _parameter(name: str, option: Option, kind: Any, default: Any, spelling: Spe
         annotation = list[get_args(kind)[0]]  # type: ignore[misc]
     shown = option.default or (kind is not bool and default not in (None, MISSING, ()))
     info: Any
-    if name in spelling.positional:
+    if name in job.positional:
         info = typer.Argument(help=option.help, metavar=option.metavar, show_default=shown)
     else:
         # A switch named explicitly gets no --no-... twin.
         info = typer.Option(
-            spelling.flag(name), help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum
+            job.flag(name), help=option.help, metavar=option.metavar, show_default=shown, min=option.minimum
         )
     return inspect.Parameter(
         name,

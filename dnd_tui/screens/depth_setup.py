@@ -23,8 +23,8 @@ from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.facts import Facts
 from engine.errors import EngineError
+from engine.jobs.command_line import command_line
 from engine.requests import DepthRequest
-from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -31,8 +31,8 @@ from engine.errors import EngineError
 from engine.events import Note
 from engine.files import tidy_after_kill
 from engine.host import Failed, Finished
+from engine.jobs.command_line import command_line
 from engine.requests import ExportRequest, InfoRequest, ModelChoice
-from engine.requests.command_line import command_line
 
 
 class ExportScreen(AppScreen):

@@ -18,8 +18,8 @@ from dnd_tui.text import printable
 from dnd_tui.widgets.facts import Facts
 from engine.errors import EngineError
 from engine.host import Failed, Finished
+from engine.jobs.command_line import command_line
 from engine.requests import InfoRequest, ModelChoice
-from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -30,7 +30,7 @@ from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
-from engine.requests.command_line import command_line
+from engine.jobs.command_line import command_line
 
 _EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 

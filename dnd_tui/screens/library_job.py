@@ -27,8 +27,8 @@ from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError
 from engine.events import Note
 from engine.host import Failed, Finished
+from engine.jobs.command_line import command_line
 from engine.requests import ModelChoice, Request
-from engine.requests.command_line import command_line
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

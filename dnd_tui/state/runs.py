@@ -16,7 +16,7 @@ MOST = 500
 class PastRun:
     """One run.
 
-    command: the headless command line that asks for the same (`engine.requests.command_line`).
+    command: the headless command line that asks for the same (`engine.jobs.command_line`).
     when: ISO time of its end.
     error: what the person was told; empty unless it failed.
     """

@@ -13,7 +13,7 @@ from engine.base.load import LoadedBase
 from engine.depth.view import chain_view
 from engine.events import AnswersScored, Reporter
 from engine.jobs.chained import read_chosen_chain
-from engine.jobs.compared import KnownAnswers, compared_rows, compared_set, known_answers
+from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
 from engine.judge.compare import Comparison, compare
@@ -24,9 +24,8 @@ from engine.prompts import PromptSet
 from engine.requests import EXAMPLES_ARM, CompareRequest
 
 
-def compare_job(request: CompareRequest, reporter: Reporter) -> Result:
+def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Reporter) -> Result:
     """Stream answers of base and adapters to the prompts that are asked for; score them where there are labels."""
-    prompts = compared_set(request)
     rows, total = compared_rows(request, prompts, reporter)
     known = known_answers(request, prompts, rows, reporter)
     base, adapters = _base_and_adapters(request, prompts, reporter)

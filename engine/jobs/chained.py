@@ -9,6 +9,7 @@ from engine.depth.chain import LOOP, SKIP, parse_chain
 from engine.depth.forms import FORMATS, form_refusal
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import EngineError
+from engine.files import refuse_file, refuse_occupied
 from engine.forge.tasks import Task, named_tasks, read_tasks
 from engine.jobs.sampling import TO_SCORE, labelled_prompts
 from engine.prompts import read_prompts
@@ -32,6 +33,7 @@ _MOST_LAYERS = 10_000  # more than any base; the base itself is asked once it is
 
 def check_depth(request: DepthRequest) -> None:
     """Raises EngineError when the settings are impossible or the prompts cannot be read or have no labels."""
+    refuse_file(request.out)
     _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
     if request.moves not in MOVES:
         raise EngineError(f"there is no move {request.moves!r}", hint=f"There are: {', '.join(MOVES)}")
@@ -42,14 +44,16 @@ def check_depth(request: DepthRequest) -> None:
 
 def check_depth_oracle(request: DepthOracleRequest) -> None:
     """Raises EngineError when the settings are impossible or the prompts cannot be read or have no labels."""
+    refuse_file(request.out)
     _check_size(request.chains, request.rows, 1)
     if request.length_weight < 0:
         raise EngineError("a negative weight of the length would look for ever longer chains", where="length_weight")
     labelled_prompts(request.source, request.column, TO_SCORE)
 
 
-def check_depth_table(request: DepthTableRequest) -> list[Task]:
+def prepare_depth_table(request: DepthTableRequest) -> list[Task]:
     """The tasks of a table. Raises EngineError when the settings are impossible or a task cannot be read."""
+    refuse_file(request.out)
     _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
     tasks = named_tasks(read_tasks(request.tasks, None), request.only, request.tasks)
     for task in tasks:
@@ -73,6 +77,8 @@ def _check_size(chains: int, rows: int, fewest_rows: int) -> None:
 
 def check_chain_export(request: ChainExportRequest) -> None:
     """Raises EngineError when there is no such form, no such file, or the chain in words is none."""
+    refuse_file(request.out)
+    refuse_occupied(request.out, request.replace)
     if request.format not in FORMATS:
         raise EngineError(f"there is no form {request.format!r}", hint=f"There are: {', '.join(FORMATS)}")
     if refusal := form_refusal(request.format, with_adapter=request.adapter is not None):

@@ -16,11 +16,11 @@ from engine.base.chat import prompt_ids
 from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import digest_file
+from engine.jobs.command_line import card_line
 from engine.jobs.export import difference_lines
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_chosen_base
 from engine.requests import CombineRequest
-from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 

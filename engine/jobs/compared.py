@@ -37,13 +37,19 @@ class KnownAnswers:
     examples: tuple[tuple[str, str], ...] | None = None
 
 
-def compared_set(request: CompareRequest) -> PromptSet | None:
+def prepare_compare(request: CompareRequest) -> PromptSet | None:
     """The prompts of `request`, None when it names none and needs none.
 
     Raises:
         EngineError: none are named and they are needed; they cannot be read; examples are asked for and they have no
-            answers.
+            answers; the chain cannot be one, or several adapters go with it.
     """
+    prompts = _compared_set(request)
+    _check_chain(request)
+    return prompts
+
+
+def _compared_set(request: CompareRequest) -> PromptSet | None:
     if request.prompts is not None:
         prompts = read_prompts(request.prompts.source, column=request.prompts.column, label=request.prompts.label)
         if request.examples and prompts.label_column is None:
@@ -58,8 +64,7 @@ def compared_set(request: CompareRequest) -> PromptSet | None:
     raise EngineError("no prompts are named", hint="Name a prompt file, or both texts to answer and an adapter")
 
 
-def check_compared_chain(request: CompareRequest) -> None:
-    """Raises EngineError when the chain of `request` cannot be one, or several adapters go with it."""
+def _check_chain(request: CompareRequest) -> None:
     if request.chain is None:
         return
     check_chain_words(request.chain)

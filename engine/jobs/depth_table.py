@@ -9,7 +9,7 @@ OUT/table.json, table.md                                                        
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json, write_text
 from engine.forge.tasks import Task
-from engine.jobs.chained import MOVES, check_depth_table
+from engine.jobs.chained import MOVES
+from engine.jobs.checks import prepare_generate
 from engine.jobs.depth_rows import DepthRows, depth_rows
 from engine.jobs.depth_scores import held_out_scores, scored_with
 from engine.jobs.generate import generate_job
@@ -45,9 +46,8 @@ from engine.solver.plan import GENERATOR
 _MEASURED_SECONDS = 90.0
 
 
-def depth_table_job(request: DepthTableRequest, reporter: Reporter) -> Result:
+def depth_table_job(request: DepthTableRequest, tasks: Sequence[Task], reporter: Reporter) -> Result:
     """The table over the tasks of a request; what is finished in `request.out` is not done again."""
-    tasks = check_depth_table(request)
     pipeline = load_pipeline(request.models, reporter)
     run = _Run(request, pipeline, reporter)
     for task in tasks:
@@ -205,7 +205,7 @@ class _TaskRun:
             prompts = PromptChoice(source=self._task.train_path, column="prompt", seed=self._request.seed)
             alone = ContextChoice(made_from=GENERATOR)
             request = GenerateRequest(models=self._request.models, prompts=prompts, solve=alone, out=self._adapter)
-            generate_job(request, self._reporter)
+            generate_job(request, prepare_generate(request), self._reporter)
 
     def _measure_speed(self) -> None:
         """All arms on the same prompt, in turns; arms with the same chain are measured once."""

@@ -11,10 +11,10 @@ from engine.base.chat import prompt_ids
 from engine.base.fetch import model_files
 from engine.base.source import source_of
 from engine.events import Reporter
+from engine.jobs.command_line import card_line
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_base_alone, load_chosen_base
 from engine.requests import ExportRequest
-from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 _NEEDS_BASE_FILE = frozenset({"gguf-merged", "ollama"})

@@ -16,15 +16,15 @@ from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, replacing_folder
+from engine.jobs.command_line import card_line
 from engine.jobs.context import found_context
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.sampling import sample_batch
 from engine.jobs.solve import check_adapter, make_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
-from engine.prompts import PromptSet, read_prompts
+from engine.prompts import PromptSet
 from engine.prompts.prompt_set import teachers, teachers_told
 from engine.requests import GenerateRequest, LoadRequest
-from engine.requests.command_line import card_line
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
 
@@ -37,10 +37,9 @@ def load_job(request: LoadRequest, reporter: Reporter) -> Result:
     return Result({"base": base.ref.id, "seconds": timings}, stage_lines(timings))
 
 
-def generate_job(request: GenerateRequest, reporter: Reporter) -> Result:
+def generate_job(request: GenerateRequest, prompts: PromptSet, reporter: Reporter) -> Result:
     """Make an adapter from what stands in the prompts and write it as a PEFT folder with its card."""
     choice = request.prompts
-    prompts = read_prompts(choice.source, column=choice.column, label=choice.label)
     plan = found_context(prompts, choice, request.solve, request.models, reporter)
     labels = f", answers from {prompts.label_column}" if plan.kind in (EXAMPLES, BOTH) else ""
     reporter.note(f"prompts from {prompts.column} of {prompts.format}{labels}")

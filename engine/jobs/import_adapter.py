@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
 from engine.adapter.fold import FoldPlan, fit, fold, plan
+from engine.adapter.foreign import Foreign
 from engine.adapter.imported import FORMATS, Imported
 from engine.adapter.norms import update_norm
 from engine.base.chat import prompt_ids
@@ -13,19 +16,18 @@ from engine.base.load import BaseRef
 from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import digest_file
+from engine.jobs.command_line import card_line
 from engine.jobs.export import difference_lines
-from engine.jobs.opened import opened_adapter
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
 from engine.pipeline import load_chosen_base
 from engine.requests import ImportRequest
-from engine.requests.command_line import card_line
 from engine.text import readable_size
 
 
-def import_job(request: ImportRequest, reporter: Reporter) -> Result:
+def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Foreign], reporter: Reporter) -> Result:
     """Check what another tool wrote, bring it into our form and write it, read back and compared as an export is."""
+    kind, foreign = opened
     with reporter.stage("read"):
-        kind, foreign = opened_adapter(request)
         digest = digest_file(foreign.weights)
     plans: list[FoldPlan] = []
 

@@ -10,18 +10,18 @@ from engine.events import Reporter
 from engine.forge.timing import time_training, training_rows
 from engine.generator.about import read_about
 from engine.jobs.results import Result
-from engine.jobs.sampling import TO_TRAIN, labelled_prompts, labelled_rows
+from engine.jobs.sampling import TO_TRAIN, labelled_rows
 from engine.pipeline import load_chosen_base
+from engine.prompts import PromptSet
 from engine.released import released_generator
 from engine.requests import TrainingTimeRequest
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 
 
-def training_time_job(request: TrainingTimeRequest, reporter: Reporter) -> Result:
+def training_time_job(request: TrainingTimeRequest, prompts: PromptSet, reporter: Reporter) -> Result:
     """Seconds a step, measured, and what an epoch over all labelled rows would take at that pace."""
     if request.steps < 1 or request.batch < 1:
         raise EngineError(f"{request.steps} steps of {request.batch} rows cannot be timed", hint="Take at least 1")
-    prompts = labelled_prompts(request.source, request.column, TO_TRAIN)
     rows, total = labelled_rows(prompts, (request.steps + 1) * request.batch, 0, TO_TRAIN, reporter)
     base = load_chosen_base(request.models, reporter)
     layout = derive_layout(base.ref.config, _lora(request))

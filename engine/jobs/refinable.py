@@ -16,7 +16,7 @@ STATE_FILE = "refine.state.safetensors"
 TO_REFINE = "no adapter can be trained"
 
 
-def check_refine(request: RefineRequest) -> PromptSet:
+def prepare_refine(request: RefineRequest) -> PromptSet:
     """The prompts of a request that can be tried.
 
     Raises:

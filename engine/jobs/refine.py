@@ -15,16 +15,17 @@ from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import Cancelled
 from engine.events import Reporter, Stage
 from engine.files import digest_file, digest_json
+from engine.jobs.command_line import card_line
 from engine.jobs.context import MOST_ROWS
 from engine.jobs.generate import written
-from engine.jobs.refinable import STATE_FILE, check_refine, is_unfinished
+from engine.jobs.refinable import STATE_FILE, is_unfinished
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
+from engine.prompts import PromptSet
 from engine.prompts.prompt_set import counted_rows, teachers, teachers_told
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, RefineRequest
-from engine.requests.command_line import card_line
 from engine.solver.context import short_enough, student_rows, window
 from engine.solver.fit import ROWS_A_STEP, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, plan_context
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
 
-def refine_job(request: RefineRequest, reporter: Reporter) -> Result:
+def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -> Result:
     """Train an adapter on answered rows until rows that are kept out of it gain no more; check and write it."""
-    prompts = check_refine(request)
     start = None if request.adapter == NO_ADAPTER else read_peft_folder(request.adapter)[0]
     instruction = _instruction(request)
     with reporter.stage("read", unit="rows") as stage:

@@ -12,8 +12,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs.context import MOST_ROWS
 from engine.jobs.results import Result, stage_lines
-from engine.jobs.teachable import sheet_there
-from engine.prompts import PromptRow, read_prompts
+from engine.prompts import PromptRow, PromptSet
 from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import reservoir
@@ -22,10 +21,9 @@ from engine.solver.plan import distinct, in_turn, read_context, with_beginning
 from engine.teacher.endpoint import Endpoint, TeacherAnswer, ask_endpoint, is_endpoint
 
 
-def teach_job(request: TeachRequest, reporter: Reporter) -> Result:
+def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]], reporter: Reporter) -> Result:
     """Ask a teacher for the answers that are missing; every answer is written as soon as it is there."""
-    there = sheet_there(request)
-    prompts = read_prompts(request.source, column=request.column, label=request.label)
+    prompts, there = prepared
     with reporter.stage("read", unit="rows") as stage:
         rows = distinct(reservoir(counted_rows(prompts.every_row(), stage), MOST_ROWS, request.seed))
     sheet = _sheet(rows, there, request)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dnd_tui.cli import COMMANDS, main
 from dnd_tui.options import OPTIONS
+from engine.jobs.command_line import command_line, command_words
 from engine.requests import CompareRequest, GenerateRequest, InfoRequest, ModelChoice, ModelsRequest, PromptChoice
-from engine.requests.command_line import command_line, command_words
 
 
 class Nothing:

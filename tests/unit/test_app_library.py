@@ -21,8 +21,8 @@ from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAda
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
+from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, GenerateRequest, PromptChoice
-from engine.requests.command_line import command_line
 
 DAY = 24 * 3600
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,14 +26,12 @@ class Nothing:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The requests that reach the engine."""
     seen: list[Any] = []
-    jobs = types.ModuleType("engine.jobs")
 
     def run(request: Any, reporter: Any) -> Nothing:
         seen.append(request)
         return Nothing()
 
-    monkeypatch.setattr(jobs, "run", run, raising=False)
-    monkeypatch.setitem(sys.modules, "engine.jobs", jobs)
+    monkeypatch.setattr("engine.jobs.run", run)
     return seen
 
 

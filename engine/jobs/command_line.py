@@ -2,105 +2,21 @@
 
     request --(values by name)--> options of its command that differ from their defaults --> words --> shell line
 
-How a command and its options are called stands here once; the command line itself (`dnd_tui.options`) reads it.
+How a command and its options are called stands in `engine.jobs.declared`; `dnd_tui.options` reads it there too.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from engine.requests.adapters import (
-    CombineRequest,
-    CompareRequest,
-    ExportRequest,
-    GenerateRequest,
-    ImportRequest,
-    InfoRequest,
-    ModelsRequest,
-    RefineRequest,
-    SheetRequest,
-    TeachRequest,
-)
-from engine.requests.choices import ModelChoice
-from engine.requests.depth import (
-    ChainChoiceRequest,
-    ChainExportRequest,
-    DepthOracleRequest,
-    DepthRequest,
-    DepthTableRequest,
-)
-from engine.requests.forge import (
-    CollectRequest,
-    EvaluateRequest,
-    LeaveOneOutRequest,
-    PlanRequest,
-    TrainingTimeRequest,
-    TrainRequest,
-)
+from engine.jobs.declared import JOBS
+from engine.requests import ModelChoice
 
 NAME = "dnd-tui"
-
-# Of options that are not called like their fields, in every command.
-_FLAGS = {
-    "made_from": "from",
-    "answered": "rows",
-    "modules": "module",
-    "adapters": "adapter",
-    "numbers": "row",
-    "texts": "text",
-    "arms": "arm",
-    "only": "task",
-    "tables": "table",
-    "weights": "weight",
-    "names": "name",
-}
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """How a request is written.
-
-    command: its name. positional: fields that are given without a name.
-    flags: names of options, without dashes, that differ from the field's in this command.
-    """
-
-    command: str
-    positional: tuple[str, ...] = ()
-    flags: Mapping[str, str] = field(default_factory=dict)
-
-    def flag(self, name: str) -> str:
-        """`--max-new-tokens` for the field `max_new_tokens`."""
-        return f"--{self.flags.get(name) or _FLAGS.get(name) or name.replace('_', '-')}"
-
-
-SPELLINGS: Mapping[type, Spelling] = {
-    GenerateRequest: Spelling("generate", ("source",)),
-    RefineRequest: Spelling("refine", ("adapter", "source")),
-    SheetRequest: Spelling("answer-sheet", ("source",)),
-    TeachRequest: Spelling("teach", ("source",), {"count": "rows"}),
-    CompareRequest: Spelling("compare", ("source",)),
-    EvaluateRequest: Spelling("evaluate"),
-    LeaveOneOutRequest: Spelling("leave-one-out"),
-    ExportRequest: Spelling("export", ("adapter",)),
-    CombineRequest: Spelling("combine", ("adapters",)),
-    ImportRequest: Spelling("import", ("source",)),
-    CollectRequest: Spelling("collect"),
-    TrainRequest: Spelling("train"),
-    PlanRequest: Spelling("plan", ("kind",)),
-    TrainingTimeRequest: Spelling("measure", ("source",)),
-    DepthRequest: Spelling("depth", ("source",)),
-    DepthTableRequest: Spelling("depth-table"),
-    DepthOracleRequest: Spelling("depth-oracle", ("source",)),
-    ChainChoiceRequest: Spelling("choose-chain", ("search", "source")),
-    ChainExportRequest: Spelling("export-chain", ("chain",)),
-    ModelsRequest: Spelling("models"),
-    InfoRequest: Spelling("info", ("target",)),
-}
-"""Of every request that a command makes."""
 
 
 def command_line(request: Any) -> str:
@@ -126,8 +42,8 @@ def command_words(request: Any) -> list[str]:
     Raises:
         ValueError: no command makes such a request.
     """
-    spelling = SPELLINGS.get(type(request))
-    if spelling is None:
+    job = JOBS.get(type(request))
+    if job is None or not job.command:
         raise ValueError(f"no command makes a {type(request).__name__}")
     values = dict(_values(request))
     positional: list[str] = []
@@ -137,11 +53,11 @@ def command_words(request: Any) -> list[str]:
         value = values.get(name, default)
         if value == default:
             continue
-        if name in spelling.positional:
+        if name in job.positional:
             positional += map(str, value if isinstance(value, tuple) else (value,))
         else:
-            options += _option(spelling.flag(name), value)
-    start = [NAME, "--headless", spelling.command]
+            options += _option(job.flag(name), value)
+    start = [NAME, "--headless", job.command]
     if any(word.startswith("-") for word in positional):
         return [*start, *options, "--", *positional]
     return [*start, *positional, *options]

@@ -1,0 +1,193 @@
+"""Every job, declared once: what is refused before it, what runs it, how a person types it, what an interrupt leaves.
+
+    request --check or prepare (light)--> runner, imported when it is asked for --> Result
+
+`engine.jobs.run`, the engine process, the command line and the app take all of it from `JOBS`. Light: no heavy library
+is imported here, and none by checks. To add a job: its request type in `engine.requests`, an entry here, its help in
+`dnd_tui.cli`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.requests import (
+    ChainChoiceRequest,
+    ChainExportRequest,
+    CollectRequest,
+    CombineRequest,
+    CompareRequest,
+    DepthOracleRequest,
+    DepthRequest,
+    DepthTableRequest,
+    EvaluateRequest,
+    ExportRequest,
+    GenerateRequest,
+    ImportRequest,
+    InfoRequest,
+    LeaveOneOutRequest,
+    LoadRequest,
+    ModelsRequest,
+    PlanRequest,
+    PreviewRequest,
+    RefineRequest,
+    Request,
+    SheetRequest,
+    TeachRequest,
+    TrainingTimeRequest,
+    TrainRequest,
+)
+
+NOTHING = "nothing was written to disk"
+WHOLE = "{out} is as it was, or complete; it is never half written"
+GOES_ON = "what is finished is kept in {out}; the same command goes on from there"
+
+# Of options that are not called like their fields, in every command.
+_FLAGS = {
+    "made_from": "from",
+    "answered": "rows",
+    "modules": "module",
+    "adapters": "adapter",
+    "numbers": "row",
+    "texts": "text",
+    "arms": "arm",
+    "only": "task",
+    "tables": "table",
+    "weights": "weight",
+    "names": "name",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a request is done.
+
+    runner: "module:function", as of check and prepare: they are imported when they are asked for. Called with the
+        request and a reporter; after `prepare`, with its result between them.
+    command: its name on the command line; "" for jobs of the app alone.
+    positional: fields that are typed without a name.
+    flags: options, without dashes, whose names differ from the field's in this command.
+    check: called with the request; raises EngineError for what can be seen to be impossible before heavy imports.
+    prepare: the same, and returns what it has read, for the runner.
+    kept: what an interrupt leaves, for people; {out} stands for where the request writes.
+    heavy: the import takes seconds and is a stage of its own.
+    """
+
+    runner: str
+    command: str = ""
+    positional: tuple[str, ...] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
+    check: str = ""
+    prepare: str = ""
+    kept: str = NOTHING
+    heavy: bool = True
+
+    def flag(self, name: str) -> str:
+        """`--max-new-tokens` for the field `max_new_tokens`."""
+        return f"--{self.flags.get(name) or _FLAGS.get(name) or name.replace('_', '-')}"
+
+
+JOBS: Mapping[type[Request], Job] = {
+    LoadRequest: Job("engine.jobs.generate:load_job"),
+    GenerateRequest: Job(
+        "engine.jobs.generate:generate_job",
+        "generate",
+        ("source",),
+        prepare="engine.jobs.checks:prepare_generate",
+        kept=WHOLE,
+    ),
+    RefineRequest: Job(
+        "engine.jobs.refine:refine_job",
+        "refine",
+        ("adapter", "source"),
+        prepare="engine.jobs.refinable:prepare_refine",
+        kept="{out} holds the best adapter so far, or the run, which the same command goes on with",
+    ),
+    SheetRequest: Job(
+        "engine.jobs.sheet:sheet_job",
+        "answer-sheet",
+        ("source",),
+        check="engine.jobs.checks:check_sheet",
+        kept=WHOLE,
+        heavy=False,
+    ),
+    TeachRequest: Job(
+        "engine.jobs.teach:teach_job",
+        "teach",
+        ("source",),
+        {"count": "rows"},
+        prepare="engine.jobs.checks:prepare_teach",
+        kept="{out} has the answers so far; the same command asks for the others",
+    ),
+    CompareRequest: Job(
+        "engine.jobs.answer:compare_job", "compare", ("source",), prepare="engine.jobs.compared:prepare_compare"
+    ),
+    EvaluateRequest: Job(
+        "engine.jobs.evaluate:evaluate_job", "evaluate", check="engine.jobs.checks:check_evaluate", kept=GOES_ON
+    ),
+    LeaveOneOutRequest: Job("engine.jobs.leave_one_out:leave_one_out_job", "leave-one-out", kept=WHOLE, heavy=False),
+    ExportRequest: Job(
+        "engine.jobs.export:export_job", "export", ("adapter",), check="engine.jobs.checks:check_export", kept=WHOLE
+    ),
+    CombineRequest: Job(
+        "engine.jobs.combine:combine_job",
+        "combine",
+        ("adapters",),
+        check="engine.jobs.checks:check_combine",
+        kept=WHOLE,
+    ),
+    ImportRequest: Job(
+        "engine.jobs.import_adapter:import_job",
+        "import",
+        ("source",),
+        prepare="engine.jobs.checks:prepare_import",
+        kept=WHOLE,
+    ),
+    CollectRequest: Job("engine.jobs.forge:collect_job", "collect", kept=GOES_ON),
+    TrainRequest: Job("engine.jobs.forge:train_job", "train", check="engine.jobs.checks:check_train", kept=GOES_ON),
+    PlanRequest: Job("engine.jobs.plan:plan_job", "plan", ("kind",), heavy=False),
+    TrainingTimeRequest: Job(
+        "engine.jobs.measure:training_time_job", "measure", ("source",), prepare="engine.jobs.checks:prepare_measure"
+    ),
+    DepthRequest: Job(
+        "engine.jobs.depth:depth_job",
+        "depth",
+        ("source",),
+        check="engine.jobs.chained:check_depth",
+        kept="{out} keeps the scores so far and the best chain of them; the same command goes on from there",
+    ),
+    DepthTableRequest: Job(
+        "engine.jobs.depth_table:depth_table_job",
+        "depth-table",
+        prepare="engine.jobs.chained:prepare_depth_table",
+        kept=GOES_ON,
+    ),
+    DepthOracleRequest: Job(
+        "engine.jobs.depth_oracle:depth_oracle_job",
+        "depth-oracle",
+        ("source",),
+        check="engine.jobs.chained:check_depth_oracle",
+        kept=GOES_ON,
+    ),
+    ChainChoiceRequest: Job(
+        "engine.jobs.depth_predictor:choose_chain_job",
+        "choose-chain",
+        ("search", "source"),
+        check="engine.jobs.chained:check_chain_choice",
+    ),
+    ChainExportRequest: Job(
+        "engine.jobs.depth:export_chain_job",
+        "export-chain",
+        ("chain",),
+        check="engine.jobs.chained:check_chain_export",
+        kept=WHOLE,
+    ),
+    ModelsRequest: Job(
+        "engine.jobs.inspect:list_models_job",
+        "models",
+        kept="what has arrived is kept; the same command goes on from there",
+    ),
+    InfoRequest: Job("engine.jobs.inspect:info_job", "info", ("target",)),
+    PreviewRequest: Job("engine.jobs.preview:preview_job", heavy=False),
+}
