@@ -10,7 +10,7 @@ from engine.jobs.teach import teacher_of
 from engine.judge.arms import TAUGHT
 from engine.prompts.answer_sheet import SheetRow, read_sheet, write_sheet
 from engine.requests import EvaluateRequest, TeachRequest
-from engine.teacher.endpoint import TeacherAnswer
+from engine.teacher.asking import Asking, TeacherAnswer
 
 
 def kept_answers(request: EvaluateRequest, reporter: Reporter) -> KeptAnswers | None:
@@ -52,18 +52,12 @@ class KeptAnswers:
                 stage.advance(1)
 
             with self._reporter.stage("teach", len(prompts), "answers") as stage:
-                self._ask(
-                    prompts,
-                    (),
-                    max_new_tokens=self._request.max_new_tokens,
-                    most_tokens=None,
-                    on_answer=answer,
-                    on_wait=lambda: stage.advance(0),
-                )
+                longest = self._request.max_new_tokens
+                self._ask(Asking(prompts, (), longest, None, on_answer=answer, on_wait=lambda: stage.advance(0)))
             write_sheet(file, rows)
             known = {row.prompt: row.response for row in rows}
         return [known[prompt] for prompt in prompts]
 
     @cached_property
-    def _ask(self) -> Callable[..., None]:
+    def _ask(self) -> Callable[[Asking], None]:
         return teacher_of(self._request, self._reporter)

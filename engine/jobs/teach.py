@@ -18,7 +18,8 @@ from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import reservoir
 from engine.requests import ModelChoice, TeachRequest
 from engine.solver.plan import distinct, in_turn, read_context, with_beginning
-from engine.teacher.endpoint import Endpoint, TeacherAnswer, ask_endpoint, is_endpoint
+from engine.teacher.asking import Asking, TeacherAnswer
+from engine.teacher.endpoint import Endpoint, ask_endpoint, is_endpoint
 
 
 def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]], reporter: Reporter) -> Result:
@@ -53,14 +54,9 @@ def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]],
 
         write_sheet(request.out, sheet)
         with out_of_memory_told("--dtype, or take a smaller teacher"):
-            ask(
-                [with_beginning(sheet[place].prompt, instruction) for place in left],
-                examples,
-                max_new_tokens=request.max_new_tokens,
-                most_tokens=request.most_tokens,
-                on_answer=answer,
-                on_wait=lambda: stage.advance(0),
-            )
+            asked = [with_beginning(sheet[place].prompt, instruction) for place in left]
+            limits = (request.max_new_tokens, request.most_tokens)
+            ask(Asking(asked, examples, *limits, on_answer=answer, on_wait=lambda: stage.advance(0)))
     if len(refused) == len(left):
         problem = f"the teacher refuses every prompt: {refused[0]}"
         raise EngineError(problem, where=str(request.source), hint="Check --teacher-model")
@@ -87,7 +83,7 @@ def _sheet(rows: Sequence[PromptRow], there: Sequence[SheetRow], request: TeachR
     return [known.get(prompt, SheetRow(prompt)) for prompt in wanted]
 
 
-def teacher_of(request: TeachRequest, reporter: Reporter) -> Callable[..., None]:
+def teacher_of(request: TeachRequest, reporter: Reporter) -> Callable[[Asking], None]:
     """What answers prompts: `ask_endpoint` or `ask_local`, with whom it asks."""
     if is_endpoint(request.teacher):
         endpoint = Endpoint(

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from engine.errors import EngineError
+from engine.teacher.asking import Asking, TeacherAnswer
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -26,22 +27,6 @@ if TYPE_CHECKING:
 _LOOKS = 0.2
 _LONGEST_REASON = 200
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class TeacherAnswer:
-    """text: the answer; "" where there is none. by: the name of the model that wrote it.
-
-    tokens: of prompt and answer together, as the teacher counts them; 0 where it does not.
-    cut: the answer was as long as allowed, so its end is missing.
-    refused: why the teacher does not take this prompt, for example because it is too long; "" where it does.
-    """
-
-    text: str
-    by: str
-    tokens: int = 0
-    cut: bool = False
-    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,46 +58,22 @@ def is_endpoint(teacher: str) -> bool:
     return teacher.lower().startswith(("http://", "https://"))
 
 
-def ask_endpoint(
-    endpoint: Endpoint,
-    prompts: Sequence[str],
-    examples: Sequence[tuple[str, str]],
-    *,
-    max_new_tokens: int,
-    most_tokens: int | None,
-    on_answer: Callable[[int, TeacherAnswer], None],
-    on_wait: Callable[[], None],
-) -> None:
-    """Ask for greedy answers to all prompts.
-
-    Args:
-        examples: (prompt, answer) turns before each prompt.
-        max_new_tokens: of an answer.
-        most_tokens: no request begins once so many tokens were used in all; None sets no limit.
-        on_answer: called with a prompt's place and its answer, in the order in which they come.
-        on_wait: called a few times a second; raises to stop.
+def ask_endpoint(endpoint: Endpoint, asking: Asking) -> None:
+    """Ask for all answers.
 
     Raises:
         EngineError: the endpoint refuses, or does not answer after all tries. What it answered before was handed over.
     """
-    asyncio.run(_ask_all(endpoint, list(prompts), examples, max_new_tokens, most_tokens, on_answer, on_wait))
+    asyncio.run(_ask_all(endpoint, asking))
 
 
-async def _ask_all(
-    endpoint: Endpoint,
-    prompts: list[str],
-    examples: Sequence[tuple[str, str]],
-    max_new_tokens: int,
-    most_tokens: int | None,
-    on_answer: Callable[[int, TeacherAnswer], None],
-    on_wait: Callable[[], None],
-) -> None:
+async def _ask_all(endpoint: Endpoint, asking: Asking) -> None:
     from openai import AsyncOpenAI
 
     key = os.environ.get(endpoint.key_from) or "none"
     before = [
         {"role": role, "content": text}
-        for pair in examples
+        for pair in asking.examples
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     used = 0
@@ -120,17 +81,17 @@ async def _ask_all(
         base_url=endpoint.url, api_key=key, timeout=endpoint.seconds, max_retries=endpoint.tries
     ) as client:
         requests = _Requests(endpoint, key)
-        model = endpoint.model or await _watched(requests.first_model(client), on_wait)
+        model = endpoint.model or await _watched(requests.first_model(client), asking.on_wait)
 
         async def one(place: int) -> tuple[int, TeacherAnswer]:
-            messages = [*before, {"role": "user", "content": prompts[place]}]
-            return place, await requests.answer(client, model, messages, max_new_tokens)
+            messages = [*before, {"role": "user", "content": asking.prompts[place]}]
+            return place, await requests.answer(client, model, messages, asking.max_new_tokens)
 
-        left = iter(range(len(prompts)))
+        left = iter(range(len(asking.prompts)))
         running: set[asyncio.Task[tuple[int, TeacherAnswer]]] = set()
         try:
             while True:
-                while len(running) < endpoint.at_once and (most_tokens is None or used < most_tokens):
+                while len(running) < endpoint.at_once and asking.goes_on(used):
                     place = next(left, None)
                     if place is None:
                         break
@@ -142,8 +103,8 @@ async def _ask_all(
                 for task in sorted(done, key=lambda each: each.exception() is not None):
                     place, answer = task.result()
                     used += answer.tokens
-                    on_answer(place, answer)
-                on_wait()
+                    asking.on_answer(place, answer)
+                asking.on_wait()
         finally:
             for task in running:
                 task.cancel()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.base.chat import stop_ids
 from engine.judge.answers import stream_answers
 from engine.judge.examples import fitting_examples
-from engine.teacher.endpoint import TeacherAnswer
+from engine.teacher.asking import Asking, TeacherAnswer
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -16,22 +15,13 @@ if TYPE_CHECKING:
 _BATCH = 8
 
 
-def ask_local(
-    base: LoadedBase,
-    prompts: Sequence[str],
-    examples: Sequence[tuple[str, str]],
-    *,
-    max_new_tokens: int,
-    most_tokens: int | None,
-    on_answer: Callable[[int, TeacherAnswer], None],
-    on_wait: Callable[[], None],
-) -> None:
-    """As `ask_endpoint`, by a loaded model; prompts of like length are answered together, the longest first."""
-    _, ids = fitting_examples(base, prompts, examples, max_new_tokens)
-    order = sorted(range(len(prompts)), key=lambda place: -len(ids[place]))
+def ask_local(base: LoadedBase, asking: Asking) -> None:
+    """Answers by a loaded model; prompts of like length are answered together, the longest first."""
+    _, ids = fitting_examples(base, asking.prompts, asking.examples, asking.max_new_tokens)
+    order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
     used = 0
     for start in range(0, len(order), _BATCH):
-        if most_tokens is not None and used >= most_tokens:
+        if not asking.goes_on(used):
             return
         places = order[start : start + _BATCH]
         texts = [""] * len(places)
@@ -39,14 +29,14 @@ def ask_local(
             base.model,
             base.tokenizer,
             [ids[place] for place in places],
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=asking.max_new_tokens,
             stop_ids=stop_ids(base.tokenizer, base.model),
-            on_step=on_wait,
+            on_step=asking.on_wait,
         )
         for piece in pieces:
             texts[piece.row] += piece.text
             if piece.done:
                 tokens = len(ids[places[piece.row]]) + piece.tokens
                 used += tokens
-                cut = piece.tokens >= max_new_tokens
-                on_answer(places[piece.row], TeacherAnswer(texts[piece.row].strip(), base.ref.id, tokens, cut))
+                cut = piece.tokens >= asking.max_new_tokens
+                asking.on_answer(places[piece.row], TeacherAnswer(texts[piece.row].strip(), base.ref.id, tokens, cut))
