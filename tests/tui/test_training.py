@@ -60,6 +60,8 @@ async def test_an_adapter_is_trained_on_and_once_more_from_the_same_start(
         assert record.prompts == start.prompts and set(record.norms) == set(start.norms)
         assert app.library.record(record.id) == record
         assert stage_names(app) == ["import", "read", "load", "train", "check", "attach", "write"]
+        # They are drawn a moment after the record is there.
+        await until(pilot, lambda: "made from" in facts(app), "the facts")
         told = facts(app)
         assert told["made from"] == "training on answers"
         assert "trained on" in told["rows"] and "watched" in told["rows"] and "the best after" in told["steps"]
