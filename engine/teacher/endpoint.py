@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -154,7 +155,7 @@ class _Requests:
                 lambda completion: _read(completion, model),
             )
         except _RefusedPrompt as refused:
-            return TeacherAnswer("", model, refused=str(refused))
+            return TeacherAnswer("", _called(model), refused=str(refused))
 
     async def _tried(self, ask: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
         """What `read` finds in an answer; asked again where the answer is broken, as the package does for refusals."""
@@ -202,8 +203,13 @@ async def _pauses(tries: int) -> AsyncIterator[int]:
         yield number
 
 
+def _called(model: str) -> str:
+    """The model's name for cards. Some servers name the file they read, whose folders are nobody's business."""
+    return PurePath(model).name if model.startswith(("/", "~", ".")) or model.lower().endswith(".gguf") else model
+
+
 def _read(completion: Any, model: str) -> TeacherAnswer:
     """Raises one of the errors of looking into something that is not there, for what is no completion."""
     choice, usage = completion.choices[0], completion.usage
     text = _THOUGHTS.sub("", choice.message.content or "").strip()
-    return TeacherAnswer(text, model, int(usage.total_tokens) if usage else 0, choice.finish_reason == "length")
+    return TeacherAnswer(text, _called(model), int(usage.total_tokens) if usage else 0, choice.finish_reason == "length")

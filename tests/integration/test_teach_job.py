@@ -186,6 +186,8 @@ def test_a_file_of_answers_that_an_adapter_is_made_from(door: Door, tmp_path: Pa
     result = run(request_to(door, tmp_path, tries=5), Reporter(events.append)).to_json()
     assert [row.prompt for row in answered(tmp_path)] == ASKED
     (name,) = result["answered_by"]
+    # llama.cpp calls it by its whole path.
+    assert name == DEFAULT_BASE.weights.path
     assert {row.answered_by for row in answered(tmp_path)} == {name} and result["answered_by"][name] == len(ASKED)
     assert result["tokens"] > 0 and result["missing"] == 0
     # Every prompt was answered once, and asked once more for each time it went wrong.
