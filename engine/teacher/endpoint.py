@@ -212,4 +212,5 @@ def _read(completion: Any, model: str) -> TeacherAnswer:
     """Raises one of the errors of looking into something that is not there, for what is no completion."""
     choice, usage = completion.choices[0], completion.usage
     text = _THOUGHTS.sub("", choice.message.content or "").strip()
-    return TeacherAnswer(text, _called(model), int(usage.total_tokens) if usage else 0, choice.finish_reason == "length")
+    tokens = int(usage.total_tokens) if usage else 0
+    return TeacherAnswer(text, _called(model), tokens, choice.finish_reason == "length")
