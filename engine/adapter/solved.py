@@ -12,6 +12,7 @@ class MadeFromPrompts:
     """What records of adapters that were made from prompts have in common; for dataclasses with these fields."""
 
     prompts_name: str
+
     def __post_init__(self) -> None:
         """The folders above the prompt file are nobody's business but the owner's."""
         object.__setattr__(self, "prompts_name", PurePath(self.prompts_name).name)

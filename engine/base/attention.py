@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,11 @@ def has_full_attention(network: torch.nn.Module) -> bool:
 
     layers = empty_cache(network).layers
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def takes_positions(network: Any) -> bool:
+    """Whether the place of each token in its text can be given, as rows that share a sequence need it."""
+    return "position_ids" in inspect.signature(network.base_model.forward).parameters
 
 
 def has_plain_cache(network: torch.nn.Module) -> bool:

@@ -9,14 +9,13 @@ values are there once; elsewhere they are copied, once a row.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.base.attention import empty_cache, has_full_attention
+from engine.base.attention import empty_cache, has_full_attention, takes_positions
 
 _CACHED_TOKENS = 6144
 # Longer lines waste attention between rows that do not see one another.
@@ -42,6 +41,7 @@ class SharedBeginning:
         self._model = model
         self._cache = None
         self._length = len(ids)
+        self._in_line = bool(ids) and _takes_lines(model)
         if ids:
             self._cache = empty_cache(model)
             told = torch.tensor([list(ids)], device=next(model.parameters()).device)
@@ -56,7 +56,7 @@ class SharedBeginning:
         if cache is None:
             # Padding comes after the row: the model's own causal mask is right.
             return self._hidden(input_ids=ids, use_cache=False)
-        if not _takes_lines(self._model):
+        if not self._in_line:
             cache.batch_repeat_interleave(len(ids))
             return self._hidden(input_ids=ids, past_key_values=cache, use_cache=True)
         rows, width = ids.shape
@@ -85,4 +85,4 @@ class SharedBeginning:
 
 
 def _takes_lines(model: Any) -> bool:
-    return has_full_attention(model) and "position_ids" in inspect.signature(model.base_model.forward).parameters
+    return has_full_attention(model) and takes_positions(model)

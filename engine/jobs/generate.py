@@ -44,9 +44,9 @@ def generate_job(request: GenerateRequest, prompts: PromptSet, reporter: Reporte
     labels = f", answers from {prompts.label_column}" if plan.kind in (EXAMPLES, BOTH) else ""
     reporter.note(f"prompts from {prompts.column} of {prompts.format}{labels}")
     reporter.note(f"made from {KIND_WORDS[plan.kind]}: {plan.reason}")
-    if taught := teachers_told(plan.rows):
+    if taught := teachers_told(plan.learned):
         reporter.note(taught)
-    if len({row.references[0] for row in plan.rows if row.references}) == 1 and plan.kind != INSTRUCTION:
+    if len({row.references[0] for row in plan.learned if row.references}) == 1:
         reporter.note("every answer is the same, so that is all the adapter can learn", warning=True)
     if plan.kind == GENERATOR:
         return _generated(request, prompts, plan, reporter)
@@ -79,7 +79,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         timings={},
         verdict=checked.sentence if checked else "",
         scores=checked.scores if checked else None,
-        taught_by=teachers(plan.rows),
+        taught_by=teachers(plan.learned),
     )
     size = written(request.out, request.replace, base, made.adapter, provenance, reporter)
     timings = dict(reporter.timings)

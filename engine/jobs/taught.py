@@ -47,7 +47,7 @@ class KeptAnswers:
             rows = [SheetRow(prompt) for prompt in prompts]
 
             def answer(place: int, given: TeacherAnswer) -> None:
-                if not given.cut:
+                if given.whole:
                     rows[place] = SheetRow(prompts[place], given.text, given.by)
                 stage.advance(1)
 

@@ -46,8 +46,7 @@ def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]],
             nonlocal tokens, cut
             tokens, cut = tokens + given.tokens, cut + given.cut
             refused.extend([given.refused] if given.refused else [])
-            # An answer without its end would teach that.
-            if given.text and not given.cut:
+            if given.whole:
                 sheet[left[number]] = replace(sheet[left[number]], response=given.text, answered_by=given.by)
                 write_sheet(request.out, sheet)
             stage.advance(1, tokens=tokens)

@@ -6,7 +6,6 @@ the answer. There the residual streams of teacher and student are matched.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.attention import has_full_attention
+from engine.base.attention import has_full_attention, takes_positions
 from engine.errors import EngineError
 from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
 
@@ -117,7 +116,7 @@ def matched_tokens(row: ContextRow, tail: int) -> int:
 def _can_pack(base: LoadedBase, rows: Sequence[ContextRow]) -> bool:
     """Whether student rows may share lines under a mask of ours: every layer reaches all tokens of a row."""
     model: Any = base.model
-    if "position_ids" not in inspect.signature(model.base_model.forward).parameters:
+    if not takes_positions(model):
         return False
     if has_full_attention(model):
         return True

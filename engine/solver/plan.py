@@ -63,6 +63,11 @@ class ContextPlan:
     instruction: str = ""
     common: str = ""
 
+    @property
+    def learned(self) -> tuple[PromptRow, ...]:
+        """The rows whose answers are learned; none of an instruction, where the base's own answers are."""
+        return () if self.kind == INSTRUCTION else self.rows
+
     def query(self, prompt: str) -> str:
         """What a person will ask afterwards: the prompt without its instruction, where it begins with that."""
         return without_beginning(prompt, self.instruction)

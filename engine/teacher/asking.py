@@ -21,6 +21,11 @@ class TeacherAnswer:
     cut: bool = False
     refused: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it can be learned from: an answer without its end would teach that."""
+        return bool(self.text) and not self.cut
+
 
 @dataclass(frozen=True)
 class Asking:

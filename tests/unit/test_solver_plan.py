@@ -87,6 +87,13 @@ def test_many_labels_keep_their_shares() -> None:
     assert counts["flight"] > 30
 
 
+def test_answers_are_learned_but_not_beside_an_instruction_alone() -> None:
+    answered = rows(40, labels=("x", "y"))
+    assert plan_context(answered).learned == plan_context(answered).rows != ()
+    plan = plan_context(answered, made_from=INSTRUCTION)
+    assert plan.rows[0].references and plan.learned == ()
+
+
 def test_an_instruction_needs_no_answers_and_checks_on_prompts() -> None:
     plan = plan_context(rows(40, labels=("x",), answered=3), made_from=INSTRUCTION)
     assert plan.kind == INSTRUCTION and len(plan.rows) == 32 and len(plan.held_out) == 8
