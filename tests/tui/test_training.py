@@ -222,7 +222,9 @@ async def test_without_answers_there_is_a_reason_instead(
         record = await generated(pilot, app, prompt_file, tiny_models)
         button = screen(app).query_one("#train", Button)
         reason = f"The prompts of {record.name} were read without answers"
-        assert record.made_from == "generator" and button.disabled and str(button.tooltip).startswith(reason)
+        assert record.made_from == "generator"
+        # The button is drawn a moment after the record is there.
+        await until(pilot, lambda: button.disabled and str(button.tooltip).startswith(reason), "the button's reason")
         await pilot.press("t")
         await until(pilot, lambda: reason in told(app), "the reason")
         recorded("both", origin="combined", source=None)
