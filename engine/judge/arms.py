@@ -17,8 +17,8 @@ SOLVED, SOLVED_ONLY, SOLVED_OTHER, SOLVED_INSTRUCTION = "solved_32", "solved_onl
 PLAIN, EXAMPLES_8, TAUGHT = "plain_32", "examples_8", "taught_32"
 SOLVED_COUNTS = (8, 32, 128)
 REFINED_COUNTS = (32, 128)
-REFINE_SECONDS = 60
-"""Training time of the refined arms, at most."""
+REFINE_STEPS = 40
+"""Steps of the refined arms, at most: the same on every machine, about a minute on two cores."""
 
 EXAMPLES = 4
 """Worked examples in the prompt of the arm "examples"."""
@@ -142,7 +142,7 @@ _TAUGHT = {
 _REFINED = {
     f"{name}_{count}": ArmRule(
         f"{title}, {count} rows",
-        f"{rule}, trained on {count} labelled training rows, a fifth of them watched; {REFINE_SECONDS} s at most",
+        f"{rule}, trained on {count} labelled training rows, a fifth of them watched; {REFINE_STEPS} steps at most",
         drawn=True,
     )
     for name, title, rule in (

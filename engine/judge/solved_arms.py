@@ -6,6 +6,7 @@ Each arm makes its adapter as `generate` does: rows drawn by the seed, planned, 
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING
 from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
-from engine.files import read_json
+from engine.files import read_json, write_json
 from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.judge.arms import (
     PLAIN,
-    REFINE_SECONDS,
+    REFINE_STEPS,
     REFINED_COUNTS,
     SOLVED_COUNTS,
     SOLVED_INSTRUCTION,
@@ -33,7 +34,7 @@ from engine.prompts import PromptRow
 from engine.solver.context import student_rows
 from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, FEWEST_ANSWERS, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.refine import RefineSettings, refine, watched_count
+from engine.solver.refine import Check, RefineSettings, refine, watched_count
 from engine.solver.residual import writer_kinds
 from engine.weights.layout import LoraSpec, derive_layout
 
@@ -44,6 +45,8 @@ ROWS = 32
 """Training rows of the arms whose name has no number."""
 _MOST_STEPS = 10_000
 _SECONDS_FILE = "seconds.json"
+CURVES = "curves"
+"""Folder beside the kept adapters: what the watched rows said in the training of the refined arms."""
 
 
 Make = Callable[[ContextPlan, int | None, int], LoraAdapter]
@@ -116,8 +119,13 @@ class SolvedArms:
             start = self._made(replace(plan, rows=plan.rows[:ROWS]), None, seed)
         rows = student_rows(self.base, plan, plan.rows)
         learned = len(rows) - watched_count(len(rows))
-        settings = RefineSettings(steps=_MOST_STEPS, seconds=REFINE_SECONDS, seed=seed)
-        return refine(self.base, start, rows[:learned], rows[learned:], settings).adapter
+        settings = RefineSettings(steps=REFINE_STEPS, seconds=math.inf, seed=seed)
+        looks: list[Check] = []
+        adapter = refine(self.base, start, rows[:learned], rows[learned:], settings, on_check=looks.append).adapter
+        curve = self.kept.parent / CURVES / f"{name}-{count}-{'nothing' if fresh else 'solved'}-{seed}.json"
+        curve.parent.mkdir(exist_ok=True)
+        write_json(curve, {"watched": len(rows) - learned, "looks": [vars(look) for look in looks]})
+        return adapter
 
     def _fresh(self, seed: int) -> LoraAdapter:
         """Not of a solved adapter's layout: a generator's start may be in that."""
