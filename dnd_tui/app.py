@@ -106,7 +106,10 @@ class DndApp(DropApp[None]):
     DEFAULT_MODE = "drop"
     # Below 80 columns what stands side by side becomes tabs; below 30 lines what is not needed is left out.
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012, typed by App
-        (0, "-narrow"), (80, "-normal"), (110, "-wide"), (160, "-very-wide"),
+        (0, "-narrow"),
+        (80, "-normal"),
+        (110, "-wide"),
+        (160, "-very-wide"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [

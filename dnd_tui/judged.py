@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from engine.events import AnswersScored
-from engine.judge.labels import balanced, baselines, few_labels
-from engine.judge.metrics import normalised
 from engine.judge.verdict import verdict
+from engine.tasks.labels import balanced, baselines, few_labels
+from engine.tasks.metrics import normalised
 
 
 def verdict_text(

@@ -19,9 +19,9 @@ import typer
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.jobs.command_line import choice_in, leaves
 from engine.jobs.declared import JOBS, Job
-from engine.judge.arms import ARMS
-from engine.judge.metrics import METRICS
 from engine.requests import Request
+from engine.tasks.arms import ARMS
+from engine.tasks.metrics import METRICS
 
 
 @dataclass(frozen=True)

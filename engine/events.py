@@ -58,7 +58,7 @@ class StageFinished:
 class AnswersScored:
     """How the answers that follow are scored: said once, before the first, where there are known answers.
 
-    metric: as in `engine.judge.metrics`.
+    metric: as in `engine.tasks.metrics`.
     labels: all answers that there are, the most frequent first; empty where the answers are no labels.
     examples: how many answered rows stand before each prompt of the arm "examples"; None without that arm.
     """

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.formats import NUMBER_SIZES
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import norms_by_layer
 from engine.base.device import device_memory, out_of_memory_told, pick_device
 from engine.base.encoder import resolve_encoder
@@ -27,6 +26,7 @@ from engine.generator.generator import Generator
 from engine.kept import Kept
 from engine.released import released_generator
 from engine.requests import ModelChoice
+from engine.weights.lora import LoraAdapter
 
 _base: Kept[LoadedBase] = Kept()
 _generator: Kept[tuple[TextEncoder, Generator]] = Kept()
@@ -71,9 +71,7 @@ def load_chosen_base(
     check(ref)
 
     def load() -> LoadedBase:
-        return load_base(
-            ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, reporter=reporter
-        )
+        return load_base(ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, reporter=reporter)
 
     key = (ref.id, ref.folder, ref.gguf_file, ref.fingerprint, choice.device, choice.dtype, trusted)
     return _base.get(key, load, reporter)

@@ -1,6 +1,6 @@
 """Solved, then fitted: which steps, which rate. On seen tasks; teacher-forced exact match and bits per byte.
 
-    python research/solver_choices.py TASKS [ROWS]
+python research/solver_choices.py TASKS [ROWS]
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.adapter.attach import AttachedModel
-from engine.adapter.lora import LoraAdapter
 from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.events import Reporter
-from engine.forge.tasks import TaskRow, read_rows
-from engine.judge.likelihood import answer_figures, bits_per_byte
 from engine.prompts import PromptRow
 from engine.solver.context import _tokens, context_tokens, student_rows
 from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
 from engine.solver.solve import SolveSettings, read_context, solve
+from engine.tasks.tasks import TaskRow, read_rows
+from engine.training.likelihood import answer_figures, bits_per_byte
+from engine.weights.lora import LoraAdapter
 
 # None of them over a data set of an unseen task.
 TASKS = (

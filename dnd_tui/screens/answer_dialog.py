@@ -1,6 +1,6 @@
 """A person answers a few prompts: the answers become a prompt file of their own, from which an adapter can be solved.
 
-    prompts --AnswerDialog--> (prompt, answer) pairs --save_answers--> answers-NAME.jsonl
+prompts --AnswerDialog--> (prompt, answer) pairs --save_answers--> answers-NAME.jsonl
 """
 
 from __future__ import annotations

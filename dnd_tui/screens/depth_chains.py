@@ -1,6 +1,6 @@
 """What a search of chains found, as the screen shows it: the base and the chains to choose from. No widgets here.
 
-    data of the depth job, or chain.json of a stopped search --> FoundChains --> table, facts, another chain.json
+data of the depth job, or chain.json of a stopped search --> FoundChains --> table, facts, another chain.json
 """
 
 from __future__ import annotations

@@ -59,8 +59,7 @@ class ChainMenu(Vertical):
             return
         lines = self.query_one(OptionList)
         lines.set_options(
-            Option(_chain_line(one, found.layers, best=number == found.best))
-            for number, one in enumerate(found.chains)
+            Option(_chain_line(one, found.layers, best=number == found.best)) for number, one in enumerate(found.chains)
         )
         lines.highlighted = found.best
 

@@ -1,6 +1,6 @@
 """The Drop screen: the first thing a person sees. Drop prompts, look at them, generate.
 
-    drop zone (`drop_start`) --open(paths)--> what is it? (`drop_sources`) --> preview (`drop_preview`) --> Generate
+drop zone (`drop_start`) --open(paths)--> what is it? (`drop_sources`) --> preview (`drop_preview`) --> Generate
 """
 
 from __future__ import annotations

@@ -90,8 +90,9 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             yield FormField("Prompt column", self._column, "The column that holds the prompts")
             yield FormField("Label column", self._label, "The column that holds the answers")
             yield FormField(
-                "Prompts", self._count, "How many the generator reads; empty: as in training; of more, adapters are "
-                "averaged"
+                "Prompts",
+                self._count,
+                "How many the generator reads; empty: as in training; of more, adapters are averaged",
             )
             yield FormField("Seed", self._seed, "Another seed takes other rows")
             yield FormField("Made from", self._made_from, "What goes into the weights; auto: the best that is there")
@@ -142,9 +143,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         """Say what the label column can be, as `offer_columns` does."""
         self._offer(self._label, columns, found, chosen)
 
-    def _offer(
-        self, select: Select[tuple[str, str]], columns: Sequence[str], found: str, chosen: str | None
-    ) -> None:
+    def _offer(self, select: Select[tuple[str, str]], columns: Sequence[str], found: str, chosen: str | None) -> None:
         names = dict.fromkeys((*columns, *([chosen] if chosen else [])))
         finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
         with self.prevent(Select.Changed):

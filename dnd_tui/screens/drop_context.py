@@ -1,10 +1,10 @@
 """What an adapter will be made from, as the preview shows it: a notice where there is little, and one whole query.
 
-    ! There is neither an answer nor a common instruction in it. ...
-      [ Answer eight ]  [ Let a model answer ]  [ Instruction ]
+! There is neither an answer nor a common instruction in it. ...
+  [ Answer eight ]  [ Let a model answer ]  [ Instruction ]
 
-    You will type      She won the race.
-    The base read      Say in one word what the sentence is about.  She won the race.
+You will type      She won the race.
+The base read      Say in one word what the sentence is about.  She won the race.
 """
 
 from __future__ import annotations

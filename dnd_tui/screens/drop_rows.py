@@ -240,8 +240,11 @@ class RowsPane(Vertical):
     def _show_whole(self, row: Row) -> None:
         sampled = ", used" if row.number in self._numbers else ""
         label = f", label: {one_line(row.label[:_LINE])}" if row.label and self.all_rows else ""
-        cut = f"\n… the first {len(row.prompt):,} of {row.characters:,} characters" \
-            if row.characters > len(row.prompt) else ""
+        cut = (
+            f"\n… the first {len(row.prompt):,} of {row.characters:,} characters"
+            if row.characters > len(row.prompt)
+            else ""
+        )
         head = Content.styled(f"Row {row.number}{sampled}{label}\n", "dim")
         self._whole.update(Content.assemble(head, printable(row.prompt), cut))
 

@@ -1,11 +1,11 @@
 """What the Drop screen shows before anything is dropped: the drop zone, a path field, sources used lately.
 
-    ┌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┐
-    ╎   Drop a prompt file here     ╎
-    ╎   [ Browse ]   [ Example ]    ╎
-    └╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┘
-    path ....................
-    topics.jsonl      40 rows  jsonl
+┌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┐
+╎   Drop a prompt file here     ╎
+╎   [ Browse ]   [ Example ]    ╎
+└╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┘
+path ....................
+topics.jsonl      40 rows  jsonl
 """
 
 from __future__ import annotations

@@ -38,9 +38,7 @@ class ForgeForm(VerticalScroll, can_focus=False):
         self._tasks = PathField(kind="folder", takes_drops=True, compact=True, id="tasks")
         self._library = PathField(kind="folder", takes_drops=True, compact=True, id="library")
         self._generator = PathField(kind="folder", takes_drops=True, compact=True, id="generator")
-        self._recipe = PathField(
-            kind="file", placeholder="default recipe", takes_drops=True, compact=True, id="recipe"
-        )
+        self._recipe = PathField(kind="file", placeholder="default recipe", takes_drops=True, compact=True, id="recipe")
         self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
         self._device: Select[str] = Select(
             [(device, device) for device in _DEVICES], allow_blank=False, compact=True, id="device"

@@ -156,4 +156,3 @@ class RunFacts:
             scored = f"{scores[arm]:.2f} by {metric}, " if arm in scores else ""
             lines.append((_ARMS.get(arm, arm), f"{scored}{asked}"))
         return [*lines, *(("difference", told) for told in checked.get("differences", ()))]
-

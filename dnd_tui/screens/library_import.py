@@ -1,6 +1,6 @@
 """Importing an adapter of another tool: which, under which name, for which base.
 
-    path --(disk)--> PEFT folder or GGUF adapter, the base that it names --> name and base are proposed --> Import
+path --(disk)--> PEFT folder or GGUF adapter, the base that it names --> name and base are proposed --> Import
 """
 
 from __future__ import annotations

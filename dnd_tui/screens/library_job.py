@@ -1,8 +1,8 @@
 """A new adapter on its way into the library: the job that makes it, with its stages, a way to stop it, and its record.
 
-    plan --new place--> request --> device process --> events: stages, remarks
-                                                   --> Finished: the record is added, `Added`
-                                                   --> Failed, Stopped: nothing is left behind
+plan --new place--> request --> device process --> events: stages, remarks
+                                               --> Finished: the record is added, `Added`
+                                               --> Failed, Stopped: nothing is left behind
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From prompts without answers to a file of answers that a person has looked through.
 
-    prompts --TeachDialog--> wish --TeachRun--> answers-NAME.jsonl --TaughtDialog--> as the person left it
-               ^                     |
-               +--- no answer came --+
+prompts --TeachDialog--> wish --TeachRun--> answers-NAME.jsonl --TaughtDialog--> as the person left it
+           ^                     |
+           +--- no answer came --+
 """
 
 from __future__ import annotations

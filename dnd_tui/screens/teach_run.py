@@ -1,6 +1,6 @@
 """A teacher at work: how many answers there are, what they cost, a way to stop it.
 
-    request --> device process --> stages: import, read, load, teach --> how it ended
+request --> device process --> stages: import, read, load, teach --> how it ended
 """
 
 from __future__ import annotations

@@ -126,9 +126,7 @@ class AdapterRecord:
         """The prompts it was generated from; None for one that was not generated."""
         if self.source is None:
             return None
-        return PromptChoice(
-            source=self.source, column=self.column, label=self.label, count=self.count, seed=self.seed
-        )
+        return PromptChoice(source=self.source, column=self.column, label=self.label, count=self.count, seed=self.seed)
 
     @property
     def solve(self) -> ContextChoice:

@@ -1,7 +1,7 @@
 """One line of a form: a label, a control, and below it, when there is something, what is wrong with the value.
 
-    Prompts        0
-                   ✗ must be a whole number, 1 or more
+Prompts        0
+               ✗ must be a whole number, 1 or more
 """
 
 from __future__ import annotations

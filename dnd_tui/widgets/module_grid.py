@@ -77,9 +77,7 @@ class ModuleGrid:
     def labels(self) -> list[str]:
         """A short name for each row: `q` for `self_attn.q_proj` where no other row would be called so."""
         short = [_short(kind) for kind in self.kinds]
-        return [
-            name if short.count(name) == 1 else kind for name, kind in zip(short, self.kinds, strict=True)
-        ]
+        return [name if short.count(name) == 1 else kind for name, kind in zip(short, self.kinds, strict=True)]
 
     @property
     def layers(self) -> int:

@@ -108,9 +108,7 @@ class ParetoPlot(DrawnSoon):
 
     def _draw(self) -> None:
         legend, canvas, nothing = self.query_one(".legend", Static), self.query_one(LossCanvas), self.query(".nothing")
-        parts = [
-            Content.assemble((SIGNS[kind], f".pareto-plot--{kind}"), f" {_NAMES[kind]}") for kind in self._points
-        ]
+        parts = [Content.assemble((SIGNS[kind], f".pareto-plot--{kind}"), f" {_NAMES[kind]}") for kind in self._points]
         legend.update(Content("  ").join([*parts, Content("score by layers")]) if parts else "")
         wide, high = self.size.width, self.size.height - legend.size.height
         small = wide < _SMALLEST[0] or high < _SMALLEST[1]

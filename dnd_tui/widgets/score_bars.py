@@ -1,7 +1,7 @@
 """Scores of several arms as bars, live while answers are judged.
 
-    ▲ adapter  0.62  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆··················  62 of 100 right  3 picks  highest
-      base     0.41  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆····························  41 of 100 right  1 pick
+▲ adapter  0.62  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆··················  62 of 100 right  3 picks  highest
+  base     0.41  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆····························  41 of 100 right  1 pick
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ class ThemeList(OptionList):
         themes = sorted(
             self.app.available_themes.values(), key=lambda theme: (theme.name not in ours, not theme.dark, theme.name)
         )
-        self.set_options(
-            Option(_line(theme, theme.name == self._dnd.chosen_theme), id=theme.name) for theme in themes
-        )
+        self.set_options(Option(_line(theme, theme.name == self._dnd.chosen_theme), id=theme.name) for theme in themes)
         self.highlighted = at
 
     def restore(self) -> None:

@@ -23,9 +23,9 @@ import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LayoutModule
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

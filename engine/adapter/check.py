@@ -21,12 +21,12 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from engine.adapter.attach import check_fits
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import use_up
 from engine.adapter.peft_folder import read_peft_folder, stored_state
 from engine.adapter.shards import check_digests
 from engine.base.load import load_base, resolve_base
 from engine.errors import EngineError
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from engine.adapter.combination import check_weights
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_config import LARGEST_RANK
 from engine.adapter.peft_folder import module_place
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
+from engine.weights.lora import LoraAdapter
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from engine.adapter.commands import ADAPTER_GGUF, MODEL_GGUF
 from engine.adapter.formats import chosen_format, estimated_bytes, refusal
 from engine.adapter.gguf_adapter import read_gguf_adapter, write_gguf_adapter
 from engine.adapter.gguf_merged import largest_difference, write_gguf_merged
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import write_merged
 from engine.adapter.mlx_folder import read_mlx_files, write_mlx_files
 from engine.adapter.ollama_folder import write_ollama_files
@@ -31,6 +30,7 @@ from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import refuse_small_disk, replacing_archive, replacing_folder
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 from engine.zip_file import write_zip
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.adapter.foreign import BROKEN, OTHER_BASE, Fitted, Pair, Read, shown
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_config import LARGEST_ALPHA
 from engine.adapter.peft_folder import LARGEST_WEIGHTS
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.text import readable_size
 from engine.weights.layout import Layout, LayoutModule, LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,4 +200,3 @@ def _counted(count: int, name: str) -> str:
 
 def _kind(path: str) -> str:
     return path.rsplit(".", 1)[-1]
-

@@ -138,7 +138,7 @@ def _missing_hint(folder: Path) -> str:
         return f"A PEFT folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
     return (
         f"{pickle} is a pickle, which can run code when it is read, so it is not read here. "
-        "On a machine where you trust it: python -c \"from peft import AutoPeftModelForCausalLM as M; "
+        'On a machine where you trust it: python -c "from peft import AutoPeftModelForCausalLM as M; '
         "M.from_pretrained('OLD').save_pretrained('NEW')\""
     )
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.gguf_names import GGUF_ARCHITECTURES, permute_rows, permuted_heads, tensor_name, unpermute_rows
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import stored_state
 from engine.base.gguf import close_gguf, gguf_field, open_gguf
 from engine.errors import EngineError
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor

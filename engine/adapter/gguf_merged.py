@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter.gguf_adapter import gguf_rows, peft_rows
 from engine.adapter.gguf_names import tensor_name
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import update
 from engine.base.gguf import close_gguf, gguf_field, open_gguf
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.weights.layout import LayoutModule
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.shards import write_shards
 from engine.base.config_file import complete_config
 from engine.events import Stage
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

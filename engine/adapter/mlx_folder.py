@@ -13,11 +13,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import stored_state
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor

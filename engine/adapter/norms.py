@@ -1,6 +1,6 @@
 """How large a LoRA's update of each module is, without forming the update.
 
-    |B A|² = trace(AᵀBᵀB A) = sum of (BᵀB) * (A Aᵀ), two (rank x rank) matrices
+|B A|² = trace(AᵀBᵀB A) = sum of (BᵀB) * (A Aᵀ), two (rank x rank) matrices
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from engine.adapter.lora import LoraAdapter
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor

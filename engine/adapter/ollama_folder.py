@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from engine.adapter.commands import ADAPTER_GGUF, BASE_GGUF, MODELFILE
 from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.lora import LoraAdapter
 from engine.base.chat import prompt_text
 from engine.base.source import BaseSource
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

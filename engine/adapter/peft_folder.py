@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.kind import CONFIG_FILE
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_config import check_small, read_plain_config
 from engine.errors import EngineError
 from engine.files import digest_bytes, digest_file, replacing_folder
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -43,9 +43,7 @@ def prompts_ids(
     return [list(ids) for ids in tokenizer(turns, add_special_tokens=False).input_ids]
 
 
-def prompt_text(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Sequence[tuple[str, str]] = ()
-) -> str:
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Sequence[tuple[str, str]] = ()) -> str:
     """One user turn as text, up to where the answer begins; (prompt, answer) `examples` before it.
 
     Raises:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.check import TOLERANCE
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files
 from engine.base.config_file import complete_config
 from engine.base.load import load_base, resolve_base
@@ -38,6 +37,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import read_json, replacing_folder, write_json
 from engine.weights.layout import LayoutModule, LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

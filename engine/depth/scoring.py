@@ -7,8 +7,8 @@
 Greedy decoding writes exactly the label where and only where the label's token is the argmax at every answer
 position of one pass over prompt and label. So nothing is decoded (Monte Carlo search asks for hundreds of scores).
 
-The rows' common beginning is read once (`engine.forge.packing`) where the base has full attention in all layers; with
-sliding windows each row is a padded sequence of its own.
+The rows' common beginning is read once (`engine.training.packing`) where the base has full attention in all layers;
+with sliding windows each row is a padded sequence of its own.
 
 Layers are called one by one, each with what the base itself gives it: a layer brings its own kind of mask along to
 wherever the chain puts it. No KV cache is involved. Known hidden states are used as they are, not computed again in
@@ -32,7 +32,7 @@ from engine.depth.chain import Chain, identity
 from engine.depth.scores import RowScores
 from engine.depth.view import decoder_layers
 from engine.errors import EngineError
-from engine.forge.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
+from engine.training.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
 
 # Of hidden states that are kept besides the base's own.
 _KEPT_BYTES = 2**28

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.generator.generator import Generator
-from engine.judge.arms import arm_title
+from engine.tasks.arms import arm_title
 
 
 def _of_no_prompts(history: Mapping[str, Any]) -> str:

@@ -22,13 +22,13 @@ from engine.base.device import device_memory
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
-from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.library import START_TASKS, Library, open_library, write_checkpoints
-from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, add_variants, draw_batch, split_held_out, tokenize_tasks, with_variants
-from engine.forge.tasks import Task
+from engine.tasks.tasks import Task
+from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
+from engine.training.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
 from engine.weights.storage import frame_digest, read_frame, write_frame
@@ -111,9 +111,7 @@ def collect(
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / FRAME_FILE
     if not frame_path.is_file():
-        frame = _train_multi_task(
-            run, start.frame if start else fresh_frame(layout, recipe.frame.kind, seed), reporter
-        )
+        frame = _train_multi_task(run, start.frame if start else fresh_frame(layout, recipe.frame.kind, seed), reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
         workers.wait()

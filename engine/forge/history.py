@@ -1,6 +1,6 @@
 """The logs of forge runs, read back: curves to draw, and the pace of a run. Light and bounded.
 
-A line a step (see `engine.forge.loop.RunLog`); where a resumed run did a step again, its last line counts.
+A line a step (see `engine.training.loop.RunLog`); where a resumed run did a step again, its last line counts.
 """
 
 from __future__ import annotations

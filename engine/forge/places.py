@@ -1,7 +1,7 @@
 """Where `collect` and `train` keep things. Light: plans and curves look there without loading anything.
 
-    LIBRARY/library.json, frame.safetensors, checkpoints/TASK.safetensors, log.jsonl, curve.svg, *.state.safetensors
-    GENERATOR/curve.svg, run/log.jsonl, conditions/, *.state.safetensors
+LIBRARY/library.json, frame.safetensors, checkpoints/TASK.safetensors, log.jsonl, curve.svg, *.state.safetensors
+GENERATOR/curve.svg, run/log.jsonl, conditions/, *.state.safetensors
 """
 
 from __future__ import annotations

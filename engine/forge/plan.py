@@ -1,8 +1,8 @@
 """What `collect` or `train` will do, and what of it is done: from the files that are there. Light.
 
-    tasks.json, recipe         --> tasks used and left out
-    frame, checkpoints, states --> steps done
-    log of the run             --> seconds a step
+tasks.json, recipe         --> tasks used and left out
+frame, checkpoints, states --> steps done
+log of the run             --> seconds a step
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from engine.forge.places import (
     state_file,
 )
 from engine.forge.recipe import Recipe, recipe_from_json, training_identity
-from engine.forge.tasks import SEEN, Task, read_tasks
 from engine.generator.about import ABOUT
+from engine.tasks.tasks import SEEN, Task, read_tasks
 
 _LARGEST_HEADER = 2**24
 

@@ -14,10 +14,10 @@ from engine.base.attention import has_full_attention
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
 from engine.forge.recipe import DataRecipe
-from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.forge.variants import task_variants
+from engine.tasks.tasks import Task, TaskRow, read_rows, without_instruction
+from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -14,10 +14,10 @@ import torch
 
 from engine.base.chat import answers_ids, prompts_ids
 from engine.events import Reporter
-from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.collect import as_matrices, trainable
-from engine.forge.loop import apply_update
-from engine.forge.packing import TokenRow, pack
+from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.loop import apply_update
+from engine.training.packing import TokenRow, pack
 from engine.weights.frame import fresh_frame
 from engine.weights.layout import Layout
 

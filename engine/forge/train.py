@@ -23,16 +23,16 @@ from torch import Tensor
 
 from engine.base.device import device_memory
 from engine.events import Reporter, Stage
-from engine.forge.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
-from engine.forge.loop import BestState, RunLog, TrainingState, apply_update, cosine
-from engine.forge.packing import PackedBatch
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import TaskTokens, draw_batch, with_variants
 from engine.generator.generator import Generator
-from engine.judge.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
+from engine.tasks.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
+from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
+from engine.training.loop import BestState, RunLog, TrainingState, apply_update, cosine
+from engine.training.packing import PackedBatch
 from engine.weights.frame import Frame, in_half_precision
 from engine.workers import Workers, join_workers
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median_high
 
-from engine.forge.tasks import TaskRow, without_instruction
+from engine.tasks.tasks import TaskRow, without_instruction
 
 Rows = Sequence[TaskRow]
 Asked = list[TaskRow]

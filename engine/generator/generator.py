@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.adapter.lora import LoraAdapter
 from engine.condition.encoder import ConditionSpec, fill_condition
 from engine.errors import EngineError
 from engine.generator.hyperconv import HyperConvDecoder, Shape
 from engine.weights.frame import Frame, generated_shapes
+from engine.weights.lora import LoraAdapter
 from engine.weights.tokens import TokenGrid, token_grid
 
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Any
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, naming_adapter
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.view import chain_view
@@ -17,11 +16,12 @@ from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
 from engine.judge.compare import Comparison, compare
-from engine.judge.labels import baselines
 from engine.judge.verdict import Verdict, verdict
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
 from engine.requests import EXAMPLES_ARM, CompareRequest
+from engine.tasks.labels import baselines
+from engine.weights.lora import LoraAdapter
 
 
 def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Reporter) -> Result:

@@ -10,7 +10,6 @@ from engine.depth.forms import FORMATS, form_refusal
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import EngineError
 from engine.files import refuse_file, refuse_occupied
-from engine.forge.tasks import Task, named_tasks, read_tasks
 from engine.jobs.sampling import TO_SCORE, labelled_prompts
 from engine.prompts import read_prompts
 from engine.requests import (
@@ -20,6 +19,7 @@ from engine.requests import (
     DepthRequest,
     DepthTableRequest,
 )
+from engine.tasks.tasks import Task, named_tasks, read_tasks
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -11,7 +11,6 @@ from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occup
 from engine.jobs.context import check_context
 from engine.jobs.opened import opened_adapter
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
-from engine.judge.arms import chosen_arms
 from engine.prompts import PromptSet, read_prompts
 from engine.prompts.answer_sheet import SheetRow, read_sheet
 from engine.requests import (
@@ -25,6 +24,7 @@ from engine.requests import (
     TrainingTimeRequest,
     TrainRequest,
 )
+from engine.tasks.arms import chosen_arms
 
 if TYPE_CHECKING:
     from engine.adapter.foreign import Foreign

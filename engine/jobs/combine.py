@@ -10,7 +10,6 @@ from engine.adapter.combination import Combination, CombinedPart
 from engine.adapter.combine import Combined, combine
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.base.chat import prompt_ids
 from engine.base.source import source_of
@@ -22,6 +21,7 @@ from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_dat
 from engine.pipeline import load_chosen_base
 from engine.requests import CombineRequest
 from engine.text import readable_size
+from engine.weights.lora import LoraAdapter
 
 
 def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
@@ -46,9 +46,7 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
             reporter.note(told, warning=True)
     kept = _kept_energy(combined)
     command = card_line(request, "out", adapters=tuple(map(Path, request.called)), names=())
-    combination = Combination(
-        parts=tuple(parts), kept_energy=kept, command=command, timings=dict(reporter.timings)
-    )
+    combination = Combination(parts=tuple(parts), kept_energy=kept, command=command, timings=dict(reporter.timings))
     export = write_checked_export(
         request.out,
         combined.adapter,

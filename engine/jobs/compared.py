@@ -10,12 +10,12 @@ from itertools import islice
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs.chained import check_chain_words
-from engine.judge.labels import balanced, chosen_metric, few_labels
-from engine.judge.metrics import normalised
 from engine.prompts import PromptRow, PromptSet, read_prompts
 from engine.prompts.numbered import numbered_prompts
 from engine.prompts.prompt_set import counted_rows
 from engine.requests import CompareRequest
+from engine.tasks.labels import balanced, chosen_metric, few_labels
+from engine.tasks.metrics import normalised
 
 # So many rows are read ahead, to know how many there are; beyond, they are read as they are answered.
 _READ_AHEAD = 64
@@ -28,7 +28,7 @@ class KnownAnswers:
     """What the known answers of a set say before anything is answered.
 
     metric: the one that was asked for, else the one that fits.
-    labels: all answers that there are, as `engine.judge.labels.few_labels` tells them.
+    labels: all answers that there are, as `engine.tasks.labels.few_labels` tells them.
     examples: (prompt, answer) pairs of rows that are not answered; None where no examples are asked for.
     """
 

@@ -26,7 +26,6 @@ from engine.depth.truth import Judgement, judge
 from engine.depth.view import chain_view, decoder_layers
 from engine.events import ChainScored, Reporter
 from engine.files import write_json
-from engine.forge.packing import TokenRow
 from engine.jobs.chained import MOVES, read_chosen_chain
 from engine.jobs.depth_predictor import make_predictor
 from engine.jobs.depth_report import DepthReport, length_words, scores_data
@@ -36,6 +35,7 @@ from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import ChainExportRequest, DepthRequest
 from engine.text import readable_size
+from engine.training.packing import TokenRow
 
 STATE_FILE = "search.json"
 

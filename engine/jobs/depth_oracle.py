@@ -21,11 +21,11 @@ from engine.depth.view import decoder_layers
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
-from engine.forge.packing import TokenRow
 from engine.jobs.depth_rows import fitting_rows, token_rows
 from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import DepthOracleRequest
+from engine.training.packing import TokenRow
 
 ORACLE_FILE = "oracle.json"
 

@@ -13,10 +13,10 @@ from engine.depth.rows import MOST_HELD_OUT, split_rows
 from engine.depth.search import part_sizes
 from engine.events import Reporter
 from engine.files import digest_json
-from engine.forge.packing import TokenRow
 from engine.jobs.sampling import TO_SCORE, labelled_prompts, labelled_rows
 from engine.prompts import PromptRow
 from engine.requests import DepthRequest
+from engine.training.packing import TokenRow
 
 # Longer rows would make a search of hundreds of chains a matter of hours on a CPU.
 _LONGEST_ROW = 512

@@ -13,8 +13,8 @@ from engine.depth.record import adapter_digest
 from engine.depth.scores import RowScores, joined
 from engine.depth.scoring import ChainScorer
 from engine.events import Reporter
-from engine.forge.packing import TokenRow
 from engine.jobs.depth_rows import DepthRows
+from engine.training.packing import TokenRow
 
 # Rows of a padded batch when chains are judged.
 _JUDGED_AT_ONCE = 16

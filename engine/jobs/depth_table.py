@@ -31,7 +31,6 @@ from engine.depth.view import chain_view, decoder_layers
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json, write_text
-from engine.forge.tasks import Task
 from engine.jobs.chained import MOVES
 from engine.jobs.checks import prepare_generate
 from engine.jobs.depth_rows import DepthRows, depth_rows
@@ -41,6 +40,7 @@ from engine.jobs.results import Result
 from engine.pipeline import Pipeline, load_pipeline
 from engine.requests import ContextChoice, DepthRequest, DepthTableRequest, GenerateRequest, PromptChoice
 from engine.solver.plan import GENERATOR
+from engine.tasks.tasks import Task
 
 # Of the speed of all arms of a task: enough for all rounds, unless the machine has much else to do.
 _MEASURED_SECONDS = 90.0

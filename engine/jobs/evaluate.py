@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine.adapter.lora import LoraAdapter
 from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -16,12 +15,24 @@ from engine.files import digest_json, write_json, write_text
 from engine.forge.card import generator_card
 from engine.forge.library import Library, open_library
 from engine.forge.recipe import recipe_from_json
-from engine.forge.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
 from engine.generator.artifact import record_history
 from engine.jobs.results import Result
 from engine.jobs.solve import make_adapter, start_of
 from engine.jobs.taught import kept_answers
-from engine.judge.arms import (
+from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
+from engine.judge.library_arms import LibraryArms, prompt_embedding
+from engine.judge.oracle import Budget, Oracle
+from engine.judge.overlap import SharedPassages, shared_passages
+from engine.judge.plot import as_svg
+from engine.judge.prompt_arms import PromptArms
+from engine.judge.report import as_markdown
+from engine.judge.solved_arms import SolvedArms
+from engine.judge.table import BITS, QualityTable
+from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
+from engine.prompts import read_prompts, sample_prompts
+from engine.requests import ContextChoice, EvaluateRequest
+from engine.solver.plan import ContextPlan
+from engine.tasks.arms import (
     ARMS,
     EXAMPLES_8,
     LIBRARY_GROUP,
@@ -35,21 +46,10 @@ from engine.judge.arms import (
     chosen_arms,
     is_drawn,
 )
-from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
-from engine.judge.examples import draw_examples, fitting_examples
-from engine.judge.library_arms import LibraryArms, prompt_embedding
-from engine.judge.oracle import Budget, Oracle
-from engine.judge.overlap import SharedPassages, shared_passages
-from engine.judge.plot import as_svg
-from engine.judge.prompt_arms import PromptArms
-from engine.judge.report import as_markdown
-from engine.judge.solved_arms import SolvedArms
-from engine.judge.table import BITS, QualityTable
-from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
-from engine.prompts import read_prompts, sample_prompts
-from engine.requests import ContextChoice, EvaluateRequest
-from engine.solver.plan import ContextPlan
+from engine.tasks.examples import draw_examples, fitting_examples
+from engine.tasks.tasks import SEEN, Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
 from engine.weights.frame import Frame
+from engine.weights.lora import LoraAdapter
 from engine.weights.storage import frame_digest
 from engine.workers import join_workers
 

@@ -25,7 +25,6 @@ from engine.forge.library import Library, open_library
 from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
 from engine.forge.rows import add_variants, tokenize_tasks
-from engine.forge.tasks import SEEN, read_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.generator.about import TENSORS, read_about
 from engine.generator.artifact import check_base, load_generator, save_generator
@@ -33,6 +32,7 @@ from engine.generator.generator import Generator, GeneratorSpec, token_scales
 from engine.jobs.results import Result
 from engine.pipeline import load_chosen_base
 from engine.requests import CollectRequest, TrainRequest
+from engine.tasks.tasks import SEEN, read_tasks
 from engine.text import readable_size
 from engine.workers import join_workers
 

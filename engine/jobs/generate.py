@@ -9,7 +9,6 @@ from typing import Any
 
 from engine.adapter.attach import attach
 from engine.adapter.card import Provenance, Subject, card_files
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.adapter.solved import Solved, Trained
 from engine.base.load import LoadedBase
@@ -27,6 +26,7 @@ from engine.prompts.prompt_set import teachers, teachers_told
 from engine.requests import GenerateRequest, LoadRequest
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
+from engine.weights.lora import LoraAdapter
 
 
 def load_job(request: LoadRequest, reporter: Reporter) -> Result:

@@ -1,6 +1,6 @@
 """What a preview says of the context that an adapter would be made from. Light: no tensors here.
 
-    first rows, or a sample of all --looked_at--> rows --context_of--> ContextPlan --context_data--> plain data
+first rows, or a sample of all --looked_at--> rows --context_of--> ContextPlan --context_data--> plain data
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _first(rows: Iterator[PromptRow]) -> Iterator[PromptRow]:
             return
 
 
-def context_of(
-    rows: Sequence[PromptRow], request: PreviewRequest
-) -> tuple[ContextPlan | None, EngineError | None]:
+def context_of(rows: Sequence[PromptRow], request: PreviewRequest) -> tuple[ContextPlan | None, EngineError | None]:
     """The plan of what was chosen, as a generation makes it; or why there can be none."""
     kind = _asked(request)
     if kind == GENERATOR:

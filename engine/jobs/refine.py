@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from engine.adapter.attach import check_fits, naming_adapter
 from engine.adapter.card import read_provenance
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.adapter.solved import Solved, Trained
 from engine.base.device import device_memory, out_of_memory_told
@@ -33,6 +32,7 @@ from engine.solver.refine import ASKED, Check, Refined, RefineSettings, refine, 
 from engine.solver.residual import writer_kinds
 from engine.text import readable_size
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     import torch

@@ -11,18 +11,14 @@ import torch
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.combine import combine
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
+from engine.decode.answers import answer_all
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
-from engine.judge.answers import answer_all
-from engine.judge.examples import fitting_examples
 from engine.judge.held_out import AskedArm, ask_arms
-from engine.judge.labels import baselines, chosen_metric, few_labels
-from engine.judge.metrics import score
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
 from engine.prompts.prompt_set import teachers_told
@@ -32,6 +28,10 @@ from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.solve import ReadContext, SolveSettings, read_context, solve
+from engine.tasks.examples import fitting_examples
+from engine.tasks.labels import baselines, chosen_metric, few_labels
+from engine.tasks.metrics import score
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -250,9 +250,7 @@ def check_adapter(
     return Checked(told.sentence, told.scores, {**told.data, "arms": arms_data})
 
 
-def _scored(
-    rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]], subject: str
-) -> Checked:
+def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]], subject: str) -> Checked:
     references = [row.references for row in rows]
     known = [row.references for row in (*plan.rows, *rows) if row.references]
     metric, labels = chosen_metric(known), few_labels(known)

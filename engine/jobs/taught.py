@@ -7,9 +7,9 @@ from functools import cached_property
 
 from engine.events import Reporter
 from engine.jobs.teach import teacher_of
-from engine.judge.arms import TAUGHT
 from engine.prompts.answer_sheet import SheetRow, read_sheet, write_sheet
 from engine.requests import EvaluateRequest, TeachRequest
+from engine.tasks.arms import TAUGHT
 from engine.teacher.asking import Asking, TeacherAnswer
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.adapter.attach import BASE_ROW
 from engine.base.chat import prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
+from engine.decode.answers import AnswerPiece, stream_answers
+from engine.decode.sampling import chooser
 from engine.events import AnswerText, Reporter
-from engine.judge.answers import AnswerPiece, stream_answers
-from engine.judge.examples import fitting_examples
-from engine.judge.metrics import score
-from engine.judge.sampling import chooser
+from engine.tasks.examples import fitting_examples
+from engine.tasks.metrics import score
 
 if TYPE_CHECKING:
     from engine.adapter.attach import AttachedModel

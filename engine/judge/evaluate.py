@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
+from engine.decode.answers import answer_all
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json
-from engine.forge.packing import TokenRow
 from engine.judge.answer_log import AnswerLog, ScoredAnswer
-from engine.judge.answers import answer_all
-from engine.judge.likelihood import answer_nats, bits_per_byte
-from engine.judge.metrics import score
 from engine.judge.table import Cost, QualityTable, Run, TaskRuns
+from engine.tasks.metrics import score
+from engine.training.likelihood import answer_nats, bits_per_byte
+from engine.training.packing import TokenRow
 from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
-    from engine.adapter.lora import LoraAdapter
     from engine.base.load import LoadedBase
+    from engine.weights.lora import LoraAdapter
 
 _ADAPTER = "judged"
 # Of the lines of answers.jsonl and of what is measured.

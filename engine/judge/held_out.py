@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.adapter.attach import AttachedModel
-from engine.adapter.lora import LoraAdapter
 from engine.base.chat import prompts_ids, stop_ids
+from engine.decode.answers import answer_all
 from engine.events import Stage
-from engine.judge.answers import answer_all
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

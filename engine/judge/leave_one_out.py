@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import EngineError
-from engine.judge.arms import GENERATED, LORA, MULTI_TASK
 from engine.judge.report import markdown_table, three_digits
+from engine.tasks.arms import GENERATED, LORA, MULTI_TASK
 
 
 @dataclass(frozen=True)

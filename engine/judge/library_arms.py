@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.condition.encoder import TextEncoder, prompt_directions
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
-from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.library import Library
 from engine.forge.recipe import recipe_from_json
 from engine.forge.rows import draw_batch, tokenize_tasks
-from engine.forge.tasks import Task
-from engine.judge.arms import NEIGHBOURS
+from engine.tasks.arms import NEIGHBOURS
+from engine.tasks.tasks import Task
+from engine.training.batched import adapters_in_batch, token_losses
+from engine.weights.lora import LoraAdapter
 from engine.workers import join_workers
 
 if TYPE_CHECKING:

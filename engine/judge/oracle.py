@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.base.device import device_memory
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json
-from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.collect import as_matrices, trainable
 from engine.forge.library import write_checkpoints
-from engine.forge.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.forge.places import LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
-from engine.forge.tasks import Task
+from engine.tasks.tasks import Task
+from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.loop import RunLog, TrainingState, apply_update, clip_each, cosine
 from engine.weights.frame import Frame
+from engine.weights.lora import LoraAdapter
 from engine.weights.storage import read_tensors
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from engine.judge.arms import arm_title
 from engine.judge.table import FIGURES, Figure, QualityTable
 from engine.svg import ACCENT, FAINT, INK, add_dot, add_line, add_text, axis_ticks, canvas, to_text
+from engine.tasks.arms import arm_title
 
 _LABELS, _PANEL, _GAP, _LINE, _TOP, _BOTTOM = 250, 330, 40, 26, 54, 46
 

@@ -13,13 +13,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.condition.encoder import TextEncoder
-from engine.forge.tasks import Task, without_instruction
 from engine.generator.generator import Generator
-from engine.judge.arms import GENERATED, NO_PROMPTS, NOISE, OTHER_PROMPTS, PROMPT_COUNTS
 from engine.prompts import read_prompts, sample_prompts
+from engine.tasks.arms import GENERATED, NO_PROMPTS, NOISE, OTHER_PROMPTS, PROMPT_COUNTS
+from engine.tasks.tasks import Task, without_instruction
 from engine.weights.frame import Frame
+from engine.weights.lora import LoraAdapter
 
 TaskAdapter = Callable[[str, int], LoraAdapter]
 """Name of a task, seed -> adapter."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from engine.judge.arms import ARMS, GENERATED, OTHER_PROMPTS, arm_title
 from engine.judge.overlap import WORDS, SharedPassages
 from engine.judge.statistics import Difference, Recovery
 from engine.judge.table import BITS, FIGURES, SCORE, Figure, QualityTable
+from engine.tasks.arms import ARMS, GENERATED, OTHER_PROMPTS, arm_title
 
 _MISSING = "not measured"
 _HIDDEN = "The judged rows lost their instruction; the prompts that adapters were made from kept it.\n"

@@ -15,12 +15,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
 from engine.files import read_json, write_json
-from engine.forge.tasks import Task, TaskRow, read_rows, without_instruction
-from engine.judge.arms import (
+from engine.prompts import PromptRow
+from engine.solver.context import student_rows
+from engine.solver.fit import fit, fresh_adapter
+from engine.solver.plan import BOTH, EXAMPLES, FEWEST_ANSWERS, INSTRUCTION, ContextPlan, in_turn
+from engine.solver.refine import Check, RefineSettings, refine, watched_count
+from engine.solver.residual import writer_kinds
+from engine.tasks.arms import (
     PLAIN,
     REFINE_STEPS,
     REFINED_COUNTS,
@@ -30,13 +34,9 @@ from engine.judge.arms import (
     SOLVED_OTHER,
     TAUGHT,
 )
-from engine.prompts import PromptRow
-from engine.solver.context import student_rows
-from engine.solver.fit import fit, fresh_adapter
-from engine.solver.plan import BOTH, EXAMPLES, FEWEST_ANSWERS, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.refine import Check, RefineSettings, refine, watched_count
-from engine.solver.residual import writer_kinds
+from engine.tasks.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

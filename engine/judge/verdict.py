@@ -13,9 +13,9 @@ from math import sqrt
 from statistics import stdev
 from typing import Any
 
-from engine.judge.labels import Baselines
-from engine.judge.metrics import RIGHT_OR_WRONG
 from engine.judge.statistics import bootstrap_interval, sign_test
+from engine.tasks.labels import Baselines
+from engine.tasks.metrics import RIGHT_OR_WRONG
 
 # Below this p, a difference is no accident.
 _SURE = 0.05

@@ -1,6 +1,6 @@
 """A few prompts that differ from each other: what a person answers when they answer only a few. Pure.
 
-    prompts --(letters in threes)--> sets --(each time the prompt farthest from those chosen)--> places
+prompts --(letters in threes)--> sets --(each time the prompt farthest from those chosen)--> places
 """
 
 from __future__ import annotations

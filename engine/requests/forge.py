@@ -82,7 +82,7 @@ class EvaluateRequest:
     library: folder of `collect`; None leaves the arms out that are made from it.
     out: folder for `table.json`, `table.md`, `table.svg` and `answers.jsonl`; finished arms found there are not run
         again.
-    arms: names of arms and groups of arms (`engine.judge.arms`); empty is the group "table".
+    arms: names of arms and groups of arms (`engine.tasks.arms`); empty is the group "table".
     only: names or patterns of the tasks judged; empty is all of the split.
     rows: test rows a task.
     seed, seeds: arms that draw something are measured with `seeds` seeds, `seed` the first of them.

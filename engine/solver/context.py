@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.forge.packing import TokenRow, take_that_fit
-from engine.judge.examples import fitting_examples
-from engine.judge.labels import few_labels
-from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
 from engine.solver.matching import ContextRow
 from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
+from engine.tasks.examples import fitting_examples
+from engine.tasks.labels import few_labels
+from engine.tasks.metrics import normalised
+from engine.training.packing import TokenRow, take_that_fit
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.base.attention import has_full_attention
 from engine.base.products import short_products
-from engine.forge.batched import adapters_in_batch, answer_losses
-from engine.forge.loop import clip_each
-from engine.forge.packing import TokenRow, pack, take_that_fit
+from engine.training.batched import adapters_in_batch, answer_losses
+from engine.training.loop import clip_each
+from engine.training.packing import TokenRow, pack, take_that_fit
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

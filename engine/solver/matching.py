@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.base.attention import has_full_attention, takes_positions
 from engine.errors import EngineError
-from engine.forge.packing import PackedBatch, TokenRow, pack, take_that_fit
+from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

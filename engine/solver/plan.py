@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.judge.labels import balanced, few_labels
-from engine.judge.metrics import normalised
 from engine.prompts import PromptRow
+from engine.tasks.labels import balanced, few_labels
+from engine.tasks.metrics import normalised
 from engine.text import shared_start
 
 EXAMPLES, INSTRUCTION, BOTH, GENERATOR = "examples", "instruction", "both", "generator"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.base.products import short_products
 from engine.errors import Cancelled
-from engine.forge.loop import TrainingState
-from engine.forge.packing import TokenRow
-from engine.judge.likelihood import answer_figures
 from engine.solver.fit import LEARNING_RATE, Fit
+from engine.training.likelihood import answer_figures
+from engine.training.loop import TrainingState
+from engine.training.packing import TokenRow
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

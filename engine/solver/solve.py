@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.norms import update_norm
 from engine.base.attention import has_plain_cache
 from engine.base.head import output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
 from engine.base.products import exact_products, short_products
 from engine.errors import EngineError
-from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack
 from engine.solver.matching import TAIL, ContextRow, lay_out, matched_places, matched_tokens
 from engine.solver.residual import StreamLayer, Writer, stream_layers
 from engine.solver.ridge import RIDGES, LowRankMap, reduced_rank_ridge
+from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

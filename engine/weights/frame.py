@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 
 KINDS = ("shared_a", "full")
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from engine.base.encoder import resolve_encoder
 from engine.condition.encoder import TextEncoder
-from engine.forge.loop import cosine
 from engine.forge.recipe import DecoderRecipe, read_recipe
-from engine.forge.tasks import SEEN, read_rows, read_tasks
 from engine.generator.artifact import load_generator
 from engine.generator.hyperconv import HyperConvDecoder, Shape
 from engine.released import released_generator
+from engine.tasks.tasks import SEEN, read_rows, read_tasks
+from engine.training.loop import cosine
 
 pytestmark = pytest.mark.benchmark
 

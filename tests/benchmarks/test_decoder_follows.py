@@ -21,17 +21,17 @@ from engine.base.encoder import resolve_encoder
 from engine.base.load import load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.events import Reporter
-from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.collect import as_matrices, trainable
 from engine.forge.conditions import ConditionPool
-from engine.forge.loop import apply_update, clip_each, cosine
-from engine.forge.packing import PackedBatch
 from engine.forge.recipe import read_recipe
 from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
-from engine.forge.tasks import SEEN, read_tasks
 from engine.generator.artifact import load_generator
 from engine.generator.generator import Generator
 from engine.released import released_generator
+from engine.tasks.tasks import SEEN, read_tasks
+from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.loop import apply_update, clip_each, cosine
+from engine.training.packing import PackedBatch
 
 TASKS, MEETINGS, AT_ONCE, TEST_PACKS = 8, 12, 4, 3
 SETTINGS = ((2e-3, 1), (1e-2, 1), (2e-3, 8), (2e-3, 64))

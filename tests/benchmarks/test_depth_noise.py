@@ -23,9 +23,9 @@ import pytest
 
 from engine.depth.truth import NO_GAIN
 from engine.events import Reporter
-from engine.forge.tasks import SEEN, Task, read_rows, read_tasks
 from engine.jobs import run
 from engine.requests import ContextChoice, DepthRequest, GenerateRequest, ModelChoice, PromptChoice
+from engine.tasks.tasks import SEEN, Task, read_rows, read_tasks
 
 pytestmark = pytest.mark.benchmark
 
@@ -57,9 +57,7 @@ def test_shuffled_labels_are_no_reliable_gain(task: Task, tmp_path: Path) -> Non
         labels = [row.response for row in rows]
         chance.shuffle(labels)
         source = tmp_path / f"{seed}.jsonl"
-        lines = (
-            json.dumps({"prompt": row.prompt, "response": label}) for row, label in zip(rows, labels, strict=True)
-        )
+        lines = (json.dumps({"prompt": row.prompt, "response": label}) for row, label in zip(rows, labels, strict=True))
         source.write_text("\n".join(lines))
         request = DepthRequest(
             models=models, source=source, out=tmp_path / str(seed), adapter=tmp_path / "adapter",

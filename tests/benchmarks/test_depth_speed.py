@@ -16,7 +16,7 @@ from engine.depth.scoring import ChainScorer
 from engine.depth.search import SearchSettings, part_sizes, search_chains
 from engine.depth.speed import measure_speed
 from engine.depth.view import added_bytes, chain_view
-from engine.forge.packing import TokenRow
+from engine.training.packing import TokenRow
 
 pytestmark = pytest.mark.benchmark
 

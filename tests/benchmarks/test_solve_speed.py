@@ -1,6 +1,6 @@
 """How long solving takes, what memory it needs, and what a query costs afterwards: printed, never asserted.
 
-    make bench, or: OMP_WAIT_POLICY=ACTIVE python -m pytest tests/benchmarks/test_solve_speed.py -m benchmark -s
+make bench, or: OMP_WAIT_POLICY=ACTIVE python -m pytest tests/benchmarks/test_solve_speed.py -m benchmark -s
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pytest
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import prompts_ids, stop_ids
 from engine.base.load import LoadedBase, load_base, resolve_base
+from engine.decode.answers import stream_answers
 from engine.events import Reporter
 from engine.jobs.solve import make_adapter, start_of
-from engine.judge.answers import stream_answers
 from engine.prompts import PromptRow
 from engine.released import example_prompts
 from engine.requests import ContextChoice, ModelChoice

@@ -22,14 +22,14 @@ from engine.base.encoder import resolve_encoder
 from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.events import Reporter
-from engine.forge.batched import adapters_in_batch, token_losses
 from engine.forge.collect import as_matrices, trainable
 from engine.forge.library import Library, open_library
-from engine.forge.packing import pack, take_that_fit
 from engine.forge.recipe import recipe_from_json
 from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
-from engine.forge.tasks import SEEN, read_tasks
 from engine.judge.library_arms import prompt_embedding
+from engine.tasks.tasks import SEEN, read_tasks
+from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.packing import pack, take_that_fit
 
 PROMPTS, PROMPT_TOKENS, ROWS = 24, 128, 16
 PENALTIES, TEMPERATURES = (0.03, 0.1, 0.3, 1.0), (0.02, 0.05, 0.1)

@@ -21,9 +21,9 @@ from engine.depth.truth import NO_GAIN
 from engine.depth.view import chain_view
 from engine.errors import Cancelled, EngineError
 from engine.events import ChainScored, Event, Reporter, StageAdvanced, StageFinished, StageStarted
-from engine.forge.packing import TokenRow
 from engine.jobs import run
 from engine.requests import ChainExportRequest, DepthRequest, ModelChoice
+from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_config, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer

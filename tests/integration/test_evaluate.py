@@ -14,8 +14,8 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Note, Reporter, StageAdvanced
 from engine.generator.artifact import load_generator
 from engine.jobs import run
-from engine.judge.arms import ARMS, GROUPS, chosen_arms
 from engine.requests import CollectRequest, EvaluateRequest, LeaveOneOutRequest, ModelChoice, TrainRequest
+from engine.tasks.arms import ARMS, GROUPS, chosen_arms
 from tests.tiny import write_tasks
 from tests.two_processes import headless_in_two
 

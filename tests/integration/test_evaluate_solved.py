@@ -12,9 +12,9 @@ import pytest
 from engine.errors import EngineError
 from engine.events import Reporter, StageStarted
 from engine.jobs import run
-from engine.judge.arms import ARMS, GROUPS
 from engine.prompts.answer_sheet import read_sheet
 from engine.requests import EvaluateRequest, ModelChoice
+from engine.tasks.arms import ARMS, GROUPS
 from tests.tiny import ends_its_answers, write_tasks
 
 

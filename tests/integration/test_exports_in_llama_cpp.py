@@ -19,12 +19,12 @@ from engine.adapter.check import CHECK_PROMPT, as_stored
 from engine.adapter.export import Choice, write_checked_export
 from engine.adapter.gguf_adapter import write_gguf_adapter
 from engine.adapter.gguf_merged import write_gguf_merged
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
 from engine.base.load import LoadedBase
 from engine.base.source import BaseSource, source_of
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.llama_cpp import log_probabilities
 from tests.tiny import tiny_model
 from tests.tiny_gguf import write_tiny_gguf

@@ -23,7 +23,6 @@ from engine.adapter.attach import attach
 from engine.adapter.check import CHECK_PROMPT, as_stored
 from engine.adapter.commands import mlx_command
 from engine.adapter.export import Choice, write_checked_export
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.mlx_folder import CONFIG_FILE, WEIGHTS_FILE
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
@@ -32,6 +31,7 @@ from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.base.source import source_of
 from engine.files import read_json
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.mlx_lm import log_probabilities
 from tests.tiny import tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer

@@ -23,11 +23,11 @@ from engine.forge.collect import collect
 from engine.forge.library import Library, open_library
 from engine.forge.places import LOG_FILE, run_folder
 from engine.forge.recipe import recipe_from_json
-from engine.forge.tasks import read_tasks
 from engine.generator.artifact import load_generator
 from engine.generator.generator import Generator
 from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, TrainRequest
+from engine.tasks.tasks import read_tasks
 from tests.tiny import write_tasks
 from tests.two_processes import headless_in_two
 

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from engine.adapter.attach import attach
 from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
 from engine.events import Note, Reporter
 from engine.jobs import run
 from engine.requests import ExportRequest, ImportRequest, InfoRequest, ModelChoice
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_config
 from tests.unit.adapter_parts import random_adapter
 

@@ -237,9 +237,7 @@ def test_what_answers_too_late_is_asked_again_and_then_reported(door: Door, tmp_
     assert len(door.asked) == 2 and result["tokens"] > 0
 
 
-def test_a_wrong_key_is_said_and_no_key_is_written(
-    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_key_is_said_and_no_key_is_written(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTHER_KEY", "sk-wrong-key-of-this-test")
     events: list[Event] = []
     with pytest.raises(EngineError, match=r"refuses the key \(401\).*OTHER_KEY") as refused:

@@ -11,11 +11,11 @@ import torch
 
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
-from engine.forge.packing import TokenRow
 from engine.forge.timing import LONGEST_ROW, time_training, training_rows
 from engine.generator.about import ABOUT
 from engine.jobs import run
 from engine.requests import ModelChoice, TrainingTimeRequest
+from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import generator_about, in_memory_base, tiny_config, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer

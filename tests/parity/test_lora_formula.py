@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from engine.adapter.attach import BASE_ROW, attach
-from engine.adapter.lora import LoraAdapter
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 SIZES = {
     "vocab_size": 97,

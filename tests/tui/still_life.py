@@ -62,9 +62,7 @@ MODELS = [
     {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},
     {"name": "released generator", "kind": f"generator for {BASE}", "size": 13_000_000, "where": "/models/generator"},
 ]
-SOLVED_NORMS = {
-    path: (norm, 0.0) for path, (norm, _) in NORMS.items() if path.endswith(("o_proj", "down_proj"))
-}
+SOLVED_NORMS = {path: (norm, 0.0) for path, (norm, _) in NORMS.items() if path.endswith(("o_proj", "down_proj"))}
 ARMS = {"base": (38, 0.21), "examples": (402, 0.64), "solved": (38, 0.21)}
 HELD_OUT: dict[str, Any] = {
     "sentence": "7 of 8 right; the base alone 2; always answering 'sport' 2; with examples in the prompt 7",

@@ -128,9 +128,7 @@ async def test_a_prompt_file_that_goes_after_the_preview(
         await until(pilot, lambda: app.library.entries(), "an adapter after all")
 
 
-async def test_a_generator_that_is_damaged(
-    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
-) -> None:
+async def test_a_generator_that_is_damaged(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
     assert tiny_models.generator
     broken = app_folders / "broken"
 
@@ -179,9 +177,7 @@ async def test_a_data_folder_that_cannot_be_written(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_read_only_data_folder(
-    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
-) -> None:
+async def test_a_read_only_data_folder(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
     (app_folders / "data").mkdir(mode=0o500)
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
@@ -210,9 +206,7 @@ async def test_a_library_that_is_deleted_under_the_app(
         assert app.library.record(record.id) == record
 
 
-async def test_settings_that_are_broken(
-    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
-) -> None:
+async def test_settings_that_are_broken(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:
     (app_folders / "config").mkdir()
     file = app_folders / "config" / "config.toml"
     file.write_text("base = [\nseed 7")

@@ -151,8 +151,6 @@ async def test_the_whole_way(rows: Path, models: ModelChoice, tmp_path: Path, mo
         assert not compare.query_one("#export").display
 
 
-
-
 async def test_stopped_early_it_shows_the_best_and_goes_on(rows: Path, models: ModelChoice, app_folders: Path) -> None:
     long = DepthChoices(source=str(rows), chains="100000", rows="16")
     RememberedDepth(app_folders / "data").save(long)

@@ -355,9 +355,7 @@ async def test_a_drop_while_typing_opens_the_file(models: ModelChoice, prompt_fi
         assert drop_screen(app).query_one("#seed", Input).value == "0"
 
 
-async def test_of_two_drops_in_a_row_the_second_counts(
-    models: ModelChoice, prompt_file: Path, many_rows: Path
-) -> None:
+async def test_of_two_drops_in_a_row_the_second_counts(models: ModelChoice, prompt_file: Path, many_rows: Path) -> None:
     app = DndApp(models=models)
     async with app.run_test(size=WIDE) as pilot:
         await drop(pilot, many_rows)

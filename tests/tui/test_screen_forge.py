@@ -122,9 +122,7 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
         await pilot.press("enter")  # the button that is wanted next has the focus
         await until(pilot, lambda: screen(app).running, "training")
         await until(pilot, lambda: "Training is done" in line(app, "headline"), "the end of training")
-        assert {"warm start", "language loss", "held out, generated"} <= set(
-            screen(app).query_one(ForgeCurves)._curves
-        )
+        assert {"warm start", "language loss", "held out, generated"} <= set(screen(app).query_one(ForgeCurves)._curves)
         view = screen(app).query_one(GeneratorView)
         await until(pilot, lambda: view.display, "the trained generator")
         told = dict(view.query_one(Facts).lines)

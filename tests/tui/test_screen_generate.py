@@ -195,7 +195,7 @@ async def test_an_earlier_run_can_be_seen_again_in_another_session(
         table.focus()
         await pilot.press("enter")
         await until(pilot, lambda: screen(app).record == record, "the record")
-        assert "14 modules" in str(screen(app).query_one(AdapterMap).render()) 
+        assert "14 modules" in str(screen(app).query_one(AdapterMap).render())
         assert ("warm" if record.warm else "cold") in facts(app)["whole run"]
 
 

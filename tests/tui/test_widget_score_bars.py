@@ -10,8 +10,6 @@ from tests.tui.widget_host import WidgetHost
 ARMS = [ArmScore("base", 0.25, 8, 2, 1), ArmScore("[b]mine[/b]", 0.5, 8, 4, 3)]
 
 
-
-
 @pytest.mark.parametrize("width", [60, 80, 120, 300])
 async def test_every_figure_is_there_at_every_width(width: int) -> None:
     bars = ScoreBars()

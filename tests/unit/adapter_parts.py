@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from engine.adapter.lora import LoraAdapter
 from engine.weights.layout import Layout
+from engine.weights.lora import LoraAdapter
 
 TINY = LlamaConfig(
     vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, head_dim=8

@@ -21,8 +21,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from engine.adapter.lora import LoraAdapter
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 SIZES: dict[str, Any] = {
     "vocab_size": 257,

@@ -14,11 +14,11 @@ from engine.adapter import check
 from engine.adapter.attach import attach
 from engine.adapter.check import check_peft_folder
 from engine.adapter.export import Choice, export_adapter, write_checked_export
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
 from engine.errors import EngineError
 from engine.events import Event, Note, Reporter
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 IDS = [3, 9, 27, 20, 5]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.adapter.combine import combine
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LayoutModule, LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.unit.adapter_parts import TINY, random_adapter, tiny_with
 
 PATHS = [module.path for module in derive_layout(TINY).modules]

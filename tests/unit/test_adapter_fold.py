@@ -13,9 +13,9 @@ from torch import Tensor
 
 from engine.adapter.fold import fit, fold, plan
 from engine.adapter.foreign import Pair, Read, paired
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.unit.adapter_parts import TINY, tiny_with
 
 SIZES = {module.path: (module.in_features, module.out_features) for module in derive_layout(TINY).modules}
@@ -160,9 +160,7 @@ def halves(path: str, a: tuple[int, ...], b: tuple[int, ...]) -> dict[str, dict[
         (halves("lm_head", (2, 16), (61, 2)), "outside of the layers"),
     ],
 )
-def test_a_header_that_cannot_be_is_told(
-    header: dict[str, dict[str, tuple[str, tuple[int, ...]]]], told: str
-) -> None:
+def test_a_header_that_cannot_be_is_told(header: dict[str, dict[str, tuple[str, tuple[int, ...]]]], told: str) -> None:
     with pytest.raises(EngineError, match=told):
         paired(header, "file")
 

@@ -15,10 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.peft_folder import peft_files, read_peft_folder, read_peft_layout, write_peft_folder
 from engine.errors import EngineError
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
+from engine.weights.lora import LoraAdapter
 
 SIZES = {"q_proj": (6, 6), "k_proj": (6, 4), "down_proj": (10, 6)}
 

@@ -17,9 +17,9 @@ from engine.adapter.fold import fit, fold, plan
 from engine.adapter.foreign_gguf import open_foreign_gguf
 from engine.adapter.gguf_adapter import write_gguf_adapter
 from engine.adapter.gguf_header import BrokenHeader, parse_header
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_config
 from tests.unit.adapter_parts import random_adapter
 

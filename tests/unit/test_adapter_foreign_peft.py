@@ -18,9 +18,9 @@ from torch import Tensor
 
 from engine.adapter.fold import fit, fold, plan
 from engine.adapter.foreign_peft import open_foreign_peft
-from engine.adapter.lora import LoraAdapter
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.unit.adapter_parts import TINY, random_adapter
 
 PREFIX = "base_model.model."

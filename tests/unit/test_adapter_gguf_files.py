@@ -16,11 +16,11 @@ from adapter_parts import random_adapter
 from engine.adapter import gguf_adapter
 from engine.adapter.gguf_adapter import read_gguf_adapter, write_gguf_adapter
 from engine.adapter.gguf_merged import largest_difference, write_gguf_merged
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import update
 from engine.adapter.mlx_folder import read_mlx_files, write_mlx_files
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_config, tiny_model
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from engine.adapter import shards
-from engine.adapter.lora import LoraAdapter
 from engine.adapter.merged import write_merged
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
 

@@ -101,9 +101,7 @@ class Index:
             if first >= size:
                 self._send(asked, 416, b"", {"Content-Range": f"bytes */{size}"})
             else:
-                self._send(
-                    asked, 206, self.wheel[first:], {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
-                )
+                self._send(asked, 206, self.wheel[first:], {"Content-Range": f"bytes {first}-{size - 1}/{size}"})
         else:
             self._send(asked, 200, self.wheel, {}, stall=not self.stall.is_set())
 

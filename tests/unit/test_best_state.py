@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from engine.forge.loop import BestState
+from engine.training.loop import BestState
 
 
 def trained(folder: Path, losses: list[float], identity: str = "a run") -> tuple[BestState, torch.Tensor]:

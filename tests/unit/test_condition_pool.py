@@ -11,7 +11,7 @@ import torch
 from engine.events import Reporter
 from engine.forge.conditions import ConditionPool
 from engine.forge.rows import TaskTokens
-from engine.forge.tasks import Task
+from engine.tasks.tasks import Task
 
 PROMPTS, TOKENS, CHANNELS = 4, 6, 3
 

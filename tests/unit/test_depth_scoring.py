@@ -13,7 +13,7 @@ from engine.depth.chain import identity
 from engine.depth.scores import RowScores, joined
 from engine.depth.scoring import ChainScorer
 from engine.depth.view import chain_view
-from engine.forge.packing import TokenRow
+from engine.training.packing import TokenRow
 from engine.weights.layout import derive_layout
 from tests.tiny import tiny_model
 from tests.unit.adapter_parts import random_adapter

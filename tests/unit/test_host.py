@@ -66,8 +66,6 @@ def info(target: Path) -> InfoRequest:
     return InfoRequest(models=ModelChoice(), target=target)
 
 
-
-
 def loading() -> LoadRequest:
     """A job that spends seconds in imports before it can hear anything."""
     return LoadRequest(models=ModelChoice(base="/nowhere"))

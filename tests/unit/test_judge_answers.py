@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from judge_parts import TOKENIZER, random_adapter, tiny
 
 from engine.adapter.attach import BASE_ROW, attach
-from engine.judge.answers import answer_all, stream_answers
-from engine.judge.text_stream import TextStream
+from engine.decode.answers import answer_all, stream_answers
+from engine.decode.text_stream import TextStream
 
 STOP = 7
 

@@ -11,15 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.adapter.lora import LoraAdapter
 from engine.base.chat import prompts_ids
-from engine.forge.tasks import Task, read_rows
-from engine.judge.arms import EXAMPLES
-from engine.judge.examples import draw_examples
 from engine.judge.library_arms import LibraryArms, prompt_embedding
 from engine.judge.prompt_arms import PromptArms, noisy, random_difference
+from engine.tasks.arms import EXAMPLES
+from engine.tasks.examples import draw_examples
+from engine.tasks.tasks import Task, read_rows
 from engine.weights.frame import fresh_frame
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import in_memory_base, tiny_config, tiny_model, write_tasks
 from tests.tiny_tokenizer import tiny_tokenizer
 

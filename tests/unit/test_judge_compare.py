@@ -11,15 +11,15 @@ import torch
 from judge_parts import random_adapter, tiny_base
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, attach
-from engine.adapter.lora import LoraAdapter
 from engine.base.chat import prompt_ids, prompts_ids, stop_ids
+from engine.decode.answers import answer_all
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswerText, Event, Note, Reporter, StageAdvanced, StageStarted
-from engine.judge.answers import answer_all
 from engine.judge.compare import Comparison, compare
-from engine.judge.metrics import normalised, score
 from engine.prompts import PromptRow
+from engine.tasks.metrics import normalised, score
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 
 ROWS = [PromptRow(number, f"question {number}", ("a",) if number != 2 else ()) for number in range(10)]
 TWO = {"base": BASE_ROW, "adapted": "adapted"}

@@ -15,11 +15,11 @@ import torch
 from judge_parts import TOKENIZER, random_adapter, tiny_base
 
 from engine.adapter.attach import AttachedModel
-from engine.adapter.lora import LoraAdapter
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
 from engine.judge.evaluate import Arm, JudgedTask, evaluate_arms
 from engine.judge.table import BITS, QualityTable
+from engine.weights.lora import LoraAdapter
 
 BASE = tiny_base()
 ONE = random_adapter(BASE.model.config, 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.judge.labels import balanced, baselines, chosen_metric, few_labels
+from engine.tasks.labels import balanced, baselines, chosen_metric, few_labels
 
 
 def rows(*answers: str) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
-from engine.judge.metrics import METRICS, first_label, is_number, last_number, normalised, score
+from engine.tasks.metrics import METRICS, first_label, is_number, last_number, normalised, score
 
 
 @pytest.mark.parametrize(

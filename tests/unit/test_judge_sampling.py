@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from engine.decode.sampling import chooser
 from engine.errors import EngineError
-from engine.judge.sampling import chooser
 
 LOGITS = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.judge.labels import Baselines
 from engine.judge.verdict import better, interval, verdict
+from engine.tasks.labels import Baselines
 
 TITLES = {
     "base": "the base alone",

@@ -9,8 +9,8 @@ import pytest
 
 from engine.errors import EngineError
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
-from engine.forge.tasks import read_rows, read_tasks, without_instruction
 from engine.released import released_generator
+from engine.tasks.tasks import read_rows, read_tasks, without_instruction
 from tests.tiny import write_tasks
 
 

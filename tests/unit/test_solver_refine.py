@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from engine.adapter.lora import LoraAdapter
 from engine.errors import Cancelled, EngineError
-from engine.forge.packing import TokenRow
 from engine.solver.fit import fresh_adapter
 from engine.solver.refine import ALL_STEPS, ASKED, NO_GAIN, OUT_OF_TIME, PATIENCE, Check, RefineSettings, refine
+from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout
+from engine.weights.lora import LoraAdapter
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
 from tests.unit.test_solver_fit import KINDS, made_rows

@@ -11,9 +11,9 @@ import torch
 
 from engine.adapter.attach import AttachedModel
 from engine.errors import EngineError
-from engine.forge.packing import TokenRow
 from engine.solver.matching import MOST_MATCHED, ContextRow, lay_out, matched_places, matched_tokens
 from engine.solver.solve import SolveSettings, read_context, solve
+from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from engine.events import Reporter
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import TaskTokens, add_variants, tokenize_tasks, with_variants
-from engine.forge.tasks import TaskRow, read_tasks, without_instruction
 from engine.forge.variants import instructed, task_variants
+from engine.tasks.tasks import TaskRow, read_tasks, without_instruction
 from tests.tiny import in_memory_base, tiny_model, write_tasks
 from tests.tiny_tokenizer import tiny_tokenizer
 

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.forge.packing import TokenRow
 from engine.forge.recipe import DataRecipe, LanguageLossRecipe
 from engine.forge.rows import TaskTokens, draw_batch
-from engine.forge.tasks import Task
 from engine.forge.train import drawn_queries
+from engine.tasks.tasks import Task
+from engine.training.packing import TokenRow
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.base.chat import prompts_ids
-from engine.forge.tasks import Task, read_rows
-from engine.judge.arms import EXAMPLES
+from engine.tasks.arms import EXAMPLES
+from engine.tasks.tasks import Task, read_rows
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.judge.metrics import is_number, normalised
+from engine.tasks.metrics import is_number, normalised
 
 _MOST_LABELS = 20
 _LONGEST_LABEL = 40

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from engine.base.attention import empty_cache, has_full_attention, has_plain_cache
-from engine.judge.sampling import Choose, greedy
-from engine.judge.text_stream import TextStream
+from engine.decode.sampling import Choose, greedy
+from engine.decode.text_stream import TextStream
 
 if TYPE_CHECKING:
     from torch import Tensor

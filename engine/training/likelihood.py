@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine.base.attention import has_plain_cache
 from engine.base.head import output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
-from engine.forge.packing import IGNORED, TokenRow, common_prefix, pack
+from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

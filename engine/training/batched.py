@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.base.head import output_logits
-from engine.forge.packing import IGNORED, PackedBatch
+from engine.training.packing import IGNORED, PackedBatch
 from engine.weights.layout import Layout
 
 Body = Callable[..., Any]
