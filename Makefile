@@ -33,9 +33,9 @@ setup: .venv/.ready
 	@touch $@
 
 demo: .venv/.ready
-	$(BIN)/dnd-tui --headless generate $(DEMO_PROMPTS) --out demo-adapter --replace
-	$(BIN)/dnd-tui --headless compare $(DEMO_PROMPTS) --adapter demo-adapter --rows 3 --examples 8
-	$(BIN)/dnd-tui --headless export demo-adapter --out demo-export --float-type float16 --replace
+	$(BIN)/dnd-tui generate $(DEMO_PROMPTS) --out demo-adapter --replace
+	$(BIN)/dnd-tui compare $(DEMO_PROMPTS) --adapter demo-adapter --rows 3 --examples 8
+	$(BIN)/dnd-tui export demo-adapter --out demo-export --float-type float16 --replace
 
 test: .venv/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

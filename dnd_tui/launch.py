@@ -37,7 +37,7 @@ def open_app(
 ) -> None:
     """Open the terminal app, with a dropped file or folder if one is named."""
     if not _has_screen():
-        complain("the app needs a terminal. For scripts there is: dnd-tui --headless COMMAND")
+        complain("the app needs a terminal. For scripts there is: dnd-tui COMMAND, see dnd-tui --help")
         raise typer.Exit(WRONG_USE)
     if os.environ.get(_DRIVER) == "textual.drivers.web_driver:WebDriver":
         os.environ[_DRIVER] = "dnd_tui.browser:PageDriver"  # read when Textual is imported

@@ -1,4 +1,4 @@
-"""The options of a headless command, derived from its request dataclass.
+"""The options of a command, derived from its request dataclass.
 
     request class --(its fields, ModelChoice and PromptChoice laid flat)--> command-line parameters
     values of those parameters --> request
@@ -156,80 +156,124 @@ OPTIONS: Mapping[str, Option] = {
     "trust_remote_code": Option("Run the code that comes with a model of the hub."),
 }
 
-# What one command says differently.
-PROMPTS_TO_ANSWER = Option("Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter")
-ADAPTERS_TO_COMBINE = Option("LoRA adapters of one base, PEFT folders.", "ADAPTER")
-ADAPTER_TO_IMPORT = Option(
-    "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE"
-)
-SEED_OF_PROMPTS = Option("Seed of the prompts that an adapter is generated from, and of the examples.", "N")
-ROWS_A_TASK = Option("How many test rows of each task are answered.", "N", minimum=1)
-LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS")
-ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
-CHAIN_BESIDE = Option(
-    "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
-)
-CHAIN_FORMAT = Option(
-    "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication. "
-    "json: chain.json alone.",
-    choices=("mergekit", "dense", "peft", "json"),
-)
-ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
-PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS")
-ROWS_BY_ROW = Option("How many rows are searched, each by its own label.", "N", minimum=1)
-ROWS_A_STEP = Option("How many rows a training step takes.", "N", minimum=1)
-LIBRARY_TO_TRAIN_ON = Option("Folder that collect wrote.", "DIR", "needed for train")
-PLANNED_OUT = Option("Folder the command would write to.", "DIR", "an empty one")
-ROWS_HELD_OUT = Option("How many rows are kept back to check the adapter, at most; 0 checks nothing.", "N", minimum=0)
-RANK_TO_SOLVE = Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1)
-EXAMPLES_IN_CONTEXT = Option("How many answered rows stand in each context, at most.", "N", minimum=1)
-ADAPTER_TO_REFINE = Option(
-    "LoRA adapter that training begins with, a PEFT folder; none begins with a fresh one.",
-    "ADAPTER|none",
-)
-ROWS_TRAINED_ON = Option(
-    "How many answered rows are trained on, at most; a fifth of them only says when to stop.",
-    "N",
-    minimum=2,
-)
-RANK_OF_FRESH = Option("Rank of a fresh adapter, 1 to 64.", "R", minimum=1)
-MODULES_OF_FRESH = Option(
-    "Kind of module that a fresh adapter changes; may be given several times.",
-    "NAME",
-    "all that write into the residual stream",
-)
-MOST_STEPS = Option("How many steps are taken at most.", "N", minimum=1)
-EXAMPLES_IN_CHECK = Option("How many answered rows the base gets before each prompt in the check.", "N", minimum=0)
-START_OF_SOLVING = Option(
-    "What the solved adapter is added to; auto takes what answers more rows.", choices=("auto", "base", "generator")
-)
-PROMPTS_ON_SHEET = Option("How many prompts are written.", "N", minimum=2)
-SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
-PROMPTS_TO_TEACH = Option("How many prompts are answered, at most.", "N", minimum=1)
-EXAMPLES_FOR_TEACHER = Option(
-    "How many rows with answers of their own the teacher reads before each prompt, at most.", "N", minimum=0
-)
-CONTEXT_OF_TEACHER = Option(
-    "Instruction that the teacher reads before each prompt: a text, or a text file. It is not written to --out.",
-    "TEXT|FILE",
-    "none",
-)
-TEACHER_OF_ARM = Option(
-    "Who answers for the arm taught_32: an endpoint's base URL, or a model of this machine.",
-    "URL|MODEL",
-    "that arm is left out",
-)
-LIBRARY_FOR_ARMS = Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out")
-FIRST_SEED = Option("First seed of everything drawn at random.", "N")
+_ROWS_HELD_OUT = Option("How many rows are kept back to check the adapter, at most; 0 checks nothing.", "N", minimum=0)
+_LABELLED_PROMPTS = Option("Prompt file with labels, or folder of them.", "PROMPTS")
+_SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
+_ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
+_ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
+
+DIFFERING: Mapping[str, Mapping[str, Option]] = {
+    "generate": {
+        "held_out": _ROWS_HELD_OUT,
+        "rank": Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1),
+        "examples": Option("How many answered rows stand in each context, at most.", "N", minimum=1),
+        "start": Option(
+            "What the solved adapter is added to; auto takes what answers more rows.",
+            choices=("auto", "base", "generator"),
+        ),
+    },
+    "refine": {
+        "adapter": Option(
+            "LoRA adapter that training begins with, a PEFT folder; none begins with a fresh one.",
+            "ADAPTER|none",
+        ),
+        "source": _LABELLED_PROMPTS,
+        "answered": Option(
+            "How many answered rows are trained on, at most; a fifth of them only says when to stop.",
+            "N",
+            minimum=2,
+        ),
+        "held_out": _ROWS_HELD_OUT,
+        "rank": Option("Rank of a fresh adapter, 1 to 64.", "R", minimum=1),
+        "modules": Option(
+            "Kind of module that a fresh adapter changes; may be given several times.",
+            "NAME",
+            "all that write into the residual stream",
+        ),
+        "steps": Option("How many steps are taken at most.", "N", minimum=1),
+        "examples": Option("How many answered rows the base gets before each prompt in the check.", "N", minimum=0),
+    },
+    "answer-sheet": {
+        "count": Option("How many prompts are written.", "N", minimum=2),
+        "out": _SHEET_OUT,
+    },
+    "teach": {
+        "count": Option("How many prompts are answered, at most.", "N", minimum=1),
+        "out": _SHEET_OUT,
+        "examples": Option(
+            "How many rows with answers of their own the teacher reads before each prompt, at most.", "N", minimum=0
+        ),
+        "context": Option(
+            "Instruction that the teacher reads before each prompt: a text, or a text file. --out does not hold it.",
+            "TEXT|FILE",
+            "none",
+        ),
+    },
+    "compare": {
+        "source": Option("Prompt file, or folder of prompts.", "PROMPTS", "none, with --text and --adapter"),
+        "seed": Option("Seed of the prompts that an adapter is generated from, and of the examples.", "N"),
+        "chain": Option(
+            "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
+        ),
+    },
+    "evaluate": {
+        "rows": Option("How many test rows of each task are answered.", "N", minimum=1),
+        "library": Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out"),
+        "seed": Option("First seed of everything drawn at random.", "N"),
+        "teacher": Option(
+            "Who answers for the arm taught_32: an endpoint's base URL, or a model of this machine.",
+            "URL|MODEL",
+            "that arm is left out",
+        ),
+    },
+    "combine": {
+        "adapters": Option("LoRA adapters of one base, PEFT folders.", "ADAPTER"),
+    },
+    "import": {
+        "source": Option(
+            "LoRA adapter of any tool: a PEFT folder, a .gguf file, or the folder of a GGUF export.", "SOURCE"
+        ),
+    },
+    "plan": {
+        "library": Option("Folder that collect wrote.", "DIR", "needed for train"),
+        "out": Option("Folder the command would write to.", "DIR", "an empty one"),
+    },
+    "measure": {
+        "batch": Option("How many rows a training step takes.", "N", minimum=1),
+    },
+    "depth": {
+        "source": _LABELLED_PROMPTS,
+        "rows": _ROWS_SEARCHED,
+        "adapter": _ADAPTER_BESIDE,
+    },
+    "depth-table": {
+        "rows": _ROWS_SEARCHED,
+    },
+    "depth-oracle": {
+        "source": _LABELLED_PROMPTS,
+        "rows": Option("How many rows are searched, each by its own label.", "N", minimum=1),
+        "adapter": _ADAPTER_BESIDE,
+    },
+    "choose-chain": {
+        "source": Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS"),
+        "adapter": _ADAPTER_BESIDE,
+    },
+    "export-chain": {
+        "adapter": _ADAPTER_BESIDE,
+        "format": Option(
+            "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication. "
+            "json: chain.json alone.",
+            choices=("mergekit", "dense", "peft", "json"),
+        ),
+    },
+}
+"""By command, the options that it explains in its own words."""
 
 
-def parameters(request_type: type[Request], differing: Mapping[str, Option]) -> list[inspect.Parameter]:
-    """The keyword parameters of the command that makes a `request_type`.
-
-    Args:
-        differing: options of this command that are not as in `OPTIONS`.
-    """
+def parameters(request_type: type[Request]) -> list[inspect.Parameter]:
+    """The keyword parameters of the command that makes a `request_type`."""
     job = JOBS[request_type]
+    differing = DIFFERING.get(job.command, {})
     found = [
         _parameter(name, differing.get(name) or OPTIONS[name], kind, default, job)
         for name, kind, default in leaves(request_type)

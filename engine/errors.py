@@ -31,7 +31,7 @@ class EngineError(Exception):
 
 
 class Cancelled(Exception):
-    """The person asked for the job to stop. Not an error: exit code 130 in headless mode."""
+    """The person asked for the job to stop. Not an error: exit code 130 of a command."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

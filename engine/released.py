@@ -22,7 +22,7 @@ def released_generator() -> Path:
     if folder is None:
         raise EngineError(
             "no generator came with this installation",
-            hint="Name one with --generator, or train one with `dnd-tui --headless train`",
+            hint="Name one with --generator, or train one with `dnd-tui lab train`",
         )
     return folder
 

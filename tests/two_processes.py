@@ -14,9 +14,9 @@ _LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npr
 _SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
-def headless_in_two(*words: object) -> list[str]:
-    """Runs `dnd-tui --headless WORDS`; the lines on stdout."""
-    command = [*_LAUNCH, "dnd_tui", "--headless", *map(str, words)]
+def lab_in_two(*words: object) -> list[str]:
+    """Runs `dnd-tui lab WORDS`; the lines on stdout."""
+    command = [*_LAUNCH, "dnd_tui", "lab", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | _SETTINGS)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

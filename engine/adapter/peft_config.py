@@ -92,7 +92,7 @@ def read_plain_config(file: Path) -> dict[str, Any]:
     if reason:
         hint = "Only plain LoRA of one rank and a whole alpha is read"
         if more_than_lora(config, FOLDED_SETTINGS) is None:
-            hint += "; dnd-tui --headless import makes it that"
+            hint += "; dnd-tui import makes it that"
         raise EngineError(reason, where=str(file), hint=hint)
     return config
 

@@ -119,7 +119,7 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
         EngineError: the task folder or the library cannot be used.
     """
     if not (library / LIBRARY_FILE).is_file():
-        raise EngineError("is not a library", where=str(library), hint="Make one with `dnd-tui --headless collect`")
+        raise EngineError("is not a library", where=str(library), hint="Make one with `dnd-tui lab collect`")
     about = read_json(library / LIBRARY_FILE)
     recipe = recipe or recipe_from_json(about["recipe"])
     using = [task for task in read_tasks(tasks, SEEN, recipe.exclude) if task.name in _hashes(about)]

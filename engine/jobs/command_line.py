@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 from engine.jobs.declared import JOBS
 from engine.requests import ModelChoice
 
-NAME = "dnd-tui"
+NAME, LAB = "dnd-tui", "lab"
 
 
 def command_line(request: Any) -> str:
@@ -57,7 +57,7 @@ def command_words(request: Any) -> list[str]:
             positional += map(str, value if isinstance(value, tuple) else (value,))
         else:
             options += _option(job.flag(name), value)
-    start = [NAME, "--headless", job.command]
+    start = [NAME, *([LAB] if job.lab else []), job.command]
     if any(word.startswith("-") for word in positional):
         return [*start, *options, "--", *positional]
     return [*start, *positional, *options]

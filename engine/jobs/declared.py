@@ -3,8 +3,8 @@
     request --check or prepare (light)--> runner, imported when it is asked for --> Result
 
 `engine.jobs.run`, the engine process, the command line and the app take all of it from `JOBS`. Light: no heavy library
-is imported here, and none by checks. To add a job: its request type in `engine.requests`, an entry here, its help in
-`dnd_tui.cli`.
+is imported here, and none by checks. To add a job: its request type in `engine.requests`, an entry here, the words for
+its options in `dnd_tui.options`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Job:
 
     runner: "module:function", as of check and prepare: they are imported when they are asked for. Called with the
         request and a reporter; after `prepare`, with its result between them.
-    command: its name on the command line; "" for jobs of the app alone.
+    command: its name on the command line; "" for jobs of the app alone. help: what it does, in one sentence.
+    lab: it stands under `dnd-tui lab`: made for those who train generators and judge arms.
     positional: fields that are typed without a name.
     flags: options, without dashes, whose names differ from the field's in this command.
     check: called with the request; raises EngineError for what can be seen to be impossible before heavy imports.
@@ -76,6 +77,8 @@ class Job:
 
     runner: str
     command: str = ""
+    help: str = ""
+    lab: bool = False
     positional: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
     check: str = ""
@@ -93,21 +96,24 @@ JOBS: Mapping[type[Request], Job] = {
     GenerateRequest: Job(
         "engine.jobs.generate:generate_job",
         "generate",
-        ("source",),
+        "Make a LoRA adapter from what stands in prompts: answered examples, an instruction, or the prompts alone.",
+        positional=("source",),
         prepare="engine.jobs.checks:prepare_generate",
         kept=WHOLE,
     ),
     RefineRequest: Job(
         "engine.jobs.refine:refine_job",
         "refine",
-        ("adapter", "source"),
+        "Train a LoRA adapter, or a fresh one, on answered prompts until it gains no more.",
+        positional=("adapter", "source"),
         prepare="engine.jobs.refinable:prepare_refine",
         kept="{out} holds the best adapter so far, or the run, which the same command goes on with",
     ),
     SheetRequest: Job(
         "engine.jobs.sheet:sheet_job",
         "answer-sheet",
-        ("source",),
+        "Write a few prompts that differ to a file, for you to answer; an adapter is made from that.",
+        positional=("source",),
         check="engine.jobs.checks:check_sheet",
         kept=WHOLE,
         heavy=False,
@@ -115,79 +121,141 @@ JOBS: Mapping[type[Request], Job] = {
     TeachRequest: Job(
         "engine.jobs.teach:teach_job",
         "teach",
-        ("source",),
-        {"count": "rows"},
+        "Let a larger model answer prompts that have no answers, into a file for you to look through.",
+        positional=("source",),
+        flags={"count": "rows"},
         prepare="engine.jobs.checks:prepare_teach",
         kept="{out} has the answers so far; the same command asks for the others",
     ),
     CompareRequest: Job(
-        "engine.jobs.answer:compare_job", "compare", ("source",), prepare="engine.jobs.compared:prepare_compare"
+        "engine.jobs.answer:compare_job",
+        "compare",
+        "Answer prompts with base and adapted model side by side.",
+        positional=("source",),
+        prepare="engine.jobs.compared:prepare_compare",
     ),
     EvaluateRequest: Job(
-        "engine.jobs.evaluate:evaluate_job", "evaluate", check="engine.jobs.checks:check_evaluate", kept=GOES_ON
+        "engine.jobs.evaluate:evaluate_job",
+        "evaluate",
+        "Make the quality table of a generator over tasks.",
+        lab=True,
+        check="engine.jobs.checks:check_evaluate",
+        kept=GOES_ON,
     ),
-    LeaveOneOutRequest: Job("engine.jobs.leave_one_out:leave_one_out_job", "leave-one-out", kept=WHOLE, heavy=False),
+    LeaveOneOutRequest: Job(
+        "engine.jobs.leave_one_out:leave_one_out_job",
+        "leave-one-out",
+        "Put the tables of generators judged on a set each into one.",
+        lab=True,
+        kept=WHOLE,
+        heavy=False,
+    ),
     ExportRequest: Job(
-        "engine.jobs.export:export_job", "export", ("adapter",), check="engine.jobs.checks:check_export", kept=WHOLE
+        "engine.jobs.export:export_job",
+        "export",
+        "Write an adapter, checked, in the form that another program reads.",
+        positional=("adapter",),
+        check="engine.jobs.checks:check_export",
+        kept=WHOLE,
     ),
     CombineRequest: Job(
         "engine.jobs.combine:combine_job",
         "combine",
-        ("adapters",),
+        "Add adapters of one base up, with weights; or reduce the rank of one.",
+        positional=("adapters",),
         check="engine.jobs.checks:check_combine",
         kept=WHOLE,
     ),
     ImportRequest: Job(
         "engine.jobs.import_adapter:import_job",
         "import",
-        ("source",),
+        "Check an adapter that another tool made and write it as one of ours.",
+        positional=("source",),
         prepare="engine.jobs.checks:prepare_import",
         kept=WHOLE,
     ),
-    CollectRequest: Job("engine.jobs.forge:collect_job", "collect", kept=GOES_ON),
-    TrainRequest: Job("engine.jobs.forge:train_job", "train", check="engine.jobs.checks:check_train", kept=GOES_ON),
-    PlanRequest: Job("engine.jobs.plan:plan_job", "plan", ("kind",), heavy=False),
+    CollectRequest: Job(
+        "engine.jobs.forge:collect_job",
+        "collect",
+        "Train the LoRA library that a generator learns from.",
+        lab=True,
+        kept=GOES_ON,
+    ),
+    TrainRequest: Job(
+        "engine.jobs.forge:train_job",
+        "train",
+        "Train a generator on a library.",
+        lab=True,
+        check="engine.jobs.checks:check_train",
+        kept=GOES_ON,
+    ),
+    PlanRequest: Job(
+        "engine.jobs.plan:plan_job",
+        "plan",
+        "Say what collect or train would do, and what is done already.",
+        lab=True,
+        positional=("kind",),
+        heavy=False,
+    ),
     TrainingTimeRequest: Job(
-        "engine.jobs.measure:training_time_job", "measure", ("source",), prepare="engine.jobs.checks:prepare_measure"
+        "engine.jobs.measure:training_time_job",
+        "measure",
+        "Time real LoRA training on labelled prompts, to compare with generating.",
+        lab=True,
+        positional=("source",),
+        prepare="engine.jobs.checks:prepare_measure",
     ),
     DepthRequest: Job(
         "engine.jobs.depth:depth_job",
         "depth",
-        ("source",),
+        "Find layers of the base to skip or loop for labelled prompts, without training.",
+        positional=("source",),
         check="engine.jobs.chained:check_depth",
         kept="{out} keeps the scores so far and the best chain of them; the same command goes on from there",
     ),
     DepthTableRequest: Job(
         "engine.jobs.depth_table:depth_table_job",
         "depth-table",
+        "Make the table of skipped and looped layers over tasks, with and without a generated adapter.",
+        lab=True,
         prepare="engine.jobs.chained:prepare_depth_table",
         kept=GOES_ON,
     ),
     DepthOracleRequest: Job(
         "engine.jobs.depth_oracle:depth_oracle_job",
         "depth-oracle",
-        ("source",),
+        "Search layers for each row by the row's own label: an analysis, not an accuracy that can be had.",
+        lab=True,
+        positional=("source",),
         check="engine.jobs.chained:check_depth_oracle",
         kept=GOES_ON,
     ),
     ChainChoiceRequest: Job(
         "engine.jobs.depth_predictor:choose_chain_job",
         "choose-chain",
-        ("search", "source"),
+        "Say which chain of layers to take for which prompt, after depth --predictor showed a gain.",
+        positional=("search", "source"),
         check="engine.jobs.chained:check_chain_choice",
     ),
     ChainExportRequest: Job(
         "engine.jobs.depth:export_chain_job",
         "export-chain",
-        ("chain",),
+        "Write a chain of layers in a form that other programs read.",
+        positional=("chain",),
         check="engine.jobs.chained:check_chain_export",
         kept=WHOLE,
     ),
     ModelsRequest: Job(
         "engine.jobs.inspect:list_models_job",
         "models",
+        "List or fetch base models, encoders, generators.",
         kept="what has arrived is kept; the same command goes on from there",
     ),
-    InfoRequest: Job("engine.jobs.inspect:info_job", "info", ("target",)),
+    InfoRequest: Job(
+        "engine.jobs.inspect:info_job",
+        "info",
+        "Say what a file or folder is, or what this installation has.",
+        positional=("target",),
+    ),
     PreviewRequest: Job("engine.jobs.preview:preview_job", heavy=False),
 }

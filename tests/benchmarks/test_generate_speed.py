@@ -67,7 +67,7 @@ def test_cold_generation_and_its_memory(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(long_prompts(32, 128, int(time.time()) % 1000)))
     options = ["--from", "generator", "--device", "cpu"]
-    command = [sys.executable, "-m", "dnd_tui", "--headless", "generate", str(prompts), *options]
+    command = [sys.executable, "-m", "dnd_tui", "generate", str(prompts), *options]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     seconds = median_seconds(
         lambda number: subprocess.run(

@@ -17,7 +17,7 @@ from engine.jobs import run
 from engine.requests import CollectRequest, EvaluateRequest, LeaveOneOutRequest, ModelChoice, TrainRequest
 from engine.tasks.arms import ARMS, GROUPS, chosen_arms
 from tests.tiny import write_tasks
-from tests.two_processes import headless_in_two
+from tests.two_processes import lab_in_two
 
 RECIPE = {
     "frame": {"lora": {"rank": 2, "alpha": 4}},
@@ -175,7 +175,7 @@ def test_two_processes_share_the_tasks_and_make_the_same_table(whole: EvaluateRe
     ]
     words += ["--library", whole.library, "--rows", 3, "--seeds", 2, "--max-new-tokens", 4, "--oracle-steps", 3]
     arms = [word for arm in EVERYTHING for word in ("--arm", arm)]
-    lines = headless_in_two("evaluate", *words, *arms, "--out", out)
+    lines = lab_in_two("evaluate", *words, *arms, "--out", out)
     assert lines[-1].split() == ["table", str(out / "table.md")] and lines[0].startswith("Base ")
 
     def nats(folder: Path) -> dict[tuple[object, ...], object]:

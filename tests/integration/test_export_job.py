@@ -163,7 +163,7 @@ def test_killed_in_the_middle_the_old_export_is_there(
         "setattr(export, real.__name__, slow)\n"
         "from dnd_tui.cli import main; main(sys.argv[2:])\n"
     )
-    words = ["--headless", "export", str(adapter), "--out", str(out), "--format", "merged", "--replace"]
+    words = ["export", str(adapter), "--out", str(out), "--format", "merged", "--replace"]
     command = [sys.executable, "-c", script, stage, *words, "--base", str(tiny_llama_folder), "--device", "cpu"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
     assert running.stdout is not None and running.stdout.readline() == "here\n"

@@ -29,7 +29,7 @@ from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, TrainRequest
 from engine.tasks.tasks import read_tasks
 from tests.tiny import write_tasks
-from tests.two_processes import headless_in_two
+from tests.two_processes import lab_in_two
 
 RECIPE = {
     "frame": {"lora": {"rank": 2, "alpha": 4}},
@@ -201,7 +201,7 @@ def test_kill_9_in_the_middle_loses_at_most_the_current_step(
     recipe.write_text(json.dumps(settings))
     request, _ = requests(tiny_llama_folder, tasks, recipe, tmp_path)
     words = ["--base", str(tiny_llama_folder), "--tasks", str(tasks), "--out", str(request.out)]
-    command = [sys.executable, "-m", "dnd_tui", "--headless", "collect", *words, "--recipe", str(recipe)]
+    command = [sys.executable, "-m", "dnd_tui", "lab", "collect", *words, "--recipe", str(recipe)]
     log = request.out / "log.jsonl"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -227,9 +227,9 @@ def test_two_processes_share_the_work(tiny_llama_folder: Path, tasks: Path, reci
     """Gradients are averaged, groups of tasks are divided."""
     request, training = requests(tiny_llama_folder, tasks, recipe, tmp_path)
     words = ["--base", tiny_llama_folder, "--tasks", tasks, "--device", "cpu", "--dtype", "float32"]
-    lines = headless_in_two("collect", *words, "--out", request.out, "--recipe", recipe)
+    lines = lab_in_two("collect", *words, "--out", request.out, "--recipe", recipe)
     assert [line.split()[0] for line in lines] == ["tasks", "library", "log"], "one process speaks for both"
-    headless_in_two("train", *words, "--out", training.out, "--library", request.out)
+    lab_in_two("train", *words, "--out", training.out, "--library", request.out)
     steps = [json.loads(line) for line in (run_folder(training.out) / LOG_FILE).read_text().splitlines()]
     assert [entry["step"] for entry in steps if entry["stage"] == "language loss"] == [1, 2, 3, 4]
     lowest = min((entry for entry in steps if entry["stage"] == "held-out"), key=lambda entry: entry["generated"])

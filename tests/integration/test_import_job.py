@@ -77,7 +77,7 @@ def test_what_is_told_and_written(tmp_path: Path, tiny_llama_folder: Path, their
     stored = json.loads((out / "provenance.json").read_text())
     assert (stored["source"], stored["digest"], stored["format"]) == ("theirs", digest, "peft")
     assert stored["changes"] == changes
-    assert stored["command"] == f"dnd-tui --headless import theirs --out ours --base {tiny_llama_folder}"
+    assert stored["command"] == f"dnd-tui import theirs --out ours --base {tiny_llama_folder}"
     assert before == {file.name: file.read_bytes() for file in theirs.iterdir()}
 
 

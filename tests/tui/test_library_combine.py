@@ -151,7 +151,7 @@ async def test_a_sum_and_a_smaller_one(app_folders: Path, tiny_models: ModelChoi
         assert screen(app).query_one("#again", Button).disabled
         await pilot.press("y")
         command = app.clipboard
-        assert command.startswith("dnd-tui --headless combine") and "--weight=-0.5" in command
+        assert command.startswith("dnd-tui combine") and "--weight=-0.5" in command
         assert str(first.folder) in command and str(record.folder) not in command
         assert f"combine '{second.name}' '{first.name}'" in (record.folder / "README.md").read_text()
         # Its rank reduced again: what is kept is told.

@@ -110,7 +110,7 @@ async def test_a_dropped_folder_is_imported_compared_and_exported(
         assert " ".join(["Imported as foreign peft.", *record.changes]) in remarks
         assert screen(app).query_one("#again", Button).disabled
         await pilot.press("y")
-        assert app.clipboard.startswith("dnd-tui --headless import") and str(folder) in app.clipboard
+        assert app.clipboard.startswith("dnd-tui import") and str(folder) in app.clipboard
         # It has no prompts: they are typed, or dropped.
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the Compare screen")

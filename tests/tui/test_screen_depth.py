@@ -103,7 +103,7 @@ async def test_the_whole_way(rows: Path, models: ModelChoice, tmp_path: Path, mo
         await opened(pilot, app)
         setup = screen(app).query_one(SearchSetup)
         await until(pilot, lambda: setup.command, "the command")
-        assert setup.command.startswith("dnd-tui --headless depth ") and str(rows) in setup.command
+        assert setup.command.startswith("dnd-tui depth ") and str(rows) in setup.command
         assert "--chains 24" in setup.command and "--out" in setup.command and not setup.begun
         assert all(disabled(app, name) for name in ("stop", "accept", "compare", "export"))
 

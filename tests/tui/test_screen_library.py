@@ -147,7 +147,7 @@ async def test_the_command_that_makes_it_again(app_folders: Path, monkeypatch: p
         await opened(pilot, app, 1)
         await pilot.press("y")
         await pilot.pause()
-        assert app.clipboard.startswith("dnd-tui --headless generate /data/animals.jsonl --out")
+        assert app.clipboard.startswith("dnd-tui generate /data/animals.jsonl --out")
         assert "--seed 3" in app.clipboard
 
 

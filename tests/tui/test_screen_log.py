@@ -130,7 +130,7 @@ async def test_past_runs_are_listed_and_their_commands_copied(app_folders: Path,
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         app.runs.add(
-            PastRun(command="dnd-tui --headless models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done")
+            PastRun(command="dnd-tui models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done")
         )
         screen = await opened(pilot, app, "runs")
         lines = screen.query_one("#run-lines", OptionList)
@@ -139,15 +139,15 @@ async def test_past_runs_are_listed_and_their_commands_copied(app_folders: Path,
         app.engine.start(InfoRequest(models=ModelChoice(), target=missing), "look at a file", app.screen)
         await until(pilot, lambda: lines.option_count == 2, "the run that just failed")
         first = lines.options[0].prompt.content(110).plain  # type: ignore[union-attr]
-        assert "✗ failed" in first and "--headless info" in first
+        assert "✗ failed" in first and "dnd-tui info" in first
         assert "✓ done" in lines.options[1].prompt.content(110).plain  # type: ignore[union-attr]
         lines.highlighted = 0
         await until(pilot, lambda: dict(screen.query_one("#run-facts", Facts).lines).get("error"), "the error")
         await pilot.press("enter")
-        await until(pilot, lambda: app.clipboard == f"dnd-tui --headless info '{missing}'", "the command")
+        await until(pilot, lambda: app.clipboard == f"dnd-tui info '{missing}'", "the command")
         await search(pilot, screen, "models done")
         await until(pilot, lambda: lines.option_count == 1, "the match")
-        assert screen.query_one(RunList)._runs[0].command == "dnd-tui --headless models"
+        assert screen.query_one(RunList)._runs[0].command == "dnd-tui models"
 
 
 async def test_the_bug_report_is_copied_and_saved(app_folders: Path) -> None:

@@ -25,7 +25,7 @@ PROVENANCE = Provenance(
     prompts_used=32,
     prompts_total=12345,
     seed=7,
-    command="dnd-tui --headless generate questions.jsonl --seed 7",
+    command="dnd-tui generate questions.jsonl --seed 7",
     timings=MappingProxyType({"load": 0.25, "decode": 1.5}),
     scores={"exact_match": 0.4321},
 )
@@ -63,7 +63,7 @@ def test_card_says_where_the_adapter_comes_from() -> None:
     card = adapter_card(PROVENANCE, base_id="someone/base")
     for part in (
         "`dnd-small`", "ab" * 32, "`questions.jsonl`, 32 of 12,345", "cd" * 32, "| Seed | 7 |",
-        "```sh\ndnd-tui --headless generate questions.jsonl --seed 7\n```", "| decode | 1.500 |", "| total | 1.750 |",
+        "```sh\ndnd-tui generate questions.jsonl --seed 7\n```", "| decode | 1.500 |", "| total | 1.750 |",
         "| exact_match | 0.4321 |", "PeftModel.from_pretrained(base", "--max-lora-rank 8 ",
     ):  # fmt: skip
         assert part in card

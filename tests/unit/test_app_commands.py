@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.cli import COMMANDS, main
-from dnd_tui.options import OPTIONS
+from dnd_tui.cli import main
+from dnd_tui.options import DIFFERING, OPTIONS
 from engine.jobs.command_line import command_line, command_words
+from engine.jobs.declared import JOBS
 from engine.requests import CompareRequest, GenerateRequest, InfoRequest, ModelChoice, ModelsRequest, PromptChoice
 
 
@@ -52,7 +53,6 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 def values(request_type: type[Any], command_name: str) -> st.SearchStrategy[Any]:
     """Requests of a type, every field drawn from what the command line says it takes."""
-    command = next(each for each in COMMANDS if each.name == command_name)
     hints = get_type_hints(request_type)
 
     def of_kind(kind: Any, name: str, least_many: int = 0) -> st.SearchStrategy[Any]:
@@ -62,7 +62,7 @@ def values(request_type: type[Any], command_name: str) -> st.SearchStrategy[Any]
             return st.lists(of_kind(get_args(kind)[0], name), min_size=least_many, max_size=3).map(tuple)
         if type(None) in get_args(kind):
             return st.none() | of_kind(get_args(kind)[0], name)
-        option = command.differing.get(name) or OPTIONS[name]
+        option = DIFFERING.get(command_name, {}).get(name) or OPTIONS[name]
         if option.choices:
             return st.sampled_from(option.choices)
         if kind in (int, float):
@@ -79,29 +79,29 @@ def values(request_type: type[Any], command_name: str) -> st.SearchStrategy[Any]
     return st.fixed_dictionaries(required, optional=optional).map(lambda drawn: request_type(**drawn))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("request_type", [kind for kind, job in JOBS.items() if job.command])
 @given(data=st.data())
-def test_the_line_of_a_request_makes_that_request(command: Any, data: st.DataObject) -> None:
-    request = data.draw(values(command.request_type, command.name))
+def test_the_line_of_a_request_makes_that_request(request_type: Any, data: st.DataObject) -> None:
+    request = data.draw(values(request_type, JOBS[request_type].command))
     assert parsed(command_line(request)) == request
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:
     prompts = PromptChoice(source=Path("my prompts.jsonl"), count=None, seed=0)
     request = GenerateRequest(models=ModelChoice(device="cpu"), prompts=prompts, out=Path("a"))
-    assert command_line(request) == "dnd-tui --headless generate 'my prompts.jsonl' --out a --device cpu"
-    assert command_line(InfoRequest(models=ModelChoice())) == "dnd-tui --headless info"
-    assert command_line(ModelsRequest(fetch=("a", "b"))) == "dnd-tui --headless models --fetch a --fetch b"
+    assert command_line(request) == "dnd-tui generate 'my prompts.jsonl' --out a --device cpu"
+    assert command_line(InfoRequest(models=ModelChoice())) == "dnd-tui info"
+    assert command_line(ModelsRequest(fetch=("a", "b"))) == "dnd-tui models --fetch a --fetch b"
 
 
 def test_a_choice_that_is_left_out_is_not_said() -> None:
     request = CompareRequest(models=ModelChoice(), adapters=(Path("a"),), texts=("-hello",))
-    assert command_words(request) == ["dnd-tui", "--headless", "compare", "--adapter", "a", "--text=-hello"]
+    assert command_words(request) == ["dnd-tui", "compare", "--adapter", "a", "--text=-hello"]
 
 
 def test_a_file_named_like_an_option_stays_a_file() -> None:
     request = InfoRequest(models=ModelChoice(), target=Path("--help"), column="text")
-    assert command_line(request) == "dnd-tui --headless info --column text -- --help"
+    assert command_line(request) == "dnd-tui info --column text -- --help"
 
 
 def test_a_request_without_a_command_is_refused() -> None:

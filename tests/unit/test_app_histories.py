@@ -89,10 +89,10 @@ def test_histories_are_bounded(data: Folder) -> None:
 
 
 def test_runs_are_found_by_words_in_any_order_and_case(data: Folder) -> None:
-    data.runs.add(run("dnd-tui --headless generate Topics.jsonl --out a"))
-    data.runs.add(run("dnd-tui --headless compare topics.jsonl", outcome="failed", error="the device is out of memory"))
-    data.runs.add(run("dnd-tui --headless info", outcome="cancelled"))
-    found = [(each.command.split()[2], each.outcome) for each in data.runs.find("TOPICS headless")]
+    data.runs.add(run("dnd-tui generate Topics.jsonl --out a"))
+    data.runs.add(run("dnd-tui compare topics.jsonl", outcome="failed", error="the device is out of memory"))
+    data.runs.add(run("dnd-tui info", outcome="cancelled"))
+    found = [(each.command.split()[1], each.outcome) for each in data.runs.find("TOPICS dnd")]
     assert found == [("compare", "failed"), ("generate", "done")]
     assert [each.error for each in data.runs.find("memory failed")] == ["the device is out of memory"]
     assert len(data.runs.find(" ")) == 3 and data.runs.find("memory generate") == []

@@ -135,7 +135,7 @@ def test_a_trained_adapter_is_made_again_from_the_same_start(library: Library) -
     plan = plan_of(found)
     assert plan and plan.name == "topics, trained"
     line = command_line(plan.request(Path("again")))
-    assert line.startswith(f"dnd-tui --headless refine {start.folder} data/topics.jsonl --out again")
+    assert line.startswith(f"dnd-tui refine {start.folder} data/topics.jsonl --out again")
     assert "--label topic" in line and "--seed 3" in line
 
 

@@ -8,9 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from dnd_tui import __version__
-from dnd_tui.cli import COMMANDS, main
-from dnd_tui.options import OPTIONS, build, names
+from dnd_tui.cli import main
+from dnd_tui.options import DIFFERING, OPTIONS, build, names
 from engine import requests
+from engine.jobs.declared import JOBS
 from engine.requests import CompareRequest, EvaluateRequest, ExportRequest, GenerateRequest, ModelsRequest, TrainRequest
 
 
@@ -44,9 +45,12 @@ def leave(*arguments: str) -> int:
 def test_every_request_has_a_command_and_every_field_a_help_text() -> None:
     # Of use only to whoever has the answer on a screen, or another job after it in the same process.
     for_the_app = {requests.LoadRequest, requests.PreviewRequest}
-    assert {command.request_type for command in COMMANDS} == set(get_args(requests.Request)) - for_the_app
-    fields = {name for command in COMMANDS for name in names(command.request_type)}
-    assert fields == set(OPTIONS)
+    commands = {kind: job.command for kind, job in JOBS.items() if job.command}
+    assert set(commands) == set(get_args(requests.Request)) - for_the_app
+    assert {name for kind in commands for name in names(kind)} == set(OPTIONS)
+    assert all(job.help for job in JOBS.values() if job.command)
+    fields = {command: set(names(kind)) for kind, command in commands.items()}
+    assert all(set(options) <= fields[command] for command, options in DIFFERING.items())
 
 
 def test_defaults_are_those_of_the_request(asked: list[Any]) -> None:
@@ -115,7 +119,7 @@ def test_every_option_reaches_the_request(asked: list[Any]) -> None:
     ],
 )
 def test_fields_of_each_command(asked: list[Any], line: str, expected: dict[str, Any]) -> None:
-    assert leave("--headless", *line.split()) == 0
+    assert leave(*line.split()) == 0
     assert {name: getattr(asked[0], name) for name in expected} == expected
 
 
@@ -147,11 +151,29 @@ def test_wrong_use_is_exit_2_and_reaches_no_engine(asked: list[Any], line: str) 
     assert asked == []
 
 
-def test_without_headless_the_right_line_is_told(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert leave("generate", "my prompts.txt", "--out", "a") == 2
-    told = capsys.readouterr()
-    assert "dnd-tui --headless generate 'my prompts.txt' --out a" in told.err
-    assert told.out == "" and asked == []
+LAB = ("evaluate", "leave-one-out", "collect", "train", "plan", "measure", "depth-table", "depth-oracle")
+
+
+@pytest.mark.parametrize("word", ["--headless", "lab"])
+@pytest.mark.parametrize(
+    "line", ["evaluate --tasks t --out o", "plan collect --tasks t", "measure p", "leave-one-out --table a --out o"]
+)
+def test_laboratory_commands_keep_their_old_names_for_a_version(
+    asked: list[Any], line: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(*line.split()) == 0
+    name = line.split()[0]
+    assert f'"dnd-tui {name}" is now "dnd-tui lab {name}"' in capsys.readouterr().err
+    assert leave(word, *line.split()) == 0
+    assert ("is now" in capsys.readouterr().err) == (word == "--headless")
+    assert asked[0] == asked[1]
+
+
+def test_the_laboratory_is_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("lab") == 2
+    assert capsys.readouterr().err == f"error: lab needs a command: {', '.join(LAB)}\n"
+    assert leave("--help") == 0
+    assert not [word for word in LAB if f"  {word} " in capsys.readouterr().out]
 
 
 def test_headless_needs_a_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,12 +186,12 @@ def test_headless_needs_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_app_needs_a_terminal(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     assert leave(*arguments) == 2
     told = capsys.readouterr()
-    assert "needs a terminal" in told.err and "--headless" in told.err and told.out == ""
+    assert "needs a terminal" in told.err and "dnd-tui COMMAND" in told.err and told.out == ""
 
 
-def test_help_of_a_command_needs_no_headless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("generate", "--help") == 0
-    assert "dnd-tui --headless generate [OPTIONS]" in capsys.readouterr().out
+    assert "dnd-tui generate [OPTIONS]" in capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
