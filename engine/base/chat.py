@@ -11,6 +11,8 @@ from engine.errors import EngineError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from engine.base.load import LoadedBase
+
 _MARK = "0mark0"  # stands in for an answer; neither a template nor a tokenizer changes it
 
 
@@ -57,6 +59,23 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Seque
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     return _render(tokenizer, [*before, {"role": "user", "content": prompt}], answer_next=True)
+
+
+def fitting_examples(
+    base: LoadedBase, prompts: Sequence[str], examples: Sequence[tuple[str, str]], max_new_tokens: int
+) -> tuple[list[tuple[str, str]], list[list[int]]]:
+    """Those of some (prompt, answer) examples that leave room for every prompt and its answer, the longest left out.
+
+    Returns:
+        The examples, and the token ids of each prompt with them before it.
+    """
+    kept = list(examples)
+    limit = getattr(base.ref.config, "max_position_embeddings", None)
+    while True:
+        ids = prompts_ids(base.tokenizer, prompts, kept)
+        if not limit or not kept or max(map(len, ids)) + max_new_tokens <= limit:
+            return kept, ids
+        kept.remove(max(kept, key=lambda pair: len(pair[0]) + len(pair[1])))
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from engine.adapter.attach import AttachedModel
 from engine.adapter.combine import combine
 from engine.adapter.norms import norms_by_layer
-from engine.base.chat import answers_ids, prompts_ids, stop_ids
+from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
 from engine.decode.answers import answer_all
 from engine.errors import EngineError
@@ -28,7 +28,6 @@ from engine.solver.context import ContextTokens, context_tokens, shown_examples
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.solve import ReadContext, SolveSettings, read_context, solve
-from engine.tasks.examples import fitting_examples
 from engine.tasks.labels import baselines, chosen_metric, few_labels
 from engine.tasks.metrics import score
 from engine.weights.lora import LoraAdapter

@@ -8,12 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.adapter.attach import BASE_ROW
-from engine.base.chat import prompts_ids, stop_ids
+from engine.base.chat import fitting_examples, prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
 from engine.decode.answers import AnswerPiece, stream_answers
 from engine.decode.sampling import chooser
 from engine.events import AnswerText, Reporter
-from engine.tasks.examples import fitting_examples
 from engine.tasks.metrics import score
 
 if TYPE_CHECKING:

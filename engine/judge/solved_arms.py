@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,16 +24,7 @@ from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import BOTH, EXAMPLES, FEWEST_ANSWERS, INSTRUCTION, ContextPlan, in_turn
 from engine.solver.refine import Check, RefineSettings, refine, watched_count
 from engine.solver.residual import writer_kinds
-from engine.tasks.arms import (
-    PLAIN,
-    REFINE_STEPS,
-    REFINED_COUNTS,
-    SOLVED_COUNTS,
-    SOLVED_INSTRUCTION,
-    SOLVED_ONLY,
-    SOLVED_OTHER,
-    TAUGHT,
-)
+from engine.tasks.arms import REFINE_STEPS
 from engine.tasks.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
@@ -72,27 +63,14 @@ class SolvedArms:
     hidden: bool = False
     teach: Teach | None = None
 
-    def makers(self) -> dict[str, Callable[[str, int], LoraAdapter]]:
-        """By arm, what makes the adapter of a task (its name) and a seed."""
-        return {
-            **{f"solved_{count}": partial(self.solved, count=count) for count in SOLVED_COUNTS},
-            SOLVED_ONLY: partial(self.solved, steps=0),
-            PLAIN: self.plain,
-            SOLVED_INSTRUCTION: lambda name, seed: self._made(self.instructed(name, seed), None, seed),
-            TAUGHT: self.taught,
-            SOLVED_OTHER: lambda name, seed: self.solved(self.other(name, seed), seed),
-            **{f"refined_{count}": partial(self.refined, count=count) for count in REFINED_COUNTS},
-            **{f"trained_{count}": partial(self.refined, count=count, fresh=True) for count in REFINED_COUNTS},
-        }
-
     def solved(self, name: str, seed: int, *, count: int = ROWS, steps: int | None = None) -> LoraAdapter:
         """From `count` answered rows of a task. The usual ones are kept: another task is asked with them too."""
         if count != ROWS or steps is not None:
-            return self._made(self.answered(name, count, seed), steps, seed)
+            return self.make(self.answered(name, count, seed), steps, seed)
         folder = self._folder(name, seed)
         if not folder.is_dir():
             began = time.perf_counter()
-            adapter = self._made(self.answered(name, count, seed), steps, seed)
+            adapter = self.make(self.answered(name, count, seed), steps, seed)
             seconds = json.dumps(time.perf_counter() - began)
             write_peft_folder(folder, adapter, self.base.ref.id, extra_files={_SECONDS_FILE: seconds}, replace=True)
         return read_peft_folder(folder)[0]
@@ -116,7 +94,7 @@ class SolvedArms:
         elif count == ROWS:
             start = self.solved(name, seed)
         else:  # from rows that are trained on, so that none is among the watched ones
-            start = self._made(replace(plan, rows=plan.rows[:ROWS]), None, seed)
+            start = self.make(replace(plan, rows=plan.rows[:ROWS]), None, seed)
         rows = student_rows(self.base, plan, plan.rows)
         learned = len(rows) - watched_count(len(rows))
         settings = RefineSettings(steps=REFINE_STEPS, seconds=math.inf, seed=seed)
@@ -140,10 +118,11 @@ class SolvedArms:
             return ContextPlan(EXAMPLES, "a task's training rows", rows, common=common)
         return ContextPlan(BOTH, "a task's training rows", rows, instruction=common)
 
-    def instructed(self, name: str, seed: int) -> ContextPlan:
-        """Prompts of a task and their instruction; no label is read."""
+    def instructed(self, name: str, seed: int) -> LoraAdapter:
+        """From prompts of a task and their instruction; no label is read."""
         rows = self.rows(name, ROWS, seed, labelled=False)
-        return ContextPlan(INSTRUCTION, "a task's training prompts", rows, instruction=_instruction(rows))
+        plan = ContextPlan(INSTRUCTION, "a task's training prompts", rows, instruction=_instruction(rows))
+        return self.make(plan, None, seed)
 
     def taught(self, name: str, seed: int) -> LoraAdapter:
         """From a teacher's answers to prompts of a task.
@@ -158,7 +137,7 @@ class SolvedArms:
         if len(answered) < FEWEST_ANSWERS:
             raise EngineError(f"the teacher gave {len(answered)} whole answers", where=name, hint="Choose another")
         plan = ContextPlan(EXAMPLES, "a teacher's answers", tuple(in_turn(answered, seed)), common=_instruction(rows))
-        return self._made(plan, None, seed)
+        return self.make(plan, None, seed)
 
     def rows(self, name: str, count: int, seed: int, *, labelled: bool = True) -> tuple[PromptRow, ...]:
         """`count` training rows of a task, drawn by the seed; of few labels in turn one of each.
@@ -176,14 +155,6 @@ class SolvedArms:
         """(prompt, answer) pairs of the rows that the solved arms learn from."""
         shown = without_instruction if self.hidden else str
         return [(shown(row.prompt), row.references[0]) for row in self.rows(name, count, seed)]
-
-    def other(self, name: str, seed: int) -> str:
-        """The task whose rows stand in for those of `name`: for each seed another fixed pairing."""
-        names = [task.name for task in self.tasks]
-        return names[(names.index(name) + 1 + seed % (len(names) - 1)) % len(names)]
-
-    def _made(self, plan: ContextPlan, steps: int | None, seed: int) -> LoraAdapter:
-        return self.make(plan, steps, seed)
 
 
 def _instruction(rows: Sequence[PromptRow]) -> str:

@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.base.chat import answers_ids, prompts_ids
+from engine.base.chat import answers_ids, fitting_examples, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.prompts import PromptRow
 from engine.solver.matching import ContextRow
 from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
-from engine.tasks.examples import fitting_examples
 from engine.tasks.labels import few_labels
 from engine.tasks.metrics import normalised
 from engine.training.packing import TokenRow, take_that_fit

@@ -1,12 +1,14 @@
-"""The arms of the quality table: ways to answer a task, each with the rule that makes it.
+"""The arms of the quality table: ways to answer a task, each with the rule that makes it and what that needs.
 
-What a person may ask for is an arm or a group of arms. Light: read before anything heavy is imported.
+What a person may ask for is an arm or a group of arms. Light: read before anything heavy is imported; `judge/arms.py`
+makes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from types import MappingProxyType
 
 from engine.errors import EngineError
@@ -34,83 +36,103 @@ LORA = "lora:"
 """Before the name of a task: the arm of that task's own adapter in the library."""
 
 
+class Need(Enum):
+    """What an arm is made from besides the base and the task's own rows."""
+
+    GENERATOR = auto()
+    """A generator that was made for the base."""
+    FRAME = auto()
+    """A multi-task adapter: the library's, without a library the generator's."""
+    LIBRARY = auto()
+    """The folder of `collect`, with adapters of tasks that are not judged."""
+    LIBRARY_ROWS = auto()
+    """The rows that those adapters were trained on."""
+    SEEN_TASK = auto()
+    """A task of the library that is neither judged nor the one whose adapter is looked at."""
+    TEACHER = auto()
+    """Whom to ask for answers."""
+    OTHER_TASK = auto()
+    """A second judged task."""
+
+
 @dataclass(frozen=True)
 class ArmRule:
     """How an arm is named and made.
 
     rule: one sentence for the table.
-    library: needs the folder of `collect`.
-    generator: needs a generator that was made for the base.
+    needs: what has to be there, what is looked for first at the front.
     drawn: something in it is drawn at random, so it is measured once a seed.
     """
 
     title: str
     rule: str
-    library: bool = False
+    needs: tuple[Need, ...] = ()
     drawn: bool = False
-    generator: bool = False
 
+
+_GENERATED = (Need.GENERATOR,)
+_BORROWED = (Need.GENERATOR, Need.OTHER_TASK)
+_NEAREST = (Need.LIBRARY, Need.LIBRARY_ROWS, Need.GENERATOR)
 
 _TABLE = {
     "base": ArmRule("Base", "the base model alone"),
     "examples": ArmRule(
         f"Base, {EXAMPLES} examples", f"the base model with {EXAMPLES} of the task's labelled training rows as turns"
     ),
-    "mean": ArmRule("Mean adapter", "the mean of all library adapters", library=True),
+    "mean": ArmRule("Mean adapter", "the mean of all library adapters", (Need.LIBRARY,)),
     MULTI_TASK: ArmRule(
         "Multi-task LoRA",
         "one adapter trained on all seen tasks: the library's frame, without a library the generator's",
+        (Need.FRAME,),
     ),
     "best_single": ArmRule(
         "Best library LoRA",
         "the library adapter that lowers the loss on training rows of other seen tasks the most, against the "
         "multi-task LoRA; the judged tasks are not looked at",
-        library=True,
+        (Need.LIBRARY, Need.SEEN_TASK),
     ),
     "nearest": ArmRule(
-        "Nearest library LoRA", "the adapter of the seen task whose prompts are most alike (encoder, cosine)", True
+        "Nearest library LoRA", "the adapter of the seen task whose prompts are most alike (encoder, cosine)", _NEAREST
     ),
     "nearest_mix": ArmRule(
-        "Mix of nearest LoRAs", f"the {NEIGHBOURS} nearest adapters, weighted by a softmax of the similarity", True
+        "Mix of nearest LoRAs", f"the {NEIGHBOURS} nearest adapters, weighted by a softmax of the similarity", _NEAREST
     ),
     "random": ArmRule(
         "Random difference",
         "the generator's frame moved in a random direction, as far as the generated one",
+        _GENERATED,
         drawn=True,
-        generator=True,
     ),
     OTHER_PROMPTS: ArmRule(
-        "Generated, other tasks' prompts", "generated from the prompts of another task", drawn=True, generator=True
+        "Generated, other tasks' prompts", "generated from the prompts of another task", _BORROWED, drawn=True
     ),
-    GENERATED: ArmRule(
-        "Generated", "generated from unlabelled training prompts of the task", drawn=True, generator=True
+    GENERATED: ArmRule("Generated", "generated from unlabelled training prompts of the task", _GENERATED, drawn=True),
+    ORACLE: ArmRule(
+        "Oracle LoRA", "the multi-task LoRA trained further on the task's own labelled training rows", (Need.FRAME,)
     ),
-    ORACLE: ArmRule("Oracle LoRA", "the multi-task LoRA trained further on the task's own labelled training rows"),
 }
 _PROMPTS = {
-    NO_PROMPTS: ArmRule(
-        "Generated, no prompts", "what an empty condition gives: the generator's frame", generator=True
-    ),
+    NO_PROMPTS: ArmRule("Generated, no prompts", "what an empty condition gives: the generator's frame", _GENERATED),
     **{
         f"prompts_{count}": ArmRule(
             f"Generated, {count} prompt{'s' if count > 1 else ''}",
             "from so many prompts of the task, or all there are",
+            _GENERATED,
             drawn=True,
-            generator=True,
         )
         for count in PROMPT_COUNTS
     },
     "no_instruction": ArmRule(
         "Generated, no instruction",
         "generated from the same prompts without their first paragraph",
+        _GENERATED,
         drawn=True,
-        generator=True,
     ),
     "noisy_prompts": ArmRule(
         f"Generated, {NOISE:.0%} noise",
         f"generated from prompts of which {NOISE:.0%} are another task's",
+        _BORROWED,
         drawn=True,
-        generator=True,
     ),
 }
 
@@ -133,10 +155,12 @@ _SOLVED = {
     SOLVED_INSTRUCTION: ArmRule(
         "Solved, instruction", "solved from the instruction and 32 prompts without labels", drawn=True
     ),
-    SOLVED_OTHER: ArmRule("Solved, other task's rows", "solved from 32 rows of another task", drawn=True),
+    SOLVED_OTHER: ArmRule("Solved, other task's rows", "solved from 32 rows of another task", (Need.OTHER_TASK,), True),
 }
 _TAUGHT = {
-    TAUGHT: ArmRule("Taught, 32 prompts", "solved from a teacher's answers to 32 prompts; no label is read", drawn=True)
+    TAUGHT: ArmRule(
+        "Taught, 32 prompts", "solved from a teacher's answers to 32 prompts; no label is read", (Need.TEACHER,), True
+    )
 }
 
 _REFINED = {
@@ -187,6 +211,11 @@ def chosen_arms(asked: Sequence[str]) -> list[str]:
             raise EngineError(f"there is no arm {name!r}", hint=f"Arms and groups: {', '.join(CHOICES)}")
     wanted = {arm for name in asked or ("table",) for arm in GROUPS.get(name, (name,))}
     return [arm for arm in (*ARMS, LIBRARY_GROUP) if arm in wanted]
+
+
+def needs_of(arm: str) -> tuple[Need, ...]:
+    """What the arm is made from; one of the library's own needs the library."""
+    return ARMS[arm].needs if arm in ARMS else (Need.LIBRARY,)
 
 
 def is_drawn(arm: str) -> bool:

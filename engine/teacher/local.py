@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.base.chat import stop_ids
+from engine.base.chat import fitting_examples, stop_ids
 from engine.decode.answers import stream_answers
-from engine.tasks.examples import fitting_examples
 from engine.teacher.asking import Asking, TeacherAnswer
 
 if TYPE_CHECKING:

@@ -12,14 +12,13 @@ import pytest
 from judge_parts import random_adapter
 
 from engine.adapter.peft_folder import write_peft_folder
-from engine.base.chat import prompts_ids, stop_ids
+from engine.base.chat import fitting_examples, prompts_ids, stop_ids
 from engine.decode.answers import answer_all
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswersScored, AnswerText, Event, Note, Reporter, StageFinished, StageStarted
 from engine.jobs import run
 from engine.pipeline import load_chosen_base
 from engine.requests import CompareRequest, ModelChoice, PromptChoice
-from engine.tasks.examples import fitting_examples
 from tests.tiny import tiny_config
 
 

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.base.chat import prompts_ids
+from engine.base.chat import fitting_examples, prompts_ids
+from engine.judge.arms import MAKERS, draw_examples
 from engine.judge.library_arms import LibraryArms, prompt_embedding
-from engine.judge.prompt_arms import PromptArms, noisy, random_difference
-from engine.tasks.arms import EXAMPLES
-from engine.tasks.examples import draw_examples
+from engine.judge.prompt_arms import noisy, other_task, random_difference
+from engine.tasks.arms import ARMS, EXAMPLES
 from engine.tasks.tasks import Task, read_rows
 from engine.weights.frame import fresh_frame
 from engine.weights.layout import LoraSpec, derive_layout
@@ -24,6 +24,10 @@ from tests.tiny import in_memory_base, tiny_config, tiny_model, write_tasks
 from tests.tiny_tokenizer import tiny_tokenizer
 
 LAYOUT = derive_layout(tiny_config("llama"), LoraSpec(rank=2, alpha=4))
+
+
+def test_every_arm_has_a_maker_and_every_maker_an_arm() -> None:
+    assert set(MAKERS) == set(ARMS)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=40), st.lists(st.just("other"), min_size=1), st.floats(0, 1))
@@ -53,10 +57,9 @@ def test_a_random_difference_is_as_large_and_points_elsewhere(kind: str) -> None
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_other_prompts_are_a_full_round_for_every_seed(count: int) -> None:
     tasks: Any = [SimpleNamespace(name=f"task{number}") for number in range(count)]
-    arms = PromptArms(None, None, tasks, 4)  # type: ignore[arg-type]
     names = [task.name for task in tasks]
     for seed in range(5):
-        others = [arms.other(name, seed) for name in names]
+        others = [other_task(tasks, name, seed) for name in names]
         assert sorted(others) == names and all(name != other for name, other in zip(names, others, strict=True))
 
 
@@ -83,15 +86,20 @@ def test_examples_are_training_rows_and_fit_what_the_base_reads(tmp_path: Path) 
     folder = write_tasks(tmp_path, ["task"], rows=12)
     task = Task("task", "exact_match", "seen", "", folder)
     base: Any = in_memory_base(tiny_model("llama"), tiny_tokenizer())
-    drawn = draw_examples(base, task, ["task:\n\nabc"], 0, 4)
+    drawn = draw_examples(task, 0)
     rows = {(row.prompt, row.response) for row in read_rows(task.train_path)}
     assert len(drawn) == EXAMPLES and set(drawn) <= rows
-    assert drawn == draw_examples(base, task, ["task:\n\nabc"], 0, 4)
+    assert drawn == draw_examples(task, 0)
+
+    def fitting() -> list[tuple[str, str]]:
+        return fitting_examples(base, ["task:\n\nabc"], drawn, 4)[0]
+
+    assert fitting() == drawn
     alone = len(prompts_ids(base.tokenizer, ["task:\n\nabc"], drawn[:2])[0])
     base.ref.config.max_position_embeddings = alone + 4
-    assert len(draw_examples(base, task, ["task:\n\nabc"], 0, 4)) == 2
+    assert len(fitting()) == 2
     base.ref.config.max_position_embeddings = 1
-    assert draw_examples(base, task, ["task:\n\nabc"], 0, 4) == []
+    assert fitting() == []
 
 
 def test_examples_are_turns_before_the_prompt() -> None:
