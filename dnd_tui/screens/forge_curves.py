@@ -11,7 +11,7 @@ from textual import work
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.loss_plot import LossPlot
 from engine.events import Event, StageAdvanced
-from engine.forge.history import HELD_OUT_CURVE, Curve, read_curves
+from engine.forge.curves import HELD_OUT_CURVE, Curve, read_curves
 
 
 class ForgeCurves(LossPlot):
@@ -45,7 +45,7 @@ class ForgeCurves(LossPlot):
 
 
 def _points(event: Event) -> Iterator[tuple[str, int, float]]:
-    """Curve, step and loss of each point in an event; the curves are called as in `engine.forge.history`."""
+    """Curve, step and loss of each point in an event; the curves are called as in `engine.forge.curves`."""
     if isinstance(event, StageAdvanced):
         for name, value in event.figures.items():
             if name == "loss":

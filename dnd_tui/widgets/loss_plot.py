@@ -23,7 +23,7 @@ from dnd_tui.text import figure, one_line
 from dnd_tui.widgets.curves import Curve, Points, thinned
 from dnd_tui.widgets.drawn_soon import DrawnSoon
 from dnd_tui.widgets.loss_canvas import LossCanvas
-from engine.forge.smoothing import smoothed
+from engine.forge.curves import smoothed
 
 _LINES = ((HiResMode.BRAILLE, "⠤⠤"), (HiResMode.QUADRANT, "▄▄"), (HiResMode.HALFBLOCK, "▀▀"))
 _COLOURS = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from engine.decode.answers import stream_answers
+from engine.decode import stream_answers
 
 _ROUNDS = 8
 _DECODED = 12

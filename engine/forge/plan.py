@@ -1,8 +1,9 @@
-"""What `collect` or `train` will do, and what of it is done: from the files that are there. Light.
+"""What `collect` or `train` will do, what of it is done, and how many bytes it writes. Light.
 
 tasks.json, recipe         --> tasks used and left out
 frame, checkpoints, states --> steps done
 log of the run             --> seconds a step
+shapes                     --> bytes; torch comes in for the decoder's size only
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.files import digest_json, read_json
-from engine.forge.history import read_pace
+from engine.forge.curves import read_pace
 from engine.forge.places import (
     FRAME_FILE,
     LIBRARY_FILE,
@@ -28,6 +29,7 @@ from engine.forge.places import (
 from engine.forge.recipe import Recipe, recipe_from_json, training_identity
 from engine.generator.about import ABOUT
 from engine.tasks.tasks import SEEN, Task, read_tasks
+from engine.weights.layout import Layout
 
 _LARGEST_HEADER = 2**24
 
@@ -251,3 +253,54 @@ def _paced(stages: Sequence[StagePlan], out: Path | None) -> tuple[StagePlan, ..
 def _lines_of(path: Path) -> int:
     with open(path, "rb") as file:
         return sum(1 for line in file if line.strip())
+
+
+_FLOAT32, _FLOAT16 = 4, 2
+# AdamW: a value and its two moments.
+_STATE = 3 * _FLOAT32
+# A state is written beside the one that it replaces.
+_COPIES = 2
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """Bytes that stay when all is done, and the most that is needed beside them on the way."""
+
+    lasting: int
+    temporary: int
+
+
+def collect_disk(layout: Layout, recipe: Recipe, collected: int) -> DiskPlan:
+    """Frame and checkpoints of `collected` tasks; the training state of the stage under way."""
+    made = layout.generated_parameters(recipe.frame.kind)
+    kept = recipe.library.keep
+    group = recipe.library.adapters * made * (_STATE + kept * _FLOAT32)
+    lasting = (layout.parameters + collected * kept * made) * _FLOAT16
+    return DiskPlan(lasting, _COPIES * max(made * _STATE, group))
+
+
+def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: int) -> DiskPlan:
+    """The artifact; the encoded prompts of `tasks` tasks, at most, and the training states of both stages.
+
+    Args:
+        kind: of the library's frame.
+        channels: of the condition.
+    """
+    import torch
+
+    from engine.forge.conditions import POOL
+    from engine.generator.hyperconv import HyperConvDecoder
+    from engine.weights.frame import generated_shapes
+    from engine.weights.tokens import token_grid
+
+    wanted = recipe.decoder
+    grid = token_grid(generated_shapes(layout, kind), layout.lora.rank)
+    first, last = (wanted.prompts, wanted.prompt_tokens, channels), (grid.tokens, grid.height, grid.width)
+    with torch.device("meta"):
+        decoder = HyperConvDecoder((first, *wanted.cascade, last), wanted.kernel)
+    parameters = sum(parameter.numel() for parameter in decoder.parameters())
+    conditions = tasks * POOL * wanted.prompts * wanted.prompt_tokens * channels * _FLOAT16
+    moving = parameters + (layout.generated_parameters(kind) if recipe.language_loss.frame_learning_rate else 0)
+    # Of the second stage the values at the lowest held-out loss too.
+    states = parameters * _STATE + _COPIES * moving * (_STATE + _FLOAT32)
+    return DiskPlan((parameters + layout.parameters) * _FLOAT16, conditions + states)

@@ -19,16 +19,23 @@ from engine.jobs.solve import make_adapter, start_of
 from engine.jobs.teach import teacher_of
 from engine.judge.arms import Bench
 from engine.judge.evaluate import JudgedTask, evaluate_arms
-from engine.judge.overlap import SharedPassages, shared_passages
-from engine.judge.plot import as_svg
-from engine.judge.report import as_markdown
+from engine.judge.report import as_markdown, as_svg
 from engine.judge.table import BITS, QualityTable
 from engine.pipeline import Pipeline, load_chosen_base, load_pipeline
 from engine.prompts.answer_sheet import SheetRow, read_sheet, write_sheet
 from engine.requests import ContextChoice, EvaluateRequest, TeachRequest
 from engine.solver.plan import ContextPlan
 from engine.tasks.arms import TAUGHT, arm_title
-from engine.tasks.tasks import Task, TaskRow, named_tasks, read_rows, read_tasks, without_instruction
+from engine.tasks.tasks import (
+    SharedPassages,
+    Task,
+    TaskRow,
+    named_tasks,
+    read_rows,
+    read_tasks,
+    shared_passages,
+    without_instruction,
+)
 from engine.teacher.asking import Asking, TeacherAnswer
 from engine.weights.lora import LoraAdapter
 from engine.workers import join_workers

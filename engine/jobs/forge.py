@@ -19,8 +19,7 @@ from engine.files import digest_file, write_text
 from engine.forge.card import generator_card
 from engine.forge.collect import Start, collect
 from engine.forge.conditions import ConditionPool
-from engine.forge.curve_plot import as_svg
-from engine.forge.history import Curve, read_curves
+from engine.forge.curves import Curve, as_svg, read_curves
 from engine.forge.library import Library, open_library
 from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json

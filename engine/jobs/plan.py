@@ -14,9 +14,8 @@ from engine.base.fetch import find_model_files
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import read_json
-from engine.forge.disk import DiskPlan, collect_disk, train_disk
 from engine.forge.places import LIBRARY_FILE
-from engine.forge.plan import Plan, StagePlan, plan_collect, plan_train
+from engine.forge.plan import DiskPlan, Plan, StagePlan, collect_disk, plan_collect, plan_train, train_disk
 from engine.forge.recipe import read_recipe
 from engine.generator.about import read_about
 from engine.jobs.results import Result

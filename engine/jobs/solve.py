@@ -14,11 +14,11 @@ from engine.adapter.combine import combine
 from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
-from engine.decode.answers import answer_all
+from engine.decode import answer_all
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
-from engine.judge.held_out import AskedArm, ask_arms
+from engine.judge.compare import AskedArm, ask_arms
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
 from engine.prompts.prompt_set import teachers_told

@@ -1,24 +1,31 @@
-"""Base and adapted answers to the same prompts, side by side as they are decoded."""
+"""Answers of the base and of adapters to the same prompts: side by side as they are decoded, or all at once.
+
+All at once, to held-out rows, for what an adapter is worth: with references the answers are scored. Without, there is
+a teacher: the share of prompts on which the adapted model answers as the base that reads the context needs no labels.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.adapter.attach import BASE_ROW
+from engine.adapter.attach import BASE_ROW, AttachedModel
 from engine.base.chat import fitting_examples, prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
-from engine.decode.answers import AnswerPiece, stream_answers
-from engine.decode.sampling import chooser
-from engine.events import AnswerText, Reporter
+from engine.decode import AnswerPiece, answer_all, chooser, stream_answers
+from engine.events import AnswerText, Reporter, Stage
 from engine.tasks.metrics import score
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.adapter.attach import AttachedModel
     from engine.base.load import LoadedBase
     from engine.prompts import PromptRow
+
 
 # Answers in one batch, of all arms together. More would delay the first token and fill the memory.
 _ANSWERS_AT_ONCE = 16
@@ -240,3 +247,63 @@ class _Sums:
         later = self.seconds - self.first
         rate = self.later_tokens / later if later else 0.0
         return ArmTiming(self.asked / answers, self.first / answers, self.seconds / answers, self.tokens, rate)
+
+
+_ADAPTER = "checked"
+# Rows answered at a time; with examples in the prompt, each has keys and values of its own for its part of the prompt.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class AskedArm:
+    """A way to ask: the prompt of each row, (prompt, answer) examples before it, and the adapter that answers."""
+
+    prompts: Sequence[str]
+    examples: Sequence[tuple[str, str]] = ()
+    adapter: LoraAdapter | None = None
+
+
+@dataclass(frozen=True)
+class ArmAnswers:
+    """texts: an answer a row. tokens: mean length of what was asked. seconds: to answer the first row alone."""
+
+    texts: Sequence[str]
+    tokens: float
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """Figures as plain data."""
+        return {"tokens_per_query": self.tokens, "seconds_per_query": self.seconds}
+
+
+def ask_arms(
+    base: LoadedBase, arms: Mapping[str, AskedArm], max_new_tokens: int, stage: Stage
+) -> dict[str, ArmAnswers]:
+    """Greedy answers of every arm, by its name. `stage` counts rows of all arms.
+
+    Rows are answered together, and what they begin with is read once for all. What a query costs is therefore timed
+    with one row by itself.
+    """
+    found = {}
+    tokenizer, stops = base.tokenizer, stop_ids(base.tokenizer, base.model)
+    for name, arm in arms.items():
+        asked = prompts_ids(tokenizer, arm.prompts, arm.examples)
+        with AttachedModel(base) as attached:
+            if arm.adapter is not None:
+                attached.add(_ADAPTER, arm.adapter)
+                attached.use(_ADAPTER)
+            answer = partial(
+                answer_all,
+                attached,
+                tokenizer,
+                max_new_tokens=max_new_tokens,
+                stop_ids=stops,
+                batch=_BATCH,
+                on_step=lambda: stage.advance(0),
+            )
+            texts = answer(asked)
+            began = time.perf_counter()
+            answer(asked[:1])
+        found[name] = ArmAnswers(texts, sum(map(len, asked)) / max(1, len(asked)), time.perf_counter() - began)
+        stage.advance(len(asked))
+    return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
 from engine.base.device import out_of_memory_told
-from engine.decode.answers import answer_all
+from engine.decode import answer_all
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
 from engine.files import digest_json

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.judge.overlap import SharedPassages
 from engine.judge.statistics import SAMPLES, Difference, Recovery, bootstrap_interval, difference, recovery
 from engine.tasks.arms import ARMS, GENERATED, MULTI_TASK, ORACLE, OTHER_PROMPTS, SOLVED, TABLE_ARMS, arm_title
+from engine.tasks.tasks import SharedPassages
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.base.chat import fitting_examples, stop_ids
-from engine.decode.answers import stream_answers
+from engine.decode import stream_answers
 from engine.teacher.asking import Asking, TeacherAnswer
 
 if TYPE_CHECKING:

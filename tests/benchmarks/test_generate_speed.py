@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import Reporter
-from engine.forge.timing import time_training, training_rows
+from engine.jobs.measure import time_training, training_rows
 from engine.pipeline import Pipeline, load_pipeline
 from engine.prompts import read_prompts
 from engine.requests import ModelChoice

@@ -17,7 +17,7 @@ import pytest
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import prompts_ids, stop_ids
 from engine.base.load import LoadedBase, load_base, resolve_base
-from engine.decode.answers import stream_answers
+from engine.decode import stream_answers
 from engine.events import Reporter
 from engine.jobs.solve import make_adapter, start_of
 from engine.prompts import PromptRow

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
-from engine.forge.history import read_curves
+from engine.forge.curves import read_curves
 from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, PlanRequest, TrainRequest
 from tests.tiny import write_tasks

@@ -11,9 +11,9 @@ import torch
 
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
-from engine.forge.timing import LONGEST_ROW, time_training, training_rows
 from engine.generator.about import ABOUT
 from engine.jobs import run
+from engine.jobs.measure import LONGEST_ROW, time_training, training_rows
 from engine.requests import ModelChoice, TrainingTimeRequest
 from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout

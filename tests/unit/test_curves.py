@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnd_tui.widgets.curves import Curve, LogTicks, Ticks, thinned
-from engine.forge.smoothing import smoothed
+from engine.forge.curves import smoothed
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300).map(np.array)
 

@@ -13,7 +13,7 @@ from judge_parts import random_adapter
 
 from engine.adapter.peft_folder import write_peft_folder
 from engine.base.chat import fitting_examples, prompts_ids, stop_ids
-from engine.decode.answers import answer_all
+from engine.decode import answer_all
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswersScored, AnswerText, Event, Note, Reporter, StageFinished, StageStarted
 from engine.jobs import run

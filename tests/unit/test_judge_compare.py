@@ -12,7 +12,7 @@ from judge_parts import random_adapter, tiny_base
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, attach
 from engine.base.chat import prompt_ids, prompts_ids, stop_ids
-from engine.decode.answers import answer_all
+from engine.decode import answer_all
 from engine.errors import Cancelled, EngineError
 from engine.events import AnswerText, Event, Note, Reporter, StageAdvanced, StageStarted
 from engine.judge.compare import Comparison, compare

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
-from engine.judge.plot import as_svg
-from engine.judge.report import as_markdown
+from engine.judge.report import as_markdown, as_svg
 from engine.judge.table import BITS, SCORE, Cost, QualityTable, Run, TaskRuns
 from engine.tasks.arms import ARMS, CHOICES, GROUPS, arm_title, chosen_arms
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import EngineError
-from engine.judge.leave_one_out import leave_one_out
+from engine.jobs.leave_one_out import leave_one_out
 
 
 def table(name: str, **scores: float | None) -> dict[str, Any]:

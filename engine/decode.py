@@ -10,21 +10,27 @@ A decode loop of its own instead of `model.generate`, for what that does not off
 Key columns of the cache, one row: common beginning | padding | rest of the prompt | answer. The attention mask hides
 the padding and positions count real tokens only, so in float32 the greedy tokens are those of greedy `generate`.
 Penalties of a model's generation config do not apply.
+
+Tokens are chosen from the logits by Gumbel's trick: the one with the largest logit + temperature * noise is a sample of
+softmax(logits / temperature). The noise depends on seed, prompt and step only, so all arms of a prompt draw with the
+same random numbers (coupled sampling): where their logits are equal they choose the same token, and what differs
+between their answers is the adapters' doing and not the dice's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
 from engine.base.attention import empty_cache, has_full_attention, has_plain_cache
-from engine.decode.sampling import Choose, greedy
-from engine.decode.text_stream import TextStream
+from engine.errors import EngineError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +38,50 @@ if TYPE_CHECKING:
 
     from engine.adapter.attach import AttachedModel
 
+
 # Below this a prefill of its own for the common beginning costs more than it saves.
 _SHORTEST_COMMON = 8
+
+
+Choose: TypeAlias = "Callable[[Tensor, Sequence[int], int], Tensor]"
+"""(logits (slots, vocabulary), the batch row of each slot, number of the token from 1) -> token ids (slots,)."""
+
+
+def greedy(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
+    """The likeliest token of each slot."""
+    return logits.argmax(dim=-1)
+
+
+def chooser(temperature: float, seed: int, numbers: Sequence[int]) -> Choose:
+    """Greedy at temperature 0, drawn above.
+
+    Args:
+        numbers: the prompt of each row of the batch; rows with the same number draw with the same random numbers.
+
+    Raises:
+        EngineError: the temperature is negative or not finite.
+    """
+    if not 0 <= temperature < math.inf:
+        raise EngineError(f"the temperature {temperature} is not possible", hint="0 is the lowest")
+    if temperature == 0:
+        return greedy
+
+    def drawn(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
+        size = logits.shape[-1]
+        noise = {number: _gumbel(size, seed, number, step) for number in {numbers[row] for row in rows}}
+        added = torch.stack([noise[numbers[row]] for row in rows]) * temperature
+        return (logits.float() + added.float().to(logits.device)).argmax(dim=-1)
+
+    return drawn
+
+
+def _gumbel(size: int, seed: int, number: int, step: int) -> Tensor:
+    """Standard Gumbel noise (size,), drawn on the CPU so that the device makes no difference."""
+    digest = hashlib.sha256(f"{seed} {number} {step}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    # In double precision: single would cut the noise off at 17, where a large vocabulary still has tokens.
+    uniform = torch.rand(size, generator=generator, dtype=torch.float64).clamp(min=torch.finfo(torch.float64).tiny)
+    return -torch.log(-torch.log(uniform))
 
 
 class AnswerPiece(NamedTuple):
@@ -247,3 +295,47 @@ class _Batch:
 def _network(model: torch.nn.Module | AttachedModel) -> Any:
     """The model of transformers itself, whose linear modules may be wrapped."""
     return model if isinstance(model, torch.nn.Module) else model.model
+
+
+class TextStream:
+    """Token ids in, text out, such that the pieces joined are the decoded whole.
+
+    A character of several bytes can be spread over several tokens: text that ends in a replacement character is
+    held back until the character is complete.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        # Only ids from `_context` on are decoded; the text of those before `_told` has been handed out already.
+        self._context = 0
+        self._told = 0
+
+    def push(self, token: int) -> str:
+        """Take one token; the text that is certain now, perhaps empty."""
+        self._ids.append(token)
+        fresh = self._fresh()
+        if not fresh or fresh.endswith("\N{REPLACEMENT CHARACTER}"):
+            return ""
+        self._context, self._told = self._told, len(self._ids)
+        return fresh
+
+    def flush(self) -> str:
+        """What was held back, to be shown as it is because nothing follows."""
+        fresh = self._fresh()
+        self._context = self._told = len(self._ids)
+        return fresh
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were taken."""
+        return len(self._ids)
+
+    def _fresh(self) -> str:
+        told = self._decoded(self._ids[self._context : self._told])
+        return self._decoded(self._ids[self._context :])[len(told) :]
+
+    def _decoded(self, ids: list[int]) -> str:
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)  # it is a list only for a batch
+        return text

@@ -8,7 +8,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.judge.overlap import WORDS, SharedPassages, shared_passages
+from engine.tasks.tasks import WORDS, SharedPassages, shared_passages
 
 
 def text(seed: int, words: int) -> str:

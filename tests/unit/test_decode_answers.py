@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from judge_parts import TOKENIZER, random_adapter, tiny
 
 from engine.adapter.attach import BASE_ROW, attach
-from engine.decode.answers import answer_all, stream_answers
-from engine.decode.text_stream import TextStream
+from engine.decode import TextStream, answer_all, stream_answers
 
 STOP = 7
 

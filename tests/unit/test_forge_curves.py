@@ -1,4 +1,4 @@
-"""Curves and pace out of the logs of earlier runs."""
+"""Curves and pace out of the logs of earlier runs, and the curves as a picture."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from engine.forge import history
-from engine.forge.history import read_curves, read_pace
+from engine.forge import curves
+from engine.forge.curves import Curve, as_svg, read_curves, read_pace
 
 
 def write_log(folder: Path, lines: list[Any], name: str = "log.jsonl") -> Path:
@@ -65,7 +66,7 @@ def test_long_curves_are_thinned_and_keep_their_end(tmp_path: Path) -> None:
 
 
 def test_of_a_large_log_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "_LARGEST_READ", 1000)
+    monkeypatch.setattr(curves, "_LARGEST_READ", 1000)
     write_log(tmp_path, [line("m", step, step) for step in range(1, 101)])
     (curve,) = read_curves(tmp_path).values()
     assert curve[-1] == (100, 100.0) and curve[0][0] > 50
@@ -86,7 +87,44 @@ def test_a_generator_that_is_passed_on_carries_its_logs(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     script = (
-        "import sys, engine.forge.history, engine.forge.plan; "
+        "import sys, engine.forge.curves, engine.forge.plan; "
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def paths(picture: ElementTree.Element) -> list[list[tuple[float, ...]]]:
+    return [
+        [tuple(map(float, point.split(","))) for point in path.attrib["points"].split()]
+        for path in picture.findall("{*}polyline")
+    ]
+
+
+def test_each_stage_has_a_panel_and_held_out_losses_share_one() -> None:
+    curves: dict[str, Curve] = {
+        "multi-task": [(step, 3.0 - step / 50) for step in range(1, 101)],
+        "held_out_multi_task": [(50, 3.1), (100, 3.1)],
+        "held_out_generated": [(50, 3.0), (100, 2.9)],
+    }
+    picture = ElementTree.fromstring(as_svg(curves))
+    words = [text.text for text in picture.findall("{*}text")]
+    assert words.count("multi-task") == 1 and words.count("held-out tasks") == 1
+    assert {"multi task 3.100", "generated 2.900", "100"} <= set(words)
+    every, mean, held_out, generated = paths(picture)
+    assert (len(every), len(mean), len(held_out), len(generated)) == (100, 100, 2, 2)
+    # A falling loss goes down the page, to the right; the panels are one below the other.
+    assert every == sorted(every) and every[0][1] < every[-1][1] < held_out[0][1]
+    assert generated[1][1] > held_out[1][1]
+    width, height = float(picture.attrib["width"]), float(picture.attrib["height"])
+    assert all(0 <= x <= width and 0 <= y <= height for path in paths(picture) for x, y in path)
+
+
+def test_what_goes_up_and_down_has_an_even_mean() -> None:
+    picture = ElementTree.fromstring(as_svg({"library": [(step, float(step % 2)) for step in range(1, 601)]}))
+    every, mean = ([down for _, down in path] for path in paths(picture))
+    assert max(mean) - min(mean) < 0.2 * (max(every) - min(every))
+
+
+@pytest.mark.parametrize("curves", [{}, {"library": [(1, 2.0)]}])
+def test_little_or_nothing_is_a_picture(curves: dict[str, Curve]) -> None:
+    assert ElementTree.fromstring(as_svg(curves)).tag.endswith("svg")

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from engine.decode.sampling import chooser
+from engine.decode import chooser
 from engine.errors import EngineError
 
 LOGITS = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
