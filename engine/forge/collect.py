@@ -25,7 +25,7 @@ from engine.files import digest_json, read_json, write_json
 from engine.forge.library import START_TASKS, Library, open_library, write_checkpoints
 from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import Recipe
-from engine.forge.rows import TaskTokens, add_variants, draw_batch, split_held_out, tokenize_tasks, with_variants
+from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.tasks.tasks import Task
 from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.training.loop import RunLog, TrainingState, apply_update, clip_each, cosine
@@ -142,7 +142,6 @@ def as_matrices(frame: Frame, parameters: Mapping[str, Tensor]) -> tuple[dict[st
 
 def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
     settings = run.recipe.multi_task
-    data = add_variants(run.base, run.data, run.recipe.data, run.seed, reporter) if settings.steps else []
     parameters = trainable(frame, 1, run.base.device)
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     state = TrainingState(state_file(run.out, "multi-task"), parameters, optimizer, run.mark("multi-task"))
@@ -156,8 +155,7 @@ def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
         stage.advance(first)
         for step in range(first, settings.steps):
             place = f"{run.seed}/multi-task/{step}"
-            chosen = run.workers.share(random.Random(place).sample(data, min(settings.packs, len(data))))
-            chosen = with_variants(chosen, run.recipe.data.variant_share, place)
+            chosen = run.workers.share(random.Random(place).sample(run.data, min(settings.packs, len(run.data))))
             batch = draw_batch(run.base, chosen, 1, run.recipe.data, place)
             began = time.perf_counter()
             loss = token_losses(run.base.model, batch, len(chosen), body).mean()

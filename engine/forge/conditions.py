@@ -33,8 +33,7 @@ class ConditionPool:
     def fill(self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter) -> None:
         """Encode what is not on disk yet; several processes share the work."""
         workers, fingerprint = join_workers(), encoder.fingerprint
-        # A variant is met a few times in all: its prompts need not be fresh ones each time, and encoding takes long.
-        texts = {each.name: _draw_texts(each, self.prompts * (1 if each.variant else POOL), seed) for each in data}
+        texts = {each.name: _draw_texts(each, self.prompts * POOL, seed) for each in data}
         paths = {
             name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, drawn])[:12]}.safetensors"
             for name, drawn in texts.items()

@@ -97,10 +97,8 @@ def plan_collect(tasks: Path, recipe: Recipe, out: Path | None, seed: int) -> Pl
     collected = min(recipe.library.tasks or trained, trained)
     groups = -(-collected // recipe.library.adapters)
     multi_task = StagePlan("multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe))
-    varied = bool(recipe.data.variants) and multi_task.done < multi_task.steps
     stages = (
         StagePlan("tokenize", "tasks", len(using)),
-        *([StagePlan("variants", "tasks", trained)] if varied else []),
         multi_task,
         StagePlan("library", "steps", groups * recipe.library.steps, _library_done(out, recipe, collected)),
     )
@@ -129,14 +127,10 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
     collected = len(list(checkpoint_folder(library).glob("*.safetensors")))
     run = run_folder(out) if out else None
     encoded = len(list(condition_folder(run).glob("*.safetensors"))) if run else 0
-    trained = len(using) - chosen.held_out
-    # A task may have fewer variants than are asked for.
-    encoding = len(using) + recipe.data.variants * trained
     warm, language = recipe.warm_start.steps, recipe.language_loss.steps
     stages: tuple[StagePlan, ...] = (
         StagePlan("tokenize", "tasks", len(using)),
-        StagePlan("variants", "tasks", trained if recipe.data.variants else 0),
-        StagePlan("encode", "tasks", encoding, min(encoding, encoded)),
+        StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
         StagePlan("spread", "tasks", collected),
         StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),
         StagePlan("language loss", "steps", language, _steps_of(run, "language-loss", language)),

@@ -36,9 +36,6 @@ class DataRecipe:
     pack_tokens: rows of one task are packed into one sequence of at most that many tokens (their prefix once).
     pack_rows: at most that many rows in one packed sequence.
     pad_to: sequences are padded to a multiple of that many tokens; with few lengths, little is compiled.
-    variants: so many further tasks are made from every training task (engine/forge/variants.py); each counts as a task
-        of its own for the multi-task adapter and the language loss.
-    variant_share: part of the tasks of a step that are exchanged for one of their variants.
     """
 
     row_tokens: int = 256
@@ -46,8 +43,6 @@ class DataRecipe:
     pack_tokens: int = 384
     pack_rows: int = 8
     pad_to: int = 1
-    variants: int = 0
-    variant_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,25 +84,27 @@ class DecoderRecipe:
 
     prompts, prompt_tokens: N and L of the condition. kernel: odd width of every convolution.
     scale: size of what the decoder gives out, in root mean squares of the library's differences. 1 suits the warm
-        start; the language loss alone learns far faster with 64, since Adam's steps grow with it
-        (assets/generator/LOG.md, section 4).
+        start; the language loss alone learns far faster with more, since Adam's steps grow with it
+        (assets/generator/LOG.md, sections 4 and 5).
     """
 
     prompts: int = 32
     prompt_tokens: int = 128
     cascade: tuple[tuple[int, int, int], ...] = ((48, 32, 128), (96, 16, 128), (192, 8, 192))
     kernel: int = 3
-    scale: float = 1.0
+    scale: float = 16.0
 
 
 @dataclass(frozen=True)
 class WarmStartRecipe:
     """Weight-space stage: weighted squared error on the difference from the multi-task adapter.
 
+    steps: 0, because on a library of few steps a task it fits noise (assets/generator/LOG.md, section 3); as published,
+        and in the released generator, it comes first.
     noise: standard deviation added to the condition, target_noise: to the weight tokens.
     """
 
-    steps: int = 300
+    steps: int = 0
     tasks: int = 8
     learning_rate: float = 1e-3
     warmup_steps: int = 20
@@ -138,7 +135,7 @@ class LanguageLossRecipe:
     steps: int = 200
     tasks: int = 6
     packs: int = 1
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-3
     warmup_steps: int = 10
     hide_instruction: float = 0.25
     other_adapter: float = 0.0
@@ -179,16 +176,32 @@ class Recipe:
         return asdict(self)
 
 
+_GONE = ("variants", "variant_share")
+
+
 def read_recipe(source: Path | None) -> Recipe:
     """The recipe of a file; the defaults without one. Raises EngineError on an unknown or ill-typed key."""
     return recipe_from_json({} if source is None else read_json(source), str(source or "recipe"))
 
 
 def recipe_from_json(data: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Plain data -> Recipe."""
+    """Plain data -> Recipe. Raises EngineError as `read_recipe`, also where variants of tasks are asked for."""
+    rows = data.get("data") if isinstance(data, dict) else None
+    if isinstance(rows, dict):
+        # Recipes of earlier libraries and generators name these two, mostly to say that there are none.
+        if rows.get("variants"):
+            hint = "Leave data.variants out: they gained nothing (assets/generator/LOG.md, sections 7 and 9)"
+            raise EngineError("no further tasks are made from the training tasks any more", where=where, hint=hint)
+        data = {**data, "data": {key: value for key, value in rows.items() if key not in _GONE}}
     recipe = _build(Recipe, data, where)
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def data_of_history(recipe: dict[str, Any]) -> DataRecipe:
+    """Which rows were used by what was made with a recipe once, whatever else it asked for."""
+    rows = {key: value for key, value in recipe.get("data", {}).items() if key not in _GONE}
+    return recipe_from_json({"data": rows}).data
 
 
 def training_identity(library: dict[str, Any], recipe: Recipe, seed: int) -> str:

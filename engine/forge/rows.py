@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.base.attention import has_full_attention
@@ -15,7 +15,6 @@ from engine.base.chat import answers_ids, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.forge.recipe import DataRecipe
-from engine.forge.variants import task_variants
 from engine.tasks.tasks import Task, TaskRow, read_rows, without_instruction
 from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
 
@@ -25,24 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskTokens:
-    """The usable training rows of a task, or of a variant of it.
-
-    hidden: the same rows without their instruction.
-    variant: which variant of the task these rows are; empty for the task itself.
-    variants: further tasks made from this one.
-    """
+    """The usable training rows of a task; `hidden` are the same rows without their instruction."""
 
     task: Task
     prompts: tuple[str, ...]
     rows: tuple[TokenRow, ...]
     hidden: tuple[TokenRow, ...]
-    variant: str = ""
-    variants: tuple[TaskTokens, ...] = ()
 
     @property
     def name(self) -> str:
-        """The task's name, and its variant's."""
-        return f"{self.task.name}~{self.variant}" if self.variant else self.task.name
+        """The task's name."""
+        return self.task.name
 
     @property
     def mean_length(self) -> float:
@@ -130,40 +122,14 @@ def draw_batch(
     return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
 
 
-def add_variants(
-    base: LoadedBase, data: Sequence[TaskTokens], recipe: DataRecipe, seed: int, reporter: Reporter
-) -> list[TaskTokens]:
-    """Training tasks with their variants, drawn by the seed; variants with too few short rows are left out."""
-    if not recipe.variants:
-        return list(data)
-    varied = []
-    with reporter.stage("variants", len(data), "tasks") as stage:
-        for tokens in data:
-            task = tokens.task
-            made = task_variants(task.name, read_rows(task.train_path), recipe.variants, seed)
-            variants = (_tokenize(base, task, rows, recipe, variant) for variant, rows in made)
-            kept = tuple(variant for variant in variants if len(variant.rows) >= recipe.task_rows)
-            varied.append(replace(tokens, variants=kept))
-            stage.advance()
-    return varied
-
-
-def with_variants(tasks: Sequence[TaskTokens], part: float, place: str) -> list[TaskTokens]:
-    """The tasks with a `part` of them exchanged for one of their variants, drawn by `place`."""
-    chance = random.Random(f"{place}/variants")
-    return [chance.choice(t.variants) if t.variants and chance.random() < part else t for t in tasks]
-
-
-def _tokenize(
-    base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe, variant: str = ""
-) -> TaskTokens:
+def _tokenize(base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe) -> TaskTokens:
     answers = answers_ids(base.tokenizer, [row.response for row in labelled])
     full = _with_answers(base, [row.prompt for row in labelled], answers)
     fitting = [place for place, row in enumerate(full) if len(row) <= recipe.row_tokens]
     prompts = [labelled[place].prompt for place in fitting]
     hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
     rows = tuple(full[place] for place in fitting)
-    return TaskTokens(task, tuple(prompts), rows, tuple(hidden), variant)
+    return TaskTokens(task, tuple(prompts), rows, tuple(hidden))
 
 
 def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:

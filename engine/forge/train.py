@@ -27,7 +27,7 @@ from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
-from engine.forge.rows import TaskTokens, draw_batch, with_variants
+from engine.forge.rows import TaskTokens, draw_batch
 from engine.generator.generator import Generator
 from engine.tasks.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
 from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
@@ -187,7 +187,6 @@ def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
             chosen = run.workers.share(
                 random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
             )
-            chosen = with_variants(chosen, run.recipe.data.variant_share, place)
             condition = torch.stack(
                 [run.data.pool.draw(t.name, place, settings.few_prompts, base.device) for t in chosen]
             )

@@ -73,7 +73,7 @@ def evaluate_job(request: EvaluateRequest, reporter: Reporter) -> Result:
     _write(request.out, table)
     if request.record and pipeline:
         _record(pipeline, table, request)
-    lines = ((arm_title(arm), _told(table, arm)) for arm in table.arms)
+    lines = ((arm_title(arm), _summary(table, arm)) for arm in table.arms)
     return Result(table.to_json(), (*lines, ("table", str(request.out / "table.md"))))
 
 
@@ -145,7 +145,7 @@ def _warn_of_what_is_known(
     return shared
 
 
-def _told(table: QualityTable, arm: str) -> str:
+def _summary(table: QualityTable, arm: str) -> str:
     mean, bits = table.mean(arm), table.mean(arm, BITS)
     if mean is None:
         return f"not measured: {table.missing(arm)}"

@@ -23,7 +23,7 @@ from engine.forge.curves import Curve, as_svg, read_curves
 from engine.forge.library import Library, open_library
 from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
-from engine.forge.rows import add_variants, tokenize_tasks
+from engine.forge.rows import tokenize_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.generator.about import TENSORS, read_about
 from engine.generator.artifact import check_base, load_generator, save_generator
@@ -111,10 +111,8 @@ def _training_data(
     encoder = TextEncoder(resolve_encoder(reporter), pick_device(request.models.device))
     pool = ConditionPool(folder, recipe.decoder.prompts, recipe.decoder.prompt_tokens)
     train = [task for task in tokens if task.name in library.about["tasks"]]
-    train = add_variants(base, train, recipe.data, request.seed, reporter)
     held_out = [task for task in tokens if task.name in library.about["held_out"]]
-    variants = [variant for task in train for variant in task.variants]
-    pool.fill(encoder, [*tokens, *variants], request.seed, reporter)
+    pool.fill(encoder, tokens, request.seed, reporter)
     return TrainingData(train, held_out, pool), encoder
 
 

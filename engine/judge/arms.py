@@ -19,7 +19,7 @@ from engine.events import Reporter
 from engine.files import digest_json
 from engine.forge.library import Library
 from engine.forge.oracle import Budget, Oracle
-from engine.forge.recipe import recipe_from_json
+from engine.forge.recipe import data_of_history
 from engine.generator.generator import Generator
 from engine.judge.evaluate import Arm, JudgedTask
 from engine.judge.library_arms import LibraryArms, prompt_embedding
@@ -274,7 +274,7 @@ def _oracle(bench: Bench) -> Arm:
     oracle = Oracle(
         bench.base,
         bench.frame,
-        recipe_from_json(dict(bench.generator.spec.history.get("recipe", {}))).data,
+        data_of_history(bench.generator.spec.history.get("recipe", {})),
         Budget(request.oracle_steps),
         request.out / ORACLE,
         digest_json([bench.base.ref.fingerprint, frame_digest(bench.frame), *(["hidden"] if hidden else [])]),

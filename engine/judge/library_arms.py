@@ -21,7 +21,7 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
 from engine.forge.library import Library
-from engine.forge.recipe import recipe_from_json
+from engine.forge.recipe import data_of_history
 from engine.forge.rows import draw_batch, tokenize_tasks
 from engine.tasks.arms import NEIGHBOURS
 from engine.tasks.tasks import Task
@@ -129,7 +129,7 @@ def choose_best_single(
         EngineError: an adapter has no seen task other than its own.
     """
     began = time.perf_counter()
-    data = recipe_from_json(arms.library.about["recipe"]).data
+    data = data_of_history(arms.library.about["recipe"])
     probes = tokenize_tasks(base, random.Random(f"{seed}/probes").sample(seen, min(PROBES, len(seen))), data, reporter)
     own = {tokens.task.name for tokens in probes}
     if not own or (len(own) == 1 and own & set(arms.names)):

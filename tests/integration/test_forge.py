@@ -24,7 +24,6 @@ from engine.forge.library import Library, open_library
 from engine.forge.places import LOG_FILE, run_folder
 from engine.forge.recipe import recipe_from_json
 from engine.generator.artifact import load_generator
-from engine.generator.generator import Generator
 from engine.jobs import run
 from engine.requests import CollectRequest, ModelChoice, TrainRequest
 from engine.tasks.tasks import read_tasks
@@ -422,27 +421,3 @@ def counted_compilations() -> Iterator[list[object]]:
     seen: list[object] = []
     yield seen
     seen += range(counters["stats"]["unique_graphs"])
-
-
-def test_variants_of_the_training_tasks_are_trained_on_too(
-    tiny_llama_folder: Path, tasks: Path, recipe: Path, tmp_path: Path
-) -> None:
-    seen: list[Event] = []
-
-    def forged(folder: Path, share: float) -> tuple[Library, Generator]:
-        """With two variants a task, of which `share` are drawn; their instructions take more tokens."""
-        data = {"variants": 2, "variant_share": share, "row_tokens": 400, "pack_tokens": 400}
-        recipe.write_text(json.dumps(RECIPE | {"data": RECIPE["data"] | data}))  # type: ignore[operator]
-        collecting, training = requests(tiny_llama_folder, tasks, recipe, folder)
-        run(collecting, Reporter())
-        run(training, Reporter(seen.append))
-        return open_library(collecting.out), load_generator(training.out)
-
-    (plain, untaught), (other, taught) = forged(tmp_path / "none", 0.0), forged(tmp_path / "all", 1.0)
-    assert plain.task_names == other.task_names  # checkpoints are of the tasks themselves
-    assert any(not torch.equal(plain.frame.b[path], other.frame.b[path]) for path in plain.frame.b)
-    encoded = {event.total for event in seen if isinstance(event, StageAdvanced) and event.stage == "encode"}
-    assert encoded <= set(range(7, 6 + 2 * 4 + 1)), "two held-out tasks have no variants"
-    assert len(encoded) == 1
-    first, second = (dict(generator.decoder.named_parameters()) for generator in (untaught, taught))
-    assert any(not torch.equal(first[name], second[name]) for name in first)

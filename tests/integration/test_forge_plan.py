@@ -184,18 +184,6 @@ def test_a_stopped_training_is_told_with_what_is_left(made: Made, tmp_path: Path
     assert "another recipe" in made.plan("train", out=out, seed=1)["refusal"]
 
 
-def test_variants_of_the_trained_tasks_are_encoded_too(made: Made, tmp_path: Path) -> None:
-    varied = tmp_path / "varied.json"
-    varied.write_text(json.dumps(RECIPE | {"data": RECIPE["data"] | {"variants": 3}}))  # type: ignore[operator]
-    before, after = made.plan("train"), made.plan("train", recipe=varied)
-    assert (stages(before, "steps")["encode"], stages(after, "steps")["encode"]) == (7, 7 + 3 * 5)
-    assert "variants" not in stages(before, "steps") and stages(after, "steps")["variants"] == 5
-    begun, done = (made.plan("collect", recipe=varied, out=out) for out in (tmp_path / "library", made.collect.out))
-    assert stages(begun, "steps")["variants"] == 5 and "variants" not in stages(done, "steps")
-    if before["disk"]:  # the encoder is here
-        assert after["disk"]["temporary"] > before["disk"]["temporary"]
-
-
 def test_what_the_command_would_refuse_is_told(made: Made, tmp_path: Path) -> None:
     assert made.plan("collect", seed=1)["refusal"] == "holds a library of another seed"
     other = tmp_path / "recipe.json"

@@ -32,9 +32,9 @@ class LengthEncoder:
         return hidden
 
 
-def tokens_of(name: str, prompts: int, variant: str = "") -> TaskTokens:
+def tokens_of(name: str, prompts: int) -> TaskTokens:
     texts = tuple("x" * (length + 1) for length in range(prompts))
-    return TaskTokens(Task(name, "rouge_l", "seen", "", Path()), texts, (), (), variant)
+    return TaskTokens(Task(name, "rouge_l", "seen", "", Path()), texts, (), ())
 
 
 def filled(folder: Path, encoder: Any, *data: TaskTokens) -> ConditionPool:
@@ -43,10 +43,10 @@ def filled(folder: Path, encoder: Any, *data: TaskTokens) -> ConditionPool:
     return pool
 
 
-def test_a_task_has_prompts_for_fresh_batches_and_a_variant_for_one(tmp_path: Path) -> None:
+def test_a_task_has_prompts_for_fresh_batches(tmp_path: Path) -> None:
     encoder = LengthEncoder()
-    filled(tmp_path, encoder, tokens_of("many", 50), tokens_of("many", 50, "form-0"), tokens_of("few", 3))
-    assert list(map(len, encoder.asked)) == [2 * PROMPTS, PROMPTS, 3]
+    filled(tmp_path, encoder, tokens_of("many", 50), tokens_of("few", 3))
+    assert list(map(len, encoder.asked)) == [2 * PROMPTS, 3]
     assert all(len(set(texts)) == len(texts) for texts in encoder.asked)
 
 

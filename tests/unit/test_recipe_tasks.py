@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError
-from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
+from engine.forge.recipe import Recipe, data_of_history, read_recipe, recipe_from_json
+from engine.generator.about import read_about
 from engine.released import released_generator
 from engine.tasks.tasks import read_rows, read_tasks, without_instruction
 from tests.tiny import write_tasks
@@ -30,11 +31,20 @@ def test_a_recipe_names_only_what_differs() -> None:
         ({"library": 3}, "library: should be a table"),
         ({"exclude": "x"}, "exclude: should be a list"),
         ({"compile": 1}, "compile: should be true or false"),
+        ({"data": {"variants": 3}}, "no further tasks are made.*Leave data.variants out"),
     ],
 )
 def test_a_wrong_recipe_says_where(data: dict, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         recipe_from_json(data)
+
+
+def test_a_recipe_that_was_kept_before_a_setting_went_is_read() -> None:
+    kept = {"row_tokens": 99, "variants": 0, "variant_share": 0.5}
+    assert recipe_from_json({"data": kept}).data.row_tokens == 99
+    assert data_of_history({"data": kept | {"variants": 3}, "warm_start": 1}).row_tokens == 99
+    history = read_about(released_generator())["history"]
+    assert recipe_from_json(history["recipe"]).data == data_of_history(history["recipe"])
 
 
 def test_every_recipe_that_comes_along_can_be_read_and_keeps_the_same_tasks_out() -> None:

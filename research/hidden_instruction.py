@@ -1,6 +1,6 @@
 """What do the prompts tell the adapter that the rows themselves do not? Printed, for the log.
 
-    DND_TUI_TASKS=TASKS [DND_TUI_GENERATOR=GENERATOR] pytest tests/benchmarks/test_hidden_instruction.py -m benchmark -s
+    python research/hidden_instruction.py TASKS [GENERATOR]
 
 Loss on rows with their instruction and without it, with the adapter of no prompts, of the task's own prompts (they hold
 the instruction), half of the way there, and of another task's. A few minutes on a CPU core.
@@ -8,11 +8,11 @@ the instruction), half of the way there, and of another task's. A few minutes on
 
 from __future__ import annotations
 
-import os
 import random
+import sys
+import tempfile
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from engine.forge.conditions import ConditionPool
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
 from engine.generator.artifact import load_generator
+from engine.released import released_generator
 from engine.tasks.tasks import SEEN, read_tasks
 from engine.training.batched import adapters_in_batch, token_losses
 
@@ -31,31 +32,22 @@ SEEN_TASKS, PACKS = 24, 3
 DATA = DataRecipe(row_tokens=256, pack_tokens=320)
 ARMS = ("no prompts", "half of own", "own prompts", "another task's")
 
-pytestmark = pytest.mark.benchmark
-
-
-def half(differences: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value / 2 for name, value in differences.items()}
-
 
 @torch.no_grad()
-@pytest.mark.parametrize("split", [SEEN, "unseen"])
-def test_rows_without_their_instruction(split: str, tmp_path: Path) -> None:
-    folder = os.environ.get("DND_TUI_TASKS")
-    if not folder:
-        pytest.skip("DND_TUI_TASKS does not name a folder of tasks")
+def main(split: str, folder: Path, generator_folder: Path, conditions: Path) -> None:
+    """Print the losses on the tasks of a split."""
     base = load_base(resolve_base("default"), device="cpu", dtype="bfloat16")
-    released = Path(__file__).parents[2] / "assets" / "generator"
-    generator = load_generator(Path(os.environ.get("DND_TUI_GENERATOR", released)))
-    tasks = read_tasks(Path(folder), split)
+    generator = load_generator(generator_folder)
+    tasks = read_tasks(folder, split)
     if split == SEEN:
         trained_on = [task for task in tasks if task.name in generator.spec.history["tasks"]]
         tasks = random.Random(0).sample(trained_on, SEEN_TASKS)
     data = [tokens for tokens in tokenize_tasks(base, tasks, DATA, Reporter()) if tokens.hidden != tokens.rows]
     condition = generator.spec.condition
-    pool = ConditionPool(tmp_path, condition.prompts, condition.tokens)
+    pool = ConditionPool(conditions, condition.prompts, condition.tokens)
     pool.fill(TextEncoder(resolve_encoder(Reporter()), "cpu"), data, 0, Reporter())
     made = [generator.differences(pool.draw(tokens.task.name, "hidden")[None]) for tokens in data]
+    half = [{name: value / 2 for name, value in differences.items()} for differences in made]
     nothing = {name: torch.zeros_like(value) for name, value in made[0].items()}
 
     def loss(tokens: TaskTokens, differences: dict[str, Tensor], hidden: bool) -> float:
@@ -66,10 +58,17 @@ def test_rows_without_their_instruction(split: str, tmp_path: Path) -> None:
     print(f"\n{len(data)} tasks of split {split}, nats a token of the answers: {', '.join(ARMS)}")
     for title, hidden in (("with", False), ("without", True)):
         found = [
-            tuple(loss(tokens, each, hidden) for each in (nothing, half(made[place]), made[place], made[place - 1]))
+            tuple(loss(tokens, each, hidden) for each in (nothing, half[place], made[place], made[place - 1]))
             for place, tokens in enumerate(data)
         ]
         means = ", ".join(f"{sum(column) / len(data):.4f}" for column in zip(*found, strict=True))
         matched = sum(own < other for _, _, own, other in found)
         gained = sum(own < without for without, _, own, _ in found)
         print(f"{title} instruction: {means}; own better than another's on {matched} tasks, than none on {gained}")
+
+
+if __name__ == "__main__":
+    chosen = Path(sys.argv[2]) if len(sys.argv) > 2 else released_generator()
+    for part in (SEEN, "unseen"):
+        with tempfile.TemporaryDirectory() as place:
+            main(part, Path(sys.argv[1]), chosen, Path(place))
