@@ -20,9 +20,8 @@ from engine.base.encoder import resolve_encoder
 from engine.base.load import load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.events import Reporter
-from engine.forge.conditions import ConditionPool
 from engine.forge.recipe import DataRecipe
-from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
+from engine.forge.rows import ConditionPool, TaskTokens, draw_batch, tokenize_tasks
 from engine.generator.artifact import load_generator
 from engine.released import released_generator
 from engine.tasks.tasks import SEEN, read_tasks

@@ -282,7 +282,7 @@ def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: 
     """
     import torch
 
-    from engine.forge.conditions import POOL
+    from engine.forge.rows import POOL
     from engine.generator.hyperconv import HyperConvDecoder
     from engine.weights.frame import generated_shapes
     from engine.weights.tokens import token_grid

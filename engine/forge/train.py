@@ -23,11 +23,10 @@ from torch import Tensor
 
 from engine.base.device import device_memory
 from engine.events import Reporter, Stage
-from engine.forge.conditions import ConditionPool
 from engine.forge.library import Library
 from engine.forge.places import LOG_FILE, state_file
 from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
-from engine.forge.rows import TaskTokens, draw_batch
+from engine.forge.rows import ConditionPool, TaskTokens, draw_batch
 from engine.generator.generator import Generator
 from engine.tasks.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
 from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses

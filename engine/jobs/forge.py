@@ -18,12 +18,11 @@ from engine.events import Reporter
 from engine.files import digest_file, write_text
 from engine.forge.card import generator_card
 from engine.forge.collect import Start, collect
-from engine.forge.conditions import ConditionPool
 from engine.forge.curves import Curve, as_svg, read_curves
 from engine.forge.library import Library, open_library
 from engine.forge.places import CURVE_FILE, LOG_FILE, condition_folder, run_folder, state_file
 from engine.forge.recipe import Recipe, read_recipe, recipe_from_json
-from engine.forge.rows import tokenize_tasks
+from engine.forge.rows import ConditionPool, tokenize_tasks
 from engine.forge.train import TrainingData, library_spread, train_generator
 from engine.generator.about import TENSORS, read_about
 from engine.generator.artifact import check_base, load_generator, save_generator

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from engine.events import Reporter
-from engine.forge.conditions import ConditionPool
-from engine.forge.rows import TaskTokens
+from engine.forge.rows import ConditionPool, TaskTokens
 from engine.tasks.tasks import Task
 
 PROMPTS, TOKENS, CHANNELS = 4, 6, 3
