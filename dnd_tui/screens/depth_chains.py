@@ -12,7 +12,7 @@ from typing import Any
 from dnd_tui.state.chains import AcceptedChain, JudgedChain
 from dnd_tui.text import figure
 from engine.depth.chain import format_chain, identity
-from engine.depth.truth import GAIN, LOSS
+from engine.depth.scores import GAIN, LOSS
 
 Data = Mapping[str, Any]
 Lines = list[tuple[str, str]]

@@ -28,7 +28,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedChain:
-    """A chain beside its base on held-out rows, as `engine.depth.truth.Judgement` says it."""
+    """A chain beside its base on held-out rows, as `engine.depth.scores.Judgement` says it."""
 
     rows: int
     base_right: int

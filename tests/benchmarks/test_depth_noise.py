@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.depth.truth import NO_GAIN
+from engine.depth.scores import NO_GAIN
 from engine.events import Reporter
 from engine.jobs import run
 from engine.requests import ContextChoice, DepthRequest, GenerateRequest, ModelChoice, PromptChoice

@@ -8,8 +8,7 @@ from typing import Any
 from dnd_tui.folders import data_folder
 from dnd_tui.state.chains import AcceptedChain, AcceptedChains, JudgedChain
 from engine.depth.chain import edited, edits, format_chain, identity, parse_chain
-from engine.depth.scores import RowScores
-from engine.depth.truth import Judgement, judge
+from engine.depth.scores import Judgement, RowScores, judge
 from engine.events import ChainScored, Event, StageFinished, StageStarted
 
 LAYERS = 30

@@ -14,7 +14,7 @@ from dnd_tui.screens.depth_run import SearchFigures
 from dnd_tui.screens.depth_subject import Subject
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
-from engine.depth.truth import GAIN, LOSS, NO_GAIN
+from engine.depth.scores import GAIN, LOSS, NO_GAIN
 from engine.errors import EngineError
 from engine.events import ChainScored, StageAdvanced, StageStarted
 from engine.requests import DepthRequest, ModelChoice
