@@ -167,7 +167,7 @@ class DatasetChain:
 
     def _held_out(self, chain: Chain) -> dict[str, Any]:
         scores, judgement = self.judged[chain]
-        return judgement.to_json() | {"loss": scores.mean_loss}
+        return asdict(judgement) | {"loss": scores.mean_loss}
 
 
 def find_chain(request: DepthRequest, base: LoadedBase, rows: DepthRows, reporter: Reporter) -> DatasetChain:

@@ -12,7 +12,7 @@ OUT/oracle.json: {"oracle": "…", "settings": {…}, "layers": 30, "shares": {�
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from engine.base.chat import padding_id
 from engine.depth.chain import MOVES, Chain, format_chain, identity, parse_chain
 from engine.depth.scores import RowScores
-from engine.depth.scoring import ChainScorer, scored_with
+from engine.depth.scoring import ChainScorer, adapted_model, scored_with
 from engine.depth.search import ChainTree, SearchSettings
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -68,71 +68,53 @@ class RowSearch:
         return cls(bool(data["base_right"]), text and parse_chain(text, layers), int(data["chains"]))
 
 
-class OracleSearch:
-    """The searches of a request, row by row; the rows that are finished are in `file`, and not searched again.
+def search_rows(
+    request: DepthOracleRequest, base: LoadedBase, rows: Sequence[TokenRow], reporter: Reporter
+) -> dict[str, Any]:
+    """The searches of every row, as plain data; the rows that are finished in `request.out` are not searched again.
 
     Raises:
-        EngineError: the file is of other settings, or none of an oracle search.
+        EngineError: the file there is of other settings, or none of an oracle search.
     """
+    file, layers = request.out / ORACLE_FILE, int(base.ref.config.num_hidden_layers)
+    own = {"chains": request.chains, "length_weight": request.length_weight, "seed": request.seed}
+    settings = scored_with(base, request.adapter, rows) | own
+    done = _read(file, settings, layers) if file.exists() else []
 
-    def __init__(self, request: DepthOracleRequest, base: LoadedBase, rows: Sequence[TokenRow]) -> None:
-        self.file = request.out / ORACLE_FILE
-        self._request = request
-        self._base = base
-        self._rows = rows
-        self._layers = int(base.ref.config.num_hidden_layers)
-        self._settings = scored_with(base, request.adapter, rows) | {
-            "chains": request.chains,
-            "length_weight": request.length_weight,
-            "seed": request.seed,
-        }
-        self._done = _read(self.file, self._settings, self._layers) if self.file.exists() else []
+    def data() -> dict[str, Any]:
+        found = [{name: search.to_json() for name, search in row.items()} for row in done]
+        known = {"oracle": ORACLE, "settings": settings, "layers": layers}
+        return known | {"shares": shares(done, layers), "rows": found}
 
-    def run(self, model: Any, reporter: Reporter) -> None:
-        """Search what is not finished; `model` is the base's, with the adapter of the request on it, if any."""
-        with reporter.stage("oracle search", len(self._rows), "rows") as stage:
-            stage.advance(len(self._done))
-            for row in self._rows[len(self._done) :]:
-                self._done.append(self._searched(model, row, partial(stage.advance, 0)))
-                write_json(self.file, self.data())
-                stage.advance(1, right=sum(each["both"].base_right for each in self._done))
+    with adapted_model(base, request.adapter) as model, reporter.stage("oracle search", len(rows), "rows") as stage:
+        stage.advance(len(done))
+        for row in rows[len(done) :]:
+            scorer = ChainScorer(model, [[row]], padding_id(base.tokenizer), partial(stage.advance, 0))
+            done.append(_searched(request, scorer))
+            write_json(file, data())
+            stage.advance(1, right=sum(each["both"].base_right for each in done))
+    return data()
 
-    def data(self) -> dict[str, Any]:
-        """Everything so far, as plain data."""
-        return {
-            "oracle": ORACLE,
-            "settings": self._settings,
-            "layers": self._layers,
-            "shares": shares(self._done, self._layers),
-            "rows": [{name: search.to_json() for name, search in row.items()} for row in self._done],
-        }
 
-    def lines(self) -> list[tuple[str, str]]:
-        """(label, value) for people."""
-        found = shares(self._done, self._layers)
-        lines = [("what this is", ORACLE), ("base", f"{_share_words(found['base'])} right")]
-        for name in ACTIONS:
-            each = found[name]
-            words = f"{_share_words(each['found'])} right with a chain found by the label; "
-            if name != "loop":
-                words += f"a shorter one for {_share_words(each['shorter'])} that the base has right; "
-            words += f"a correcting one for {_share_words(each['corrected'])} that it has wrong"
-            lines.append((f"oracle, {name}", words))
-        return lines
+def oracle_lines(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `search_rows` found, as (label, value) for people."""
+    found = data["shares"]
+    lines = [("what this is", ORACLE), ("base", f"{_share_words(found['base'])} right")]
+    for name in ACTIONS:
+        each = found[name]
+        words = f"{_share_words(each['found'])} right with a chain found by the label; "
+        if name != "loop":
+            words += f"a shorter one for {_share_words(each['shorter'])} that the base has right; "
+        words += f"a correcting one for {_share_words(each['corrected'])} that it has wrong"
+        lines.append((f"oracle, {name}", words))
+    return lines
 
-    def _searched(self, model: Any, row: TokenRow, on_step: Callable[[], None]) -> dict[str, RowSearch]:
-        """The three searches of a row; they share hidden states, and a chain is scored once for all of them."""
-        scorer = ChainScorer(model, [[row]], padding_id(self._base.tokenizer), on_step)
-        score = cache(partial(scorer.score, part=0))
-        influence, request = scorer.influence(0), self._request
-        return {
-            name: search_row(
-                score,
-                influence,
-                SearchSettings(request.chains, request.seed, kinds, length_weight=request.length_weight),
-            )
-            for name, kinds in ACTIONS.items()
-        }
+
+def _searched(request: DepthOracleRequest, scorer: ChainScorer) -> dict[str, RowSearch]:
+    """The three searches of a row; they share hidden states, and a chain is scored once for all of them."""
+    score, influence = cache(partial(scorer.score, part=0)), scorer.influence(0)
+    settings = SearchSettings(request.chains, request.seed, length_weight=request.length_weight)
+    return {name: search_row(score, influence, replace(settings, kinds=kinds)) for name, kinds in ACTIONS.items()}
 
 
 def search_row(score: Callable[[Chain], RowScores], influence: Sequence[float], settings: SearchSettings) -> RowSearch:
@@ -147,14 +129,11 @@ def search_row(score: Callable[[Chain], RowScores], influence: Sequence[float], 
     right = [base] if own.right else []
     tree = ChainTree(influence, own.value, settings)
     looked_at = 0
-    for _ in range(settings.chains):
-        node = tree.next_chain()
-        if node is None:
-            break
+    for node in tree.chains():
+        looked_at += 1
         scores = score(node.chain)
         right += [node.chain] if scores.right else []
         tree.take(node, scores.value)
-        looked_at += 1
     return RowSearch(bool(own.right), min(right, key=len, default=None), looked_at)
 
 

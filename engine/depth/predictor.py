@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,17 +112,20 @@ class PredictorTrial:
     """A predictor on rows that neither it nor the search saw.
 
     penalty: of its regression, infinite where the prompts say nothing.
-    lengths: mean layers of the chains that it takes.
     taken: by chain, for how many rows it is taken.
     against_base, against_best: compared with the base, and with the chain that is best for all rows of the search.
     """
 
     penalty: float
     scores: RowScores
-    lengths: float
     taken: dict[Chain, int]
     against_base: Judgement
     against_best: Judgement
+
+    @property
+    def lengths(self) -> float:
+        """Mean layers of the chains that it takes."""
+        return sum(len(chain) * rows for chain, rows in self.taken.items()) / sum(self.taken.values())
 
     @property
     def offered(self) -> bool:
@@ -146,8 +149,8 @@ class PredictorTrial:
         held_out = {
             "length": self.lengths,
             "taken": {format_chain(chain): rows for chain, rows in self.taken.items()},
-            "against_base": self.against_base.to_json(),
-            "against_best_chain": self.against_best.to_json(),
+            "against_base": asdict(self.against_base),
+            "against_best_chain": asdict(self.against_best),
         }
         return {
             "offered": self.offered,
@@ -182,14 +185,8 @@ def try_predictor(
         tuple(scores[place].exact[row] for row, place in enumerate(choices)),
         tuple(scores[place].loss[row] for row, place in enumerate(choices)),
     )
-    return PredictorTrial(
-        penalty=predictor.penalty,
-        scores=own,
-        lengths=sum(len(predictor.chains[place]) for place in choices) / len(choices),
-        taken=dict(Counter(predictor.chains[place] for place in choices)),
-        against_base=judge(base, own),
-        against_best=judge(best, own),
-    )
+    taken = Counter(predictor.chains[place] for place in choices)
+    return PredictorTrial(predictor.penalty, own, dict(taken), judge(base, own), judge(best, own))
 
 
 def make_predictor(

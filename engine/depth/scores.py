@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from engine.judge.verdict import better, interval
@@ -91,7 +91,7 @@ class Judgement:
     base_right, chain_right: rows answered exactly; the intervals are those of the accuracy, 95 % (Wilson).
     gained, lost: rows only the chain, and only the base, answers exactly.
     p_value: of McNemar's exact test, two-sided.
-    level: where the p-value counts as reliable.
+    verdict: GAIN, NO_GAIN or LOSS. level: where the p-value counts as reliable.
     """
 
     rows: int
@@ -102,18 +102,8 @@ class Judgement:
     gained: int
     lost: int
     p_value: float
-    level: float
-
-    @property
-    def verdict(self) -> str:
-        """GAIN, NO_GAIN or LOSS."""
-        if self.p_value >= self.level:
-            return NO_GAIN
-        return GAIN if self.gained > self.lost else LOSS
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, with the verdict."""
-        return asdict(self) | {"verdict": self.verdict}
+    verdict: str
+    level: float = _LEVEL
 
     def words(self) -> str:
         """`no reliable gain (5 gained, 8 lost, p = 0.58)`."""
@@ -126,7 +116,8 @@ def judge(base: RowScores, chain: RowScores, tests: int = 1) -> Judgement:
     Args:
         tests: how many chains are judged from which somebody may take the best (Bonferroni's correction).
     """
-    found = better(chain.exact, base.exact)
+    found, level = better(chain.exact, base.exact), _LEVEL / tests
+    changed = GAIN if found.wins > found.losses else LOSS
     return Judgement(
         rows=found.rows,
         base_right=base.right,
@@ -136,5 +127,6 @@ def judge(base: RowScores, chain: RowScores, tests: int = 1) -> Judgement:
         gained=found.wins,
         lost=found.losses,
         p_value=found.p,
-        level=_LEVEL / tests,
+        verdict=changed if found.p < level else NO_GAIN,
+        level=level,
     )

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from engine.depth.chain import LOOP, SKIP, Chain, edited, edits, identity
@@ -42,6 +43,8 @@ PARTS = 4
 MENU = 5
 """Most chains of a menu, the base's own not counted."""
 
+# c of UCB, and the probability of an unexplored child at random.
+_EXPLORATION, _RANDOM_CHILD = 0.2, 0.1
 # A loss this much above the base's, in nats a token, with nothing right on the probe.
 _HOPELESS = 2.0
 # Keeps an edit of a layer without any influence from being drawn before all others, always.
@@ -55,17 +58,13 @@ class SearchSettings:
     chains: how many chains the tree looks at.
     seed: of everything drawn at random.
     kinds: the kinds of edits.
-    exploration: c of UCB.
     length_weight: λ of UCB, per share of the base's layers.
-    random_child: probability of an unexplored child at random.
     """
 
     chains: int = 200
     seed: int = 0
     kinds: tuple[str, ...] = (SKIP, LOOP)
-    exploration: float = 0.2
     length_weight: float = 0.1
-    random_child: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,10 @@ class ChainTree:
         self._seen = {identity(self._layers)}
         self._root = Node(identity(self._layers), None, value=root_value, visits=1)
 
+    def chains(self) -> Iterator[Node]:
+        """As many chains as the settings say, while there are any; `take` must follow each."""
+        return islice(iter(self.next_chain, None), self._settings.chains)
+
     def next_chain(self) -> Node | None:
         """A chain that was never looked at; None when there are no more. `take` must follow."""
         while not self._root.closed:
@@ -135,19 +138,18 @@ class ChainTree:
     def _to_be_widened(self, node: Node) -> bool:
         if node.unexplored == []:
             return False
-        return self._chance.random() < self._settings.random_child or len(node.children) < 2 * math.sqrt(node.visits)
+        return self._chance.random() < _RANDOM_CHILD or len(node.children) < 2 * math.sqrt(node.visits)
 
     def _ucb(self, node: Node) -> float:
-        settings = self._settings
-        explored = settings.exploration * math.sqrt(math.log(self._root.visits) / node.visits)
-        return node.value / node.visits + explored - settings.length_weight * len(node.chain) / self._layers
+        explored = _EXPLORATION * math.sqrt(math.log(self._root.visits) / node.visits)
+        return node.value / node.visits + explored - self._settings.length_weight * len(node.chain) / self._layers
 
     def _unexplored_child(self, node: Node) -> Chain | None:
         if node.unexplored is None:
             node.unexplored = self._ordered_children(node.chain)
         left = node.unexplored
         while left:
-            at_random = self._chance.random() < self._settings.random_child
+            at_random = self._chance.random() < _RANDOM_CHILD
             chain = left.pop(int(self._chance.random() * len(left)) if at_random else -1)
             if chain not in self._seen:
                 self._seen.add(chain)
@@ -202,10 +204,7 @@ def search_chains(
     scored = {base: joined([probe, score(base, 1)])}
     on_chain(ScoredChain(base, 2, scored[base]))
     tree = ChainTree(influence, scored[base].value, settings)
-    for _ in range(settings.chains):
-        node = tree.next_chain()
-        if node is None:
-            break
+    for node in tree.chains():
         scores = score(node.chain, 0)
         hopeless = not scores.right and scores.mean_loss > probe.mean_loss + _HOPELESS
         if not hopeless:
@@ -264,11 +263,8 @@ def _promising(
     """
     weight = settings.length_weight / layers
     by_worth = sorted(scored, key=lambda chain: weight * len(chain) - scored[chain].value)
-    kept = dict.fromkeys(_by_value(scored)[: (count + 1) // 2])
-    for chain in by_worth:
-        if len(kept) < count:
-            kept[chain] = None
-    return {chain: scored[chain] for chain in kept}
+    kept = dict.fromkeys([*_by_value(scored)[: (count + 1) // 2], *by_worth])
+    return {chain: scored[chain] for chain in islice(kept, count)}
 
 
 def _by_value(scored: Mapping[Chain, RowScores]) -> list[Chain]:

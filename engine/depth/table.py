@@ -145,8 +145,8 @@ def _cell_data(task: TaskCells, arm: str) -> dict[str, Any]:
         "right": cell.scores.right,
         "accuracy": cell.scores.accuracy,
         "loss": cell.scores.mean_loss,
-        "against_base": over_base and over_base.to_json(),
-        "against_adapter": over_adapter and over_adapter.to_json(),
+        "against_base": over_base and asdict(over_base),
+        "against_adapter": over_adapter and asdict(over_adapter),
         "speed": speed and asdict(speed),
         "speed_ratio": ratio and asdict(ratio),
     }

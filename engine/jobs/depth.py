@@ -15,11 +15,10 @@ from engine.depth.arms import TaskArms
 from engine.depth.chain import format_chain, length_words
 from engine.depth.dataset import find_chain
 from engine.depth.export import export_chain
-from engine.depth.oracle import OracleSearch
+from engine.depth.oracle import ORACLE_FILE, oracle_lines, search_rows
 from engine.depth.predictor import NOTHING_TO_CHOOSE, PREDICTOR_FILE, choose_chains, make_predictor, read_predictor
 from engine.depth.record import CHAIN_FILE, chain_of, read_chain
 from engine.depth.rows import MOST_HELD_OUT, DepthRows, depth_rows, distinct_rows, fitting_rows, split_rows, token_rows
-from engine.depth.scoring import adapted_model
 from engine.depth.table import MARKDOWN_FILE, DepthTable
 from engine.depth.view import decoder_layers
 from engine.errors import EngineError
@@ -124,11 +123,9 @@ def depth_oracle_job(request: DepthOracleRequest, prompts: PromptSet, reporter: 
     base = load_chosen_base(request.models, reporter)
     decoder_layers(base.model)
     drawn = _drawn(prompts, 2 * request.rows, request.seed, base, reporter)
-    search = OracleSearch(request, base, token_rows(base, distinct_rows(drawn)[: request.rows]))
-    with adapted_model(base, request.adapter) as model:
-        search.run(model, reporter)
-    file = str(search.file)
-    return _result(search.data() | {"file": file}, [*search.lines(), ("file", file)], reporter)
+    data = search_rows(request, base, token_rows(base, distinct_rows(drawn)[: request.rows]), reporter)
+    file = str(request.out / ORACLE_FILE)
+    return _result(data | {"file": file}, [*oracle_lines(data), ("file", file)], reporter)
 
 
 def depth_table_job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,16 @@ def test_accepted_chains_are_kept_one_a_data_set_base_and_adapter(tmp_path: Path
     assert [each.chain for each in store.newest_first()] == ["0-2,5"], "a damaged one is passed over"
     store.remove(other)
     assert store.newest_first() == []
+
+
+def test_a_judgement_that_was_accepted_without_its_level_is_read(tmp_path: Path) -> None:
+    store = AcceptedChains(tmp_path / "chains")
+    record, data = Subject.of_found(FoundChains.of(DATA), 2, REQUEST, None).accepted()
+    file = store.accept(record, data) / "record.json"
+    kept = json.loads(file.read_text())
+    del kept["judged"]["level"]
+    file.write_text(json.dumps(kept))
+    assert store.newest_first() == [record]
 
 
 def test_a_subject_names_its_chain_to_jobs() -> None:
