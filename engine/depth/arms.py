@@ -60,7 +60,8 @@ class TaskArms:
             if missing := [arm for arm in arms if arm not in cells]:
                 for arm, cell in self._judged(missing, adapter).items():
                     cells[arm] = cell
-                    write_json(self._file(arm), cell.to_json() | {"settings": self._settings(arm)})
+                    judged = {"held_out": asdict(cell.scores), "settings": self._settings(arm)}
+                    write_json(self._file(arm), cell.summary() | judged)
                     yield so_far(dict(cells))
         yield so_far(cells, self._speeds({arm: cells[arm].chain for arm in ARMS}))
 

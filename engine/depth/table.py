@@ -7,7 +7,7 @@ cell: of many cells some look reliable by chance, so their number stands beside 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,9 @@ class Cell:
     scores: RowScores
     search_right: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain data, with every held-out row."""
-        return {
-            "chain": format_chain(self.chain),
-            "length": len(self.chain),
-            "search_right": self.search_right,
-            "held_out": {"exact": list(self.scores.exact), "loss": list(self.scores.loss)},
-        }
+    def summary(self) -> dict[str, Any]:
+        """As plain data, without its scores."""
+        return {"chain": format_chain(self.chain), "length": len(self.chain), "search_right": self.search_right}
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,22 @@ class TaskCells:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        arms = {arm: _cell_data(self, arm) for arm in ARMS if arm in self.cells}
+        arms = {arm: self._arm_data(arm) for arm in ARMS if arm in self.cells}
         return {"name": self.name, "split": self.split, "search_rows": self.rows, "arms": arms}
+
+    def _arm_data(self, arm: str) -> dict[str, Any]:
+        cell, speed, ratio = self.cells[arm], self.speed.get(arm), self.ratio(arm)
+        over_base, over_adapter = self.against(arm), self.against(arm, ADAPTER) if arm == ADAPTER_CHAIN else None
+        return {
+            **cell.summary(),
+            "right": cell.scores.right,
+            "accuracy": cell.scores.accuracy,
+            "loss": cell.scores.mean_loss,
+            "against_base": over_base and asdict(over_base),
+            "against_adapter": over_adapter and asdict(over_adapter),
+            "speed": speed and asdict(speed),
+            "speed_ratio": ratio and asdict(ratio),
+        }
 
 
 @dataclass
@@ -135,23 +144,6 @@ class DepthTable:
         write_text(folder / MARKDOWN_FILE, as_markdown(self))
 
 
-def _cell_data(task: TaskCells, arm: str) -> dict[str, Any]:
-    cell, speed, ratio = task.cells[arm], task.speed.get(arm), task.ratio(arm)
-    over_base, over_adapter = task.against(arm), task.against(arm, ADAPTER) if arm == ADAPTER_CHAIN else None
-    return {
-        "chain": format_chain(cell.chain),
-        "length": len(cell.chain),
-        "search_right": cell.search_right,
-        "right": cell.scores.right,
-        "accuracy": cell.scores.accuracy,
-        "loss": cell.scores.mean_loss,
-        "against_base": over_base and asdict(over_base),
-        "against_adapter": over_adapter and asdict(over_adapter),
-        "speed": speed and asdict(speed),
-        "speed_ratio": ratio and asdict(ratio),
-    }
-
-
 def as_markdown(table: DepthTable) -> str:
     """Means over tasks, the accuracies by task, every cell; what was left out; how it was made."""
     parts = [_means(table), _accuracies(table), _cells(table)]
@@ -172,19 +164,12 @@ def _arm_words(mean: Mapping[str, Any]) -> str:
 
 def _means(table: DepthTable) -> str:
     head = ["Arm", "Accuracy", "Layers", "Reads, of base", "Writes, of base", "Reliable gains", "Reliable losses"]
+    figures = {"accuracy": ".1%", "layers": ".1f", "prefill_ratio": ".2f", "decode_ratio": ".2f"}
     rows = []
     for arm, title in ARMS.items():
         mean = table.arm(arm)
-        rows.append(
-            [
-                title,
-                _or_dash(mean["accuracy"], _percent),
-                _or_dash(mean["layers"], "{:.1f}".format),
-                _or_dash(mean["prefill_ratio"], "{:.2f}".format),
-                _or_dash(mean["decode_ratio"], "{:.2f}".format),
-                *(["", ""] if arm == BASE else [str(mean["reliable_gains"]), str(mean["reliable_losses"])]),
-            ]
-        )
+        reliable = ["", ""] if arm == BASE else [str(mean["reliable_gains"]), str(mean["reliable_losses"])]
+        rows.append([title, *(_or_dash(mean[name], form) for name, form in figures.items()), *reliable])
     tasks = table.arm(BASE)["tasks"]
     note = (
         f"\nMeans over {tasks} tasks, all of whose arms are measured; of speeds geometric ones, as multiples of the "
@@ -195,7 +180,10 @@ def _means(table: DepthTable) -> str:
 
 
 def _accuracies(table: DepthTable) -> str:
-    rows = [[task.name, *(_or_dash(_accuracy(task, arm), _percent) for arm in ARMS)] for task in table.tasks.values()]
+    rows = []
+    for task in table.tasks.values():
+        found = {arm: cell.scores.accuracy for arm, cell in task.cells.items()}
+        rows.append([task.name, *(_or_dash(found.get(arm), ".1%") for arm in ARMS)])
     return markdown_table(["Task", *ARMS.values()], rows, left=1)
 
 
@@ -213,10 +201,13 @@ def _cells(table: DepthTable) -> str:
 def _cell(task: TaskCells, arm: str) -> list[str]:
     cell, judgement = task.cells[arm], task.against(arm)
     searched = "-" if cell.search_right is None else f"{cell.search_right} of {task.rows}"
-    interval = compared = "-"
+    speed, ratio = task.speed.get(arm), task.ratio(arm)
+    interval = compared = reads = writes = "-"
+    if speed and ratio:
+        reads, writes = f"{speed.prefill:.0f} ({ratio.prefill:.2f})", f"{speed.decode:.1f} ({ratio.decode:.2f})"
     if judgement is not None:
         low, high = judgement.chain_interval
-        interval = f"{_percent(cell.scores.accuracy)}, {_percent(low)} to {_percent(high)}"
+        interval = f"{cell.scores.accuracy:.1%}, {low:.1%} to {high:.1%}"
         compared = "-" if arm == BASE else f"{judgement.gained}, {judgement.lost}, {judgement.p_value:.2g}"
     return [
         task.name,
@@ -228,15 +219,9 @@ def _cell(task: TaskCells, arm: str) -> list[str]:
         f"{cell.scores.right} of {len(cell.scores.exact)}",
         interval,
         compared,
-        *_speeds(task, arm),
+        reads,
+        writes,
     ]
-
-
-def _speeds(task: TaskCells, arm: str) -> tuple[str, str]:
-    speed, ratio = task.speed.get(arm), task.ratio(arm)
-    if speed is None or ratio is None:
-        return "-", "-"
-    return f"{speed.prefill:.0f} ({ratio.prefill:.2f})", f"{speed.decode:.1f} ({ratio.decode:.2f})"
 
 
 def _over_adapter(table: DepthTable) -> str:
@@ -248,16 +233,8 @@ def _over_adapter(table: DepthTable) -> str:
     return "\nThe best chain with the adapter, against the adapter alone:\n\n" + "".join(lines) if lines else ""
 
 
-def _accuracy(task: TaskCells, arm: str) -> float | None:
-    return task.cells[arm].scores.accuracy if arm in task.cells else None
-
-
-def _or_dash(value: float | None, form: Callable[[float], str]) -> str:
-    return "-" if value is None else form(value)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _mean(values: Iterable[float]) -> float | None:
