@@ -15,7 +15,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from engine.depth.truth import NO_GAIN
+from engine.depth.scores import NO_GAIN
 from engine.events import Reporter
 from engine.jobs import run
 from engine.requests import ContextChoice, DepthRequest, GenerateRequest, ModelChoice, PromptChoice

@@ -6,13 +6,13 @@ data of the depth job, or chain.json of a stopped search --> FoundChains --> tab
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dnd_tui.state.chains import AcceptedChain, JudgedChain
+from dnd_tui.state.chains import AcceptedChain
 from dnd_tui.text import figure
 from engine.depth.chain import format_chain, identity
-from engine.depth.truth import GAIN, LOSS
+from engine.depth.scores import GAIN, LOSS, Judgement
 
 Data = Mapping[str, Any]
 Lines = list[tuple[str, str]]
@@ -32,7 +32,7 @@ class FoundChain:
     length: int
     right: int | None = None
     value: float | None = None
-    judged: JudgedChain | None = None
+    judged: Judgement | None = None
     speed: tuple[float, float] | None = None
 
 
@@ -110,7 +110,7 @@ class FoundChains:
         return own | {"chain": chain, "layers": list(layers)} | figures
 
 
-def verdict(judged: JudgedChain) -> str:
+def verdict(judged: Judgement) -> str:
     """The verdict in words: `no reliable gain (+ 1.2 points, p = 0.58)`."""
     points = 100 * (judged.chain_right - judged.base_right) / judged.rows
     p = f"p = {judged.p_value:.2g}"
@@ -168,7 +168,7 @@ def accepted_lines(record: AcceptedChain) -> Lines:
     ]
 
 
-def judged_lines(judged: JudgedChain | None, *, base: bool = False) -> Lines:
+def judged_lines(judged: Judgement | None, *, base: bool = False) -> Lines:
     """Accuracy on held-out rows, and the verdict; of the base its accuracy only."""
     if judged is None:
         return []
@@ -202,34 +202,17 @@ def _speed(data: Data | None) -> tuple[float, float] | None:
     return (data["prefill"], data["decode"]) if data else None
 
 
-def _judged(data: Data | None) -> JudgedChain | None:
+def _judged(data: Data | None) -> Judgement | None:
     if not data:
         return None
-    return JudgedChain(
-        rows=data["rows"],
-        base_right=data["base_right"],
-        chain_right=data["chain_right"],
-        base_interval=tuple(data["base_interval"]),
-        chain_interval=tuple(data["chain_interval"]),
-        gained=data["gained"],
-        lost=data["lost"],
-        p_value=data["p_value"],
-        verdict=data["verdict"],
-    )
+    known = {each.name: data[each.name] for each in fields(Judgement) if each.name in data}
+    intervals = {name: tuple(known[name]) for name in ("base_interval", "chain_interval")}
+    return Judgement(**known | intervals)
 
 
-def _base_judged(judged: JudgedChain | None) -> JudgedChain | None:
+def _base_judged(judged: Judgement | None) -> Judgement | None:
     """The base's own figures, as those of a chain that changes nothing."""
     if judged is None:
         return None
-    return JudgedChain(
-        rows=judged.rows,
-        base_right=judged.base_right,
-        chain_right=judged.base_right,
-        base_interval=judged.base_interval,
-        chain_interval=judged.base_interval,
-        gained=0,
-        lost=0,
-        p_value=1.0,
-        verdict="",
-    )
+    right, interval = judged.base_right, judged.base_interval
+    return replace(judged, chain_right=right, chain_interval=interval, gained=0, lost=0, p_value=1.0, verdict="")

@@ -14,11 +14,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.screens.depth_chains import FoundChain, FoundChains
-from dnd_tui.state.chains import AcceptedChain, JudgedChain
+from dnd_tui.state.chains import AcceptedChain
 from dnd_tui.text import one_line, when_words
 from dnd_tui.widgets.layer_strip import small_strip
 from dnd_tui.widgets.table_line import Cell, TableLine
 from engine.depth.chain import parse_chain
+from engine.depth.scores import Judgement
 
 _STRIP = 30
 
@@ -149,7 +150,7 @@ def _chain_line(one: FoundChain, layers: int, *, best: bool) -> TableLine:
     )
 
 
-def _accuracy(judged: JudgedChain) -> str:
+def _accuracy(judged: Judgement) -> str:
     low, high = judged.chain_interval
     return f"{judged.chain_right / judged.rows:.0%} ({100 * low:.0f}-{100 * high:.0f})"
 

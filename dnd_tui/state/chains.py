@@ -17,6 +17,7 @@ from typing import Any
 
 from dnd_tui.state.locked import PLACE_HINT, one_writer
 from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
+from engine.depth.scores import Judgement
 from engine.errors import EngineError
 from engine.files import digest_json, replacing_folder, write_json
 from engine.requests import ModelChoice
@@ -24,21 +25,6 @@ from engine.requests import ModelChoice
 CHAIN_FILE = "chain.json"
 RECORD_FILE = "record.json"
 VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedChain:
-    """A chain beside its base on held-out rows, as `engine.depth.truth.Judgement` says it."""
-
-    rows: int
-    base_right: int
-    chain_right: int
-    base_interval: tuple[float, float]
-    chain_interval: tuple[float, float]
-    gained: int
-    lost: int
-    p_value: float
-    verdict: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +56,7 @@ class AcceptedChain:
     adapter_name: str
     right: int
     rows: int
-    judged: JudgedChain | None
+    judged: Judgement | None
     when: str
 
     @property

@@ -100,6 +100,11 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list
     return sorted({end for end in [*from_config, tokenizer.eos_token_id, end_of_turn_id(tokenizer)] if end is not None})
 
 
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills up shorter rows of a batch, which nothing looks at; 0 where the tokenizer names none."""
+    return tokenizer.pad_token_id or 0
+
+
 # Asked for every row of a task; rendering a template takes longer than tokenising the row.
 @lru_cache(maxsize=4)
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -1,4 +1,4 @@
-"""Chains of layers: text and back, what can be changed in one, in which order. Pure: no tensors here.
+"""Chains of layers: text and back, what can be changed in one, in which order. Light: no tensors here.
 
 A chain is a tuple of layer indices of the base in the order they run. `(0, 1, …, N - 1)` is the base itself; a
 missing index is a skipped layer, one that comes again is a looped one.
@@ -7,6 +7,7 @@ missing index is a skipped layer, one that comes again is a looped one.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from engine.errors import EngineError
@@ -17,8 +18,12 @@ SKIP, LOOP = "skip", "loop"
 MOST_LAYERS, MOST_TIMES = 4, 4
 """An edit takes 1 to 4 contiguous layers, and repeats them 1 to 4 times (arXiv 2507.07996, section 3)."""
 
+MOVES = {"both": (SKIP, LOOP), "skip": (SKIP,), "loop": (LOOP,)}
+"""What a search may do to a chain, by the request's word for it."""
+
 _PART = re.compile(r"\s*(?P<first>[0-9]{1,6})\s*(?:-\s*(?P<last>[0-9]{1,6})\s*)?", re.ASCII)
 _FORM = "Write layers and ranges in the order they run, for example 0-12,10-12,15-29"
+_MOST_BASE_LAYERS = 10_000  # more than any base; the base itself is asked once it is there
 
 
 class Edit(NamedTuple):
@@ -72,14 +77,28 @@ def check_chain(chain: Chain, layers: int) -> None:
         _check_layer(layer, layers)
 
 
+def chain_place(chain: str) -> Path | None:
+    """The file or folder that a chain is named by; None when the chain itself is given in words."""
+    place = Path(chain)
+    words = not set(chain) - set("0123456789-, ")
+    # An empty text would be the folder we are in.
+    return None if words and (not chain.strip() or not place.exists()) else place
+
+
+def check_chain_words(chain: str) -> None:
+    """Raises EngineError when the chain is given in words that are none, whatever base it is for."""
+    if chain_place(chain) is None:
+        parse_chain(chain, _MOST_BASE_LAYERS)
+
+
 def format_chain(chain: Chain) -> str:
     """The chain with its ascending runs as ranges: `0-12,10-12,15-29`. Different chains give different texts."""
     return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs(chain))
 
 
-def format_layers(chain: Chain) -> str:
-    """The full list: `0,1,2`."""
-    return ",".join(map(str, chain))
+def length_words(chain: Chain, layers: int) -> str:
+    """`0-12,15-29 (28 layers, the base has 30)`."""
+    return f"{format_chain(chain)} ({len(chain)} layers, the base has {layers})"
 
 
 def runs(chain: Chain) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Which chain of a menu for which prompt, told before the base reads it: one pass of a linear map of its embedding.
+"""Which chain of a menu for which prompt, said before the base reads it: one pass of a linear map of its embedding.
 
     prompt --frozen encoder--> direction (C,) --ridge regression--> gain of each chain (K,) --> the chain of most gain
 
@@ -12,22 +12,53 @@ inputs. A search here has about 32 labelled rows. So
 
 What is predicted is a row's value (`RowScores.value`) less its mean over the chains: that a prompt is hard for all of
 them says nothing about which one to take.
+
+On disk, beside the search that it comes from:
+
+    predictor.safetensors   middle (C,), weights (C, K), offsets (K,), float64
+    predictor.json          {"format": 1, "chains": [...], "base": {…}, "adapter": …, "encoder": {…}, "offered": …, …}
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.depth.chain import Chain
-from engine.depth.scores import RowScores
-from engine.depth.truth import GAIN, Judgement, judge
+from engine.base.device import out_of_memory_told, pick_device
+from engine.base.encoder import resolve_encoder
+from engine.condition.encoder import TextEncoder, prompt_directions
+from engine.depth.chain import Chain, format_chain, identity, parse_chain
+from engine.depth.dataset import DatasetChain
+from engine.depth.record import Origin
+from engine.depth.rows import DepthRows
+from engine.depth.scores import GAIN, Judgement, RowScores, judge
+from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import digest_file, read_json, replacing_file, write_json
+from engine.requests import ChainChoiceRequest, DepthRequest, ModelChoice
 
+if TYPE_CHECKING:
+    from engine.base.load import BaseRef, LoadedBase
+
+PREDICTOR_FILE = "predictor.json"
+NOTHING_TO_CHOOSE = "the search found no chain to choose besides the base's own"
+"""Why there is no predictor."""
+
+_WEIGHTS_FILE = "predictor.safetensors"
+_FORMAT = 1
+_AGAIN = "Run depth with --predictor once more"
+# The encoder was trained with no longer texts; what comes after counts little for what a prompt is about.
+_TOKENS = 256
+_PROMPTS_AT_ONCE = 256
 # Relative to the mean square of an embedding's distance from their mean; the strongest first.
 _PENALTIES = (math.inf, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 
@@ -61,7 +92,7 @@ def fit_predictor(chains: Sequence[Chain], scores: Sequence[RowScores], embeddin
         chains: different ones. scores: of each.
         embeddings: (n, C), of the rows' prompts.
     """
-    values = torch.tensor([row_values(one) for one in scores], dtype=torch.float64).T  # (n, K)
+    values = torch.tensor([_values(one) for one in scores], dtype=torch.float64).T  # (n, K)
     gains = values - values.mean(1, keepdim=True)
     middle, offsets = embeddings.double().mean(0), gains.mean(0)
     away, wanted = embeddings.double() - middle, gains - offsets
@@ -76,25 +107,25 @@ def fit_predictor(chains: Sequence[Chain], scores: Sequence[RowScores], embeddin
     return ChainPredictor(tuple(chains), middle, away.T @ best, offsets, chosen)
 
 
-def row_values(scores: RowScores) -> list[float]:
-    """`RowScores.value`, row by row."""
-    return [(exact + math.exp(-loss)) / 2 for exact, loss in zip(scores.exact, scores.loss, strict=True)]
-
-
 @dataclass(frozen=True)
 class PredictorTrial:
     """A predictor on rows that neither it nor the search saw.
 
-    lengths: mean layers of the chains that it takes.
+    penalty: of its regression, infinite where the prompts say nothing.
     taken: by chain, for how many rows it is taken.
     against_base, against_best: compared with the base, and with the chain that is best for all rows of the search.
     """
 
+    penalty: float
     scores: RowScores
-    lengths: float
     taken: dict[Chain, int]
     against_base: Judgement
     against_best: Judgement
+
+    @property
+    def lengths(self) -> float:
+        """Mean layers of the chains that it takes."""
+        return sum(len(chain) * rows for chain, rows in self.taken.items()) / sum(self.taken.values())
 
     @property
     def offered(self) -> bool:
@@ -113,6 +144,31 @@ class PredictorTrial:
             over, judgement = "the best single chain", self.against_best
         return f"{judgement.verdict} over {over}"
 
+    def figures(self) -> dict[str, Any]:
+        """As plain data, for the chain's file and the predictor's own."""
+        held_out = {
+            "length": self.lengths,
+            "taken": {format_chain(chain): rows for chain, rows in self.taken.items()},
+            "against_base": asdict(self.against_base),
+            "against_best_chain": asdict(self.against_best),
+        }
+        return {
+            "offered": self.offered,
+            "reason": self.reason,
+            "penalty": _finite(self.penalty),
+            "held_out": self.scores.to_json() | held_out,
+        }
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value) for people."""
+        chains = f"different chains: {len(self.taken)}, {self.lengths:.1f} layers on average"
+        return [
+            ("predictor", "offered" if self.offered else f"not offered: {self.reason}"),
+            ("predictor, held out", f"{self.scores.words()}; {chains}"),
+            ("against the base", self.against_base.words()),
+            ("against best chain", self.against_best.words()),
+        ]
+
 
 def try_predictor(
     predictor: ChainPredictor, embeddings: Tensor, scores: Sequence[RowScores], base: RowScores, best: RowScores
@@ -129,13 +185,139 @@ def try_predictor(
         tuple(scores[place].exact[row] for row, place in enumerate(choices)),
         tuple(scores[place].loss[row] for row, place in enumerate(choices)),
     )
-    return PredictorTrial(
-        scores=own,
-        lengths=sum(len(predictor.chains[place]) for place in choices) / len(choices),
-        taken=dict(Counter(predictor.chains[place] for place in choices)),
-        against_base=judge(base, own),
-        against_best=judge(best, own),
-    )
+    taken = Counter(predictor.chains[place] for place in choices)
+    return PredictorTrial(predictor.penalty, own, dict(taken), judge(base, own), judge(best, own))
+
+
+def make_predictor(
+    request: DepthRequest, base: LoadedBase, rows: DepthRows, found: DatasetChain, reporter: Reporter
+) -> PredictorTrial | None:
+    """Learn a predictor from the rows of a search, try it on the held-out ones, write it into `request.out`.
+
+    Returns:
+        None where there is nothing to choose from.
+    """
+    own = identity(found.layers)
+    scored = {each.chain: each.scores for each in found.found}
+    chains = list(dict.fromkeys([found.best.chain, *(each.chain for each in found.menu), own]))
+    if len(chains) == 1:
+        # Of an earlier search in this folder, which knew fewer chains.
+        (request.out / PREDICTOR_FILE).unlink(missing_ok=True)
+        return None
+    encoder = _encoder(request.models, reporter)
+    texts = [*rows.prompts, *rows.held_out_prompts]
+    with reporter.stage("embed prompts", len(texts), "prompts") as stage, out_of_memory_told("--rows"):
+        embeddings = prompt_directions(encoder.encode(texts, _TOKENS, stage=stage))
+    seen, unseen = embeddings[: len(rows.prompts)], embeddings[len(rows.prompts) :]
+    predictor = fit_predictor(chains, [scored[chain] for chain in chains], seen)
+    held_out = {chain: scores for chain, (scores, _) in found.judged.items()}
+    judged = [held_out[chain] for chain in chains]
+    trial = try_predictor(predictor, unseen, judged, held_out[own], held_out[found.best.chain])
+    origin, figures = Origin.of(base.ref, request.adapter), {"held_out": trial.figures()["held_out"]}
+    record = PredictorRecord(predictor, origin, encoder.fingerprint, trial.offered, trial.reason, figures)
+    write_predictor(request.out, record)
+    return trial
+
+
+def choose_chains(
+    request: ChainChoiceRequest, record: PredictorRecord, texts: Sequence[str], reporter: Reporter
+) -> list[Chain]:
+    """The chain for each prompt; a few hundred at a time are embedded, however many there are.
+
+    Raises:
+        EngineError: the predictor was learned with another text encoder.
+    """
+    encoder = _encoder(request.models, reporter)
+    if encoder.fingerprint != record.encoder:
+        raise EngineError("was learned with another text encoder", where=str(request.search / PREDICTOR_FILE))
+    chosen: list[Chain] = []
+    with reporter.stage("embed prompts", len(texts), "prompts") as stage:
+        for start in range(0, len(texts), _PROMPTS_AT_ONCE):
+            hidden = encoder.encode(texts[start : start + _PROMPTS_AT_ONCE], _TOKENS, stage=stage)
+            places = record.predictor.choose(prompt_directions(hidden))
+            chosen += [record.predictor.chains[place] for place in places]
+    return chosen
+
+
+@dataclass(frozen=True)
+class PredictorRecord:
+    """A predictor and what it belongs to.
+
+    encoder: fingerprint of the text encoder.
+    offered: held-out rows showed a reliable gain. reason: why not.
+    figures: plain data, everything else that is known of it.
+    """
+
+    predictor: ChainPredictor
+    origin: Origin
+    encoder: str
+    offered: bool
+    reason: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_predictor(folder: Path, record: PredictorRecord) -> None:
+    """Write both files; the JSON, which names the hash of the other one, last."""
+    predictor = record.predictor
+    tensors = {"middle": predictor.middle, "weights": predictor.weights, "offsets": predictor.offsets}
+    weights = folder / _WEIGHTS_FILE
+    with replacing_file(weights) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    about = {
+        "format": _FORMAT,
+        "chains": [format_chain(chain) for chain in predictor.chains],
+        "penalty": _finite(predictor.penalty),
+        "weights": digest_file(weights),
+        **record.origin.to_json(),
+        "encoder": record.encoder,
+        "offered": record.offered,
+        "reason": record.reason,
+    }
+    write_json(folder / PREDICTOR_FILE, about | dict(record.figures))
+
+
+def read_predictor(folder: Path, ref: BaseRef, adapter: Path | None) -> PredictorRecord:
+    """The predictor in the folder of a search; whether its encoder is the one at hand is for the caller to ask.
+
+    Args:
+        ref, adapter: the base it is to choose for, and the folder of the adapter with it.
+
+    Raises:
+        EngineError: there is none or it is broken; it belongs to another base or another adapter.
+    """
+    file = folder / PREDICTOR_FILE
+    data = read_json(file, hint="Name the folder of a search that was run with --predictor")
+    try:
+        origin = Origin.from_json(data)
+        chains = tuple(parse_chain(text, origin.layers) for text in data["chains"])
+        if data["format"] != _FORMAT or data["weights"] != digest_file(folder / _WEIGHTS_FILE):
+            raise ValueError
+        tensors = load_file(folder / _WEIGHTS_FILE)
+        middle, weights, offsets = tensors["middle"], tensors["weights"], tensors["offsets"]
+        if weights.shape != (len(middle), len(chains)) or offsets.shape != (len(chains),):
+            raise ValueError
+        penalty = math.inf if data["penalty"] is None else float(data["penalty"])
+        predictor = ChainPredictor(chains, middle, weights, offsets, penalty)
+        record = PredictorRecord(predictor, origin, str(data["encoder"]), bool(data["offered"]), str(data["reason"]))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError, EngineError):
+        raise EngineError("is broken, or not the file of a predictor", where=str(file), hint=_AGAIN) from None
+    origin.check_same(ref, adapter, file, "learned")
+    return record
+
+
+def _encoder(models: ModelChoice, reporter: Reporter) -> TextEncoder:
+    source = resolve_encoder(reporter)
+    with reporter.stage("load"):
+        return TextEncoder(source, pick_device(models.device))
+
+
+def _finite(penalty: float) -> float | None:
+    return None if math.isinf(penalty) else penalty
+
+
+def _values(scores: RowScores) -> list[float]:
+    """`RowScores.value`, row by row."""
+    return [(exact + math.exp(-loss)) / 2 for exact, loss in zip(scores.exact, scores.loss, strict=True)]
 
 
 def _ridge(kernel: Tensor, wanted: Tensor, penalty: float) -> tuple[Tensor, float]:

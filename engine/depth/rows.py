@@ -1,14 +1,21 @@
-"""Which labelled rows a chain is searched on and which it is judged on: no prompt is on both sides."""
+"""Which labelled rows a chain is searched on and which it is judged on: no prompt is on both sides. Light."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import EngineError
+from engine.events import Reporter
 from engine.prompts import PromptRow
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
+    from engine.training.packing import TokenRow
 
 FEWEST_ROWS = 16
 """Labelled rows that a search needs, after prompts that come again are left out."""
@@ -16,13 +23,15 @@ FEWEST_ROWS = 16
 FEWEST_SEARCH_ROWS = 8
 MOST_HELD_OUT = 100
 
+# Longer rows would make a search of hundreds of chains a matter of hours on a CPU.
+_LONGEST_ROW = 512
 
-@dataclass(frozen=True)
-class SplitRows:
+
+class SplitRows(NamedTuple):
     """Rows for the search, and held-out rows to judge on; in the order they are drawn."""
 
-    search: Sequence[PromptRow]
-    held_out: Sequence[PromptRow]
+    search: list[PromptRow]
+    held_out: list[PromptRow]
 
 
 def distinct_rows(rows: Iterable[PromptRow], without: Iterable[PromptRow] = ()) -> list[PromptRow]:
@@ -67,6 +76,69 @@ def split_rows(
     others = _shuffled(distinct_rows(held_out, without=search), seed)
     _check_enough(others, held_out_source or source)
     return SplitRows(search, others[:MOST_HELD_OUT])
+
+
+def part_sizes(rows: int) -> tuple[int, int, int, int]:
+    """How many of `rows` rows, at least 8, are in each part of a search (`engine.depth.search`)."""
+    first = rows // 4
+    probe = max(1, first // 4)
+    second = rows // 2 - first
+    return probe, first - probe, second, rows - first - second
+
+
+@dataclass(frozen=True)
+class DepthRows:
+    """Rows of the search in its parts, and held-out rows, the longest first: rows judged in a batch are of like length.
+
+    prompts, held_out_prompts: as they are in the files, in the order of the rows.
+    """
+
+    parts: Sequence[Sequence[TokenRow]]
+    held_out: Sequence[TokenRow]
+    prompts: Sequence[str]
+    held_out_prompts: Sequence[str]
+
+    @property
+    def searched(self) -> list[TokenRow]:
+        """All rows of the search."""
+        return [row for part in self.parts for row in part]
+
+    @property
+    def longest_prompt(self) -> tuple[int, ...]:
+        """Of the rows of the search, as tokens; speed is measured on it."""
+        return max((row.prompt for row in self.searched), key=len)
+
+
+def depth_rows(base: LoadedBase, split: SplitRows) -> DepthRows:
+    """The rows as tokens of `base`, those of the search parted."""
+    search = token_rows(base, split.search)
+    judged = zip(token_rows(base, split.held_out), split.held_out, strict=True)
+    held_out = sorted(judged, key=lambda pair: -len(pair[0]))
+    return DepthRows(
+        [search[start:end] for start, end in pairwise(accumulate(part_sizes(len(search)), initial=0))],
+        [tokens for tokens, _ in held_out],
+        [row.prompt for row in split.search],
+        [row.prompt for _, row in held_out],
+    )
+
+
+def fitting_rows(base: LoadedBase, rows: Sequence[PromptRow], reporter: Reporter) -> list[PromptRow]:
+    """The labelled rows without those that have too many tokens, which are reported."""
+    kept = [row for row, tokens in zip(rows, token_rows(base, rows), strict=True) if len(tokens) <= _LONGEST_ROW]
+    if len(kept) < len(rows):
+        left_out = len(rows) - len(kept)
+        reporter.note(f"{left_out} of {len(rows)} rows have more than {_LONGEST_ROW} tokens and are left out")
+    return kept
+
+
+def token_rows(base: LoadedBase, rows: Sequence[PromptRow]) -> list[TokenRow]:
+    """Prompt and first label of each row, as the base's chat format has them."""
+    from engine.base.chat import answers_ids, prompts_ids
+    from engine.training.packing import TokenRow
+
+    prompts = prompts_ids(base.tokenizer, [row.prompt for row in rows])
+    answers = answers_ids(base.tokenizer, [row.references[0] for row in rows])
+    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def _check_enough(rows: Sequence[PromptRow], source: Path) -> None:

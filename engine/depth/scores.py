@@ -1,10 +1,21 @@
-"""What is known of a chain on some rows. Pure: no tensors here."""
+"""What is known of a chain on some rows, and what held-out rows say about it beside the base. No tensors here.
+
+A search looks at hundreds of chains: the best of them looks good on the rows it was chosen by even if all are equal.
+So it is judged on rows that the search never saw, and compared with the base row by row.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from engine.judge.verdict import better, interval
+
+GAIN, NO_GAIN, LOSS = "reliable gain", "no reliable gain", "reliable loss"
+
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,11 @@ class RowScores:
         return self.right / len(self.exact)
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson 1927)."""
+        return interval(self.exact, counted=True)
+
+    @property
     def mean_loss(self) -> float:
         """Mean over rows, in nats a token."""
         return sum(self.loss) / len(self.loss)
@@ -43,10 +59,74 @@ class RowScores:
         likelihood = sum(math.exp(-loss) for loss in self.loss) / len(self.loss)
         return (self.accuracy + likelihood) / 2
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without single rows."""
+        return {
+            "rows": len(self.exact),
+            "right": self.right,
+            "accuracy": self.accuracy,
+            "loss": self.mean_loss,
+            "value": self.value,
+        }
+
+    def words(self) -> str:
+        """Rows right, share with its 95 % interval, loss."""
+        low, high = self.interval
+        right = f"{self.right} of {len(self.exact)} right, {self.accuracy:.1%}"
+        return f"{right} (95 % interval {low:.1%} to {high:.1%}), loss {self.mean_loss:.3f} nats a token"
+
 
 def joined(parts: Iterable[RowScores]) -> RowScores:
     """The scores of several parts of the rows, as one."""
     found = list(parts)
     return RowScores(
         tuple(exact for part in found for exact in part.exact), tuple(loss for part in found for loss in part.loss)
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A chain against the base on the same rows.
+
+    base_right, chain_right: rows answered exactly; the intervals are those of the accuracy, 95 % (Wilson).
+    gained, lost: rows only the chain, and only the base, answers exactly.
+    p_value: of McNemar's exact test, two-sided.
+    verdict: GAIN, NO_GAIN or LOSS. level: where the p-value counts as reliable.
+    """
+
+    rows: int
+    base_right: int
+    chain_right: int
+    base_interval: tuple[float, float]
+    chain_interval: tuple[float, float]
+    gained: int
+    lost: int
+    p_value: float
+    verdict: str
+    level: float = _LEVEL
+
+    def words(self) -> str:
+        """`no reliable gain (5 gained, 8 lost, p = 0.58)`."""
+        return f"{self.verdict} ({self.gained} gained, {self.lost} lost, p = {self.p_value:.3g})"
+
+
+def judge(base: RowScores, chain: RowScores, tests: int = 1) -> Judgement:
+    """Compare the scores of base and chain on the same rows.
+
+    Args:
+        tests: how many chains are judged from which somebody may take the best (Bonferroni's correction).
+    """
+    found, level = better(chain.exact, base.exact), _LEVEL / tests
+    changed = GAIN if found.wins > found.losses else LOSS
+    return Judgement(
+        rows=found.rows,
+        base_right=base.right,
+        chain_right=chain.right,
+        base_interval=base.interval,
+        chain_interval=chain.interval,
+        gained=found.wins,
+        lost=found.losses,
+        p_value=found.p,
+        verdict=changed if found.p < level else NO_GAIN,
+        level=level,
     )

@@ -13,26 +13,44 @@ with sliding windows each row is a padded sequence of its own.
 Layers are called one by one, each with what the base itself gives it: a layer brings its own kind of mask along to
 wherever the chain puts it. No KV cache is involved. Known hidden states are used as they are, not computed again in
 another shape, so a score does not depend on what was scored before (difference 0.0).
+
+Scores are remembered on disk, in one JSON file that is always whole; a search that was stopped goes on from there:
+
+    {"belongs_to": {…}, "chains": {"0-12,15-29": [{"exact": [true, …], "loss": [2.3, …]}, … a part each]}}
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from engine.adapter.attach import AttachedModel
+from engine.adapter.peft_folder import read_peft_folder
 from engine.base.attention import has_full_attention
+from engine.base.chat import padding_id
+from engine.base.device import out_of_memory_told
 from engine.base.head import output_logits
-from engine.depth.chain import Chain, identity
-from engine.depth.scores import RowScores
+from engine.depth.chain import Chain, format_chain, identity, parse_chain
+from engine.depth.record import adapter_digest
+from engine.depth.scores import RowScores, joined
+from engine.depth.search import Score
 from engine.depth.view import decoder_layers
 from engine.errors import EngineError
+from engine.events import Reporter
+from engine.files import digest_json, read_json, write_json
 from engine.training.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
+
+if TYPE_CHECKING:
+    from engine.base.load import LoadedBase
 
 # Of hidden states that are kept besides the base's own.
 _KEPT_BYTES = 2**28
@@ -40,6 +58,10 @@ _KEPT_BYTES = 2**28
 _PACK_TOKENS = 512
 # Answer tokens whose logits are there at the same time: 4 bytes for each token of the vocabulary.
 _HEAD_TOKENS = 512
+# Rows of a padded batch when chains are judged.
+_JUDGED_AT_ONCE = 16
+_SECONDS_BETWEEN_WRITES = 2.0
+_ADAPTER = "searched"
 
 
 @dataclass(frozen=True)
@@ -69,7 +91,7 @@ class ChainScorer:
         model: a causal language model in eval(), with or without an adapter attached and selected.
         parts: rows, part by part; each part is one batch.
         pad_id: token for padding; nothing ever looks at it.
-        on_step: called before every layer, and before logits; the place to hear that the person wants to stop.
+        on_step: called before every layer, and before logits: the person may want to stop. May be set anew.
 
     Raises:
         EngineError: the model's layers cannot be run in another order.
@@ -86,7 +108,7 @@ class ChainScorer:
         self._layers = decoder_layers(model)
         self._parts = parts
         self._pad_id = pad_id
-        self._on_step = on_step
+        self.on_step = on_step
         self._batches: dict[int, _Batch] = {}
         self._kept: OrderedDict[tuple[int, Chain], Tensor] = OrderedDict()
         self._kept_bytes = 0
@@ -131,7 +153,7 @@ class ChainScorer:
         states: list[Tensor] = []
 
         def note(layer: nn.Module, got: tuple[Tensor, ...], others: dict[str, Any]) -> None:
-            self._on_step()
+            self.on_step()
             states.append(got[0])
             given.append(others)
 
@@ -161,7 +183,7 @@ class ChainScorer:
         return 0, batch.states[0]
 
     def _run(self, layer: int, hidden: Tensor, batch: _Batch) -> Tensor:
-        self._on_step()
+        self.on_step()
         self.layers_run += batch.rows
         return _only(self._layers[layer](hidden, **batch.given[layer]))
 
@@ -183,10 +205,101 @@ class ChainScorer:
 
     def _compared(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Final states (n, hidden) and what should be written there (n,) -> 1 where it would not be, and its loss."""
-        self._on_step()
+        self.on_step()
         logits = output_logits(self._model, states)
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
         return (logits.argmax(dim=-1) != targets).float(), losses
+
+
+class ScoreMemory:
+    """Remembers every score, in memory and in `path`.
+
+    Args:
+        path: the file; what is in it is known from the start.
+        belongs_to: plain data, all that a score depends on besides chain and part.
+        layers: of the base.
+        score: asked for what is not known; a chain's parts in order.
+
+    Raises:
+        EngineError: the file cannot be read, is none of these, or belongs to something else.
+    """
+
+    def __init__(self, path: Path, belongs_to: Mapping[str, Any], layers: int, score: Score) -> None:
+        self._path = path
+        self._belongs_to = dict(belongs_to)
+        self._score = score
+        self._written = time.monotonic()
+        self._known: dict[Chain, list[RowScores]] = _remembered(path, self._belongs_to, layers) if path.exists() else {}
+
+    @property
+    def known(self) -> dict[Chain, list[RowScores]]:
+        """By chain, its scores on the first parts."""
+        return {chain: parts for chain, parts in self._known.items() if parts}
+
+    def score(self, chain: Chain, part: int) -> RowScores:
+        """The scores of a chain on a part, remembered or asked for."""
+        parts = self._known.setdefault(chain, [])
+        if part == len(parts):
+            parts.append(self._score(chain, part))
+            if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
+                self.save()
+        return parts[part]
+
+    def save(self) -> None:
+        """Write all of it. Raises EngineError when it cannot be written."""
+        chains = {format_chain(chain): [asdict(part) for part in parts] for chain, parts in self.known.items()}
+        write_json(self._path, {"belongs_to": self._belongs_to, "chains": chains})
+        self._written = time.monotonic()
+
+
+def held_out_scores(
+    base: LoadedBase, model: Any, chains: Sequence[Chain], rows: Sequence[TokenRow], reporter: Reporter
+) -> dict[Chain, RowScores]:
+    """By chain, the scores on all of `rows`, in their order.
+
+    Args:
+        model: of `base`, with or without an adapter attached.
+        rows: those of like length beside one another.
+    """
+    batches = [rows[start : start + _JUDGED_AT_ONCE] for start in range(0, len(rows), _JUDGED_AT_ONCE)]
+    parts: dict[Chain, list[RowScores]] = {chain: [] for chain in chains}
+    with reporter.stage("judge", len(parts) * len(batches), "batches") as stage, out_of_memory_told("--rows"):
+        for batch in batches:
+            # A scorer a batch: what it keeps of one is of no use for the next.
+            scorer = ChainScorer(model, [batch], padding_id(base.tokenizer), lambda: stage.advance(0))
+            for chain, known in parts.items():
+                known.append(scorer.score(chain, 0))
+                stage.advance(1)
+    return {chain: joined(known) for chain, known in parts.items()}
+
+
+def scored_with(base: LoadedBase, adapter: Path | None, rows: Sequence[TokenRow]) -> dict[str, Any]:
+    """All that a score depends on besides the chain, as plain data: base, adapter folder, rows in their order."""
+    return {
+        "base": base.ref.fingerprint,
+        "number_format": str(base.dtype).removeprefix("torch."),
+        "adapter": adapter_digest(adapter),
+        "set_of_rows": digest_rows(rows),
+    }
+
+
+def digest_rows(rows: Sequence[TokenRow]) -> str:
+    """SHA-256 of rows and their order."""
+    return digest_json([[row.prompt, row.answer] for row in rows])
+
+
+@contextmanager
+def adapted_model(base: LoadedBase, adapter: Path | None) -> Iterator[Any]:
+    """The model of `base`, with the adapter of a PEFT folder on it if there is one, while open.
+
+    Raises:
+        EngineError: the adapter cannot be read, or does not fit the base.
+    """
+    with AttachedModel(base) as attached:
+        if adapter:
+            attached.add(_ADAPTER, read_peft_folder(adapter)[0])
+            attached.use(_ADAPTER)
+        yield attached.model
 
 
 def _packs(rows: Sequence[TokenRow]) -> list[list[TokenRow]]:
@@ -203,3 +316,21 @@ def _only(output: Any) -> Tensor:
     """The hidden states among what a layer gives back."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
+
+
+def _remembered(path: Path, belongs_to: Mapping[str, Any], layers: int) -> dict[Chain, list[RowScores]]:
+    data = read_json(path, hint="Choose another --out, or remove the file")
+    broken = EngineError("is not the state of a search", where=str(path), hint="Choose another --out")
+    if not isinstance(data, dict) or not isinstance(data.get("belongs_to"), dict):
+        raise broken
+    for name, value in belongs_to.items():
+        if data["belongs_to"].get(name) != value:
+            problem = f"the search here is on another {name.replace('_', ' ')}"
+            raise EngineError(problem, where=str(path.parent), hint="Choose another --out, or go back to that setting")
+    try:
+        return {
+            parse_chain(text, layers): [RowScores(tuple(part["exact"]), tuple(part["loss"])) for part in parts]
+            for text, parts in data["chains"].items()
+        }
+    except (EngineError, KeyError, TypeError, AttributeError):
+        raise broken from None

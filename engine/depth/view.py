@@ -1,4 +1,4 @@
-"""A chain of layers as a model of its own, beside the base and on the base's own weights.
+"""A chain of layers as a model of its own, beside the base and on the base's own weights; how fast it is.
 
     base model, chain --> new module objects, one a visit of a layer --> the base's Parameters, none of them copied
 
@@ -14,20 +14,35 @@ Notable
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import nn
 
 from engine.base.attention import has_plain_cache
+from engine.decode import stream_answers
 from engine.depth.chain import Chain, check_chain
 from engine.errors import EngineError
 
-# What says that a layer uses the keys and values of another one, or is given something of its own from outside.
-_SHARING = ("num_kv_shared_layers", "kv_source_layers")
-_OWN_INPUTS = ("hidden_size_per_layer_input", "ple_layer_ids")
+# Settings of a config by which a layer depends on others, or is given something of its own from outside.
+_REFUSED = {
+    ("num_kv_shared_layers", "kv_source_layers"): "shares keys and values across layers",
+    ("hidden_size_per_layer_input", "ple_layer_ids"): "gives each layer an input of its own",
+}
+_ROUNDS = 8
+_DECODED = 12
 _HINT = "Choose a base of plain decoder layers, such as Llama, Qwen2, Qwen3 or Gemma 2"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second for one prompt: reading it, and writing after the first token."""
+
+    prefill: float
+    decode: float
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
@@ -37,14 +52,11 @@ def decoder_layers(model: Any) -> nn.ModuleList:
         EngineError: they cannot, or it is not known where they are; the reason is told.
     """
     name, config = type(model).__name__, model.config
-    for setting in _SHARING:
-        if getattr(config, setting, None):
-            problem = f"{name} shares keys and values across layers, so that a layer cannot be skipped or looped"
-            raise EngineError(problem, where=setting, hint=_HINT)
-    for setting in _OWN_INPUTS:
-        if getattr(config, setting, None):
-            problem = f"{name} gives each layer an input of its own, so that a layer cannot be skipped or looped"
-            raise EngineError(problem, where=setting, hint=_HINT)
+    for settings, reason in _REFUSED.items():
+        for setting in settings:
+            if getattr(config, setting, None):
+                problem = f"{name} {reason}, so that a layer cannot be skipped or looped"
+                raise EngineError(problem, where=setting, hint=_HINT)
     if getattr(config, "is_heterogeneous", False):
         raise EngineError(f"the layers of {name} differ in their config", hint=_HINT)
     layers = getattr(getattr(model, "base_model", None), "layers", None)
@@ -85,11 +97,34 @@ def chain_view(model: Any, chain: Chain) -> Any:
     return view
 
 
-def added_bytes(model: nn.Module, view: nn.Module) -> int:
-    """Bytes of Parameters and buffers that `view` has and `model` has not."""
-    known = {tensor.data_ptr() for tensor in _tensors(model)}
-    own = {tensor.data_ptr(): tensor.nbytes for tensor in _tensors(view) if tensor.data_ptr() not in known}
-    return sum(own.values())
+def measure_speed(
+    models: Mapping[str, Any],
+    tokenizer: Any,
+    prompt: Sequence[int],
+    on_step: Callable[[], None] = lambda: None,
+    *,
+    seconds: float = 10.0,
+) -> dict[str, Speed]:
+    """The speed of each model on the same prompt, each of its steps in the round in which that was fastest.
+
+    The models take turns, and other work on the machine only ever slows a step down: the fastest one says most about
+    the model itself. A whole round without other work may never come where single steps without it do.
+
+    Args:
+        seconds: no round after the second begins when that much time has gone. Who searched for minutes wants the
+            result; a table is in no hurry.
+    """
+    began = time.perf_counter()
+    rounds: dict[str, list[list[float]]] = {name: [] for name in models}
+    for number in range(_ROUNDS):
+        if number >= 2 and time.perf_counter() - began > seconds:
+            break
+        for name, model in models.items():
+            rounds[name].append(_step_seconds(model, tokenizer, prompt, on_step))
+    fastest = {name: [min(step) for step in zip(*several, strict=True)] for name, several in rounds.items()}
+    return {
+        name: Speed(len(prompt) / reading, len(writing) / sum(writing)) for name, (reading, *writing) in fastest.items()
+    }
 
 
 def _chain_config(config: Any, chain: Chain) -> Any:
@@ -129,5 +164,14 @@ def _clone(module: nn.Module, copies: dict[int, Any]) -> Any:
     return clone
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
+def _step_seconds(model: Any, tokenizer: Any, prompt: Sequence[int], on_step: Callable[[], None]) -> list[float]:
+    """Seconds of reading the prompt up to its first token, then of each token after it."""
+    times: list[float] = []
+
+    def note() -> None:
+        times.append(time.perf_counter())
+        on_step()
+
+    for _ in stream_answers(model, tokenizer, [prompt], max_new_tokens=_DECODED, stop_ids=[], on_step=note):
+        pass
+    return [after - before for before, after in pairwise(times)]

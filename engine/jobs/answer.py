@@ -9,9 +9,9 @@ from typing import Any
 from engine.adapter.attach import BASE_ROW, AttachedModel, naming_adapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
+from engine.depth.record import read_chain
 from engine.depth.view import chain_view
 from engine.events import AnswersScored, Reporter
-from engine.jobs.chained import read_chosen_chain
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
@@ -134,5 +134,5 @@ def _chain_view(request: CompareRequest, base: LoadedBase, attached: AttachedMod
     """By the name of its arm, the chain with the adapter that is selected; nothing where no chain is asked for."""
     if request.chain is None:
         return {}
-    record = read_chosen_chain(request.chain, base, next(iter(request.adapters), None))
+    record = read_chain(request.chain, base.ref, next(iter(request.adapters), None))
     return {request.arms[-1]: chain_view(attached.model, record.chain)}

@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from engine.depth.chain import check_chain_words
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.jobs.chained import check_chain_words
 from engine.prompts import PromptRow, PromptSet, read_prompts
 from engine.prompts.numbered import numbered_prompts
 from engine.prompts.prompt_set import counted_rows

@@ -1,79 +1,66 @@
-"""Labelled prompts -> the chain of layers that answers them best, judged on other rows; a chain -> a checked export."""
+"""The jobs on chains of layers: search one, export one, choose one for each prompt, and two analyses of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
-from engine.adapter.attach import AttachedModel
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
-from engine.base.device import out_of_memory_told
-from engine.base.load import LoadedBase
-from engine.depth.chain import Chain, format_chain, identity
+from engine.base.load import LoadedBase, resolve_base
+from engine.depth.arms import TaskArms
+from engine.depth.chain import format_chain, length_words
+from engine.depth.dataset import find_chain
 from engine.depth.export import export_chain
-from engine.depth.memory import ScoreMemory
-from engine.depth.record import CHAIN_FILE, chain_of
-from engine.depth.scores import RowScores, joined
-from engine.depth.scoring import ChainScorer
-from engine.depth.search import ScoredChain, SearchSettings, best_known, menu, search_chains
-from engine.depth.speed import Speed, measure_speed
-from engine.depth.tree import TreeSettings
-from engine.depth.truth import Judgement, judge
-from engine.depth.view import chain_view, decoder_layers
-from engine.events import ChainScored, Reporter
+from engine.depth.oracle import ORACLE_FILE, oracle_lines, search_rows
+from engine.depth.predictor import NOTHING_TO_CHOOSE, PREDICTOR_FILE, choose_chains, make_predictor, read_predictor
+from engine.depth.record import CHAIN_FILE, chain_of, read_chain
+from engine.depth.rows import MOST_HELD_OUT, DepthRows, depth_rows, distinct_rows, fitting_rows, split_rows, token_rows
+from engine.depth.table import MARKDOWN_FILE, DepthTable
+from engine.depth.view import decoder_layers
+from engine.errors import EngineError
+from engine.events import Reporter
 from engine.files import write_json
-from engine.jobs.chained import MOVES, read_chosen_chain
-from engine.jobs.depth_predictor import make_predictor
-from engine.jobs.depth_report import DepthReport, length_words, scores_data
-from engine.jobs.depth_rows import DepthRows, depth_rows
-from engine.jobs.depth_scores import held_out_scores, scored_with
+from engine.jobs.checks import prepare_generate
+from engine.jobs.depth_checks import DepthPrompts
+from engine.jobs.generate import generate_job
 from engine.jobs.results import Result
-from engine.pipeline import load_chosen_base
-from engine.requests import ChainExportRequest, DepthRequest
+from engine.jobs.sampling import TO_SCORE, labelled_rows
+from engine.pipeline import load_chosen_base, load_pipeline
+from engine.prompts import PromptRow, PromptSet
+from engine.prompts.prompt_set import counted_rows
+from engine.requests import (
+    ChainChoiceRequest,
+    ChainExportRequest,
+    ContextChoice,
+    DepthOracleRequest,
+    DepthRequest,
+    DepthTableRequest,
+    GenerateRequest,
+    PromptChoice,
+)
+from engine.solver.plan import GENERATOR
+from engine.tasks.tasks import Task
 from engine.text import readable_size
-from engine.training.packing import TokenRow
-
-STATE_FILE = "search.json"
-
-_ADAPTER = "searched"
 
 
-def depth_job(request: DepthRequest, reporter: Reporter) -> Result:
+def depth_job(request: DepthRequest, prompts: DepthPrompts, reporter: Reporter) -> Result:
     """Search a chain, judge it and the menu on held-out rows, measure its speed; all of it into `request.out`."""
     base = load_chosen_base(request.models, reporter)
-    layers = len(decoder_layers(base.model))
-    rows = depth_rows(request, base, reporter)
-    with AttachedModel(base) as attached:
-        if request.adapter:
-            attached.add(_ADAPTER, read_peft_folder(request.adapter)[0])
-            attached.use(_ADAPTER)
-        search = _Search(request, base, attached.model, layers, rows)
-        with search.keeping_best():
-            found = search.run(reporter)
-            best, choices = found[0].chain, menu(found, layers)
-            chains = list(dict.fromkeys([best, *(each.chain for each in choices)]))
-            judged = _judged(base, attached.model, chains, rows.held_out, reporter)
-        report = DepthReport(layers, search.figures(), found, choices, judged, {})
-        # Whoever stops from here on keeps the judgement.
-        unmeasured = report.figures() | {"stopped": True}
-        write_json(request.out / CHAIN_FILE, chain_of(base.ref, best, request.adapter, unmeasured).to_json())
-        report = replace(report, speed=_speed(base, attached.model, best, rows.searched, reporter))
-    figures, lines = report.figures(), report.lines()
-    record = chain_of(base.ref, best, request.adapter, figures)
-    write_json(request.out / CHAIN_FILE, record.to_json())
+    decoder_layers(base.model)  # before rows are read: whether its layers can be run in another order at all
+    rows = _rows(request, prompts, base, reporter)
+    found = find_chain(request, base, rows, reporter)
+    figures, lines, file = found.figures(), found.lines(), request.out / CHAIN_FILE
     if request.predictor:
-        own = next(each for each in found if each.chain == identity(layers))
-        held_out = {chain: scores for chain, (scores, _) in judged.items()}
-        tried = make_predictor(request, base, rows, [found[0], *choices, own], held_out, reporter)
-        figures["predictor"] = tried.figures()
-        lines += tried.lines()
-        write_json(request.out / CHAIN_FILE, record.to_json())
-    data = record.to_json() | {"file": str(request.out / CHAIN_FILE), "seconds": dict(reporter.timings)}
-    return Result(data, (*lines, ("file", str(request.out / CHAIN_FILE))))
+        trial = make_predictor(request, base, rows, found, reporter)
+        figures["predictor"] = trial.figures() if trial else {"offered": False, "reason": NOTHING_TO_CHOOSE}
+        lines += trial.lines() if trial else [("predictor", f"not offered: {NOTHING_TO_CHOOSE}")]
+    data = chain_of(base.ref, found.best.chain, request.adapter, figures).to_json()
+    write_json(file, data)
+    return _result(data | {"file": str(file)}, [*lines, ("file", str(file))], reporter)
 
 
 def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
@@ -81,7 +68,7 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
     base = load_chosen_base(request.models, reporter)
     layers = len(decoder_layers(base.model))
     adapter = read_peft_folder(request.adapter)[0] if request.adapter else None
-    record = read_chosen_chain(request.chain, base, request.adapter)
+    record = read_chain(request.chain, base.ref, request.adapter)
     export = export_chain(
         base,
         record,
@@ -99,7 +86,6 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
         "bytes": export.bytes,
         "logit_difference": export.logit_difference,
         "merge_difference": export.merge_difference,
-        "seconds": dict(reporter.timings),
     }
     lines = [
         ("chain", length_words(record.chain, layers)),
@@ -108,115 +94,106 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
     if adapter is not None and request.format == "dense":
         lines.append(("merging", f"largest logit difference {export.merge_difference:.1e}"))
     lines.append((request.format, f"{export.folder} ({readable_size(export.bytes)})"))
-    return Result(data, tuple(lines))
+    return _result(data, lines, reporter)
 
 
-class _Search:
-    """The search of one request: settings, remembered scores, progress, what is left when it is stopped."""
+def choose_chain_job(request: ChainChoiceRequest, prompts: PromptSet, reporter: Reporter) -> Result:
+    """The chain that the predictor of a search takes for each prompt.
 
-    def __init__(self, request: DepthRequest, base: LoadedBase, model: Any, layers: int, rows: DepthRows) -> None:
-        self._request = request
-        self._base = base
-        self._settings = SearchSettings(request.chains, request.seed, TreeSettings(kinds=MOVES[request.moves]))
-        self._layers = layers
-        self._rows = len(rows.searched)
-        self._on_step: Callable[[], None] = lambda: None
-        self._scorer = ChainScorer(model, rows.parts, base.tokenizer.pad_token_id or 0, lambda: self._on_step())
-        belongs_to = scored_with(base, request.adapter, rows)
-        self._memory = ScoreMemory(request.out / STATE_FILE, belongs_to, layers, self._scorer.score)
-        self._resumed = bool(self._memory.known)
-
-    def run(self, reporter: Reporter) -> list[ScoredChain]:
-        """All chains that were scored on all rows, best first."""
-        chains = self._settings.chains
-        total = 1 + chains + sum(1 + max(1, chains // share) for share in (4, 16))
-        with reporter.stage("search", total, "chains") as stage, out_of_memory_told("--rows"):
-            self._on_step = lambda: stage.advance(0)
-
-            def on_chain(scored: ScoredChain) -> None:
-                best = best_known(self._memory.known)
-                assert best is not None  # a chain has just been scored
-                reporter.emit(self._told(scored, best))
-                stage.advance(1, right=best.scores.right, rows=len(best.scores.exact), layers=len(best.chain))
-
-            try:
-                return search_chains(self._memory.score, self._scorer.influence(0), self._settings, on_chain)
-            finally:
-                self._memory.save()
-
-    @contextmanager
-    def keeping_best(self) -> Iterator[None]:
-        """However what is inside is left before its end: the best chain so far is on disk."""
-        try:
-            yield
-        except BaseException:
-            self._write_best()
-            raise
-
-    def figures(self) -> dict[str, Any]:
-        """What the search was and what it took.
-
-        A naive search scores every chain on all rows from its first layer on. What was run is not known of a search
-        that went on from an earlier one.
-        """
-        known = self._memory.known
-        naive = sum(map(len, known)) * self._rows
-        run = None if self._resumed else self._scorer.layers_run
-        return {
-            "chains": len(known),
-            "rows": self._rows,
-            "seed": self._settings.seed,
-            "kinds": list(self._settings.tree.kinds),
-            "layers_run": run,
-            "layers_of_naive_search": naive,
-            "share": None if run is None else run / naive,
-        }
-
-    def _told(self, scored: ScoredChain, best: ScoredChain) -> ChainScored:
-        return ChainScored(
-            format_chain(scored.chain),
-            len(scored.chain),
-            len(scored.scores.exact),
-            scored.scores.right,
-            scored.scores.value,
-            max(0, scored.parts - 2),
-            format_chain(best.chain),
-            self.figures()["share"],
-        )
-
-    def _write_best(self) -> None:
-        """The best chain so far, which says that it was not judged."""
-        best = best_known(self._memory.known)
-        if best is None:
-            return
-        own = joined(self._memory.known[identity(self._layers)])  # known before any other
-        search = self.figures() | scores_data(best.scores) | {"base": scores_data(own)}
-        figures = {"search": search, "stopped": True, "held_out": None}
-        record = chain_of(self._base.ref, best.chain, self._request.adapter, figures)
-        write_json(self._request.out / CHAIN_FILE, record.to_json())
-
-
-def _judged(
-    base: LoadedBase, model: Any, chains: Sequence[Chain], rows: Sequence[TokenRow], reporter: Reporter
-) -> dict[Chain, tuple[RowScores, Judgement]]:
-    """Scores on the held-out rows and the comparison with the base, by chain; the base's own too.
-
-    The first of `chains` was chosen before these rows were looked at: it stands for itself. Of the others somebody
-    may take the one that looks best here.
+    Raises:
+        EngineError: the predictor showed no reliable gain on held-out rows, or does not fit base, adapter or encoder.
     """
-    own = identity(len(decoder_layers(model)))
-    whole = held_out_scores(base, model, [own, *chains], rows, reporter)
-    others = max(1, len(chains) - 1)
-    return {
-        chain: (scores, judge(whole[own], scores, tests=1 if chain == chains[0] else others))
-        for chain, scores in whole.items()
+    ref = resolve_base(request.models.base, trust_remote_code=request.models.trust_remote_code, reporter=reporter)
+    record = read_predictor(request.search, ref, request.adapter)
+    if not record.offered:
+        problem, where = f"this predictor is not offered: {record.reason}", str(request.search / PREDICTOR_FILE)
+        hint = "Take the best chain of the search for all prompts, or the base itself"
+        raise EngineError(problem, where=where, hint=hint)
+    with reporter.stage("read", unit="rows") as stage:
+        rows = [row for row in counted_rows(prompts.every_row(), stage) if row.prompt]
+    chosen = choose_chains(request, record, [row.prompt for row in rows], reporter)
+    data = [{"number": row.number, "chain": format_chain(chain)} for row, chain in zip(rows, chosen, strict=True)]
+    counts = Counter(chosen).most_common()
+    lines = [(f"{count} of {len(rows)}", length_words(chain, record.origin.layers)) for chain, count in counts]
+    return _result({"prompts": data}, lines, reporter)
+
+
+def depth_oracle_job(request: DepthOracleRequest, prompts: PromptSet, reporter: Reporter) -> Result:
+    """Search chains for single rows, three times each; the shares of rows with a chain into `request.out`."""
+    base = load_chosen_base(request.models, reporter)
+    decoder_layers(base.model)
+    drawn = _drawn(prompts, 2 * request.rows, request.seed, base, reporter)
+    data = search_rows(request, base, token_rows(base, distinct_rows(drawn)[: request.rows]), reporter)
+    file = str(request.out / ORACLE_FILE)
+    return _result(data | {"file": file}, [*oracle_lines(data), ("file", file)], reporter)
+
+
+def depth_table_job(
+    request: DepthTableRequest, tasks: Sequence[tuple[Task, DepthPrompts]], reporter: Reporter
+) -> Result:
+    """The table over the tasks of a request; what is finished in `request.out` is not done again."""
+    pipeline = load_pipeline(request.models, reporter)
+    base, generator = pipeline.base, str(pipeline.about["sha256"])
+    settings = {
+        "base": base.ref.id,
+        "number_format": str(base.dtype).removeprefix("torch."),
+        "device": str(base.model.device),
+        "generator": generator[:12],
+        "chains": request.chains,
+        "rows": request.rows,
+        "seed": request.seed,
     }
+    table = DepthTable(settings)
+    for task, prompts in tasks:
+        search = DepthRequest(
+            models=request.models,
+            source=task.train_path,
+            held_out=task.test_path,
+            out=request.out / task.name,
+            chains=request.chains,
+            rows=request.rows,
+            seed=request.seed,
+        )
+        try:
+            rows = _rows(search, prompts, base, reporter)
+        except EngineError as error:
+            # Too few different rows, mostly: the other tasks are measured all the same.
+            table.left_out[task.name] = str(error)
+            reporter.note(f"{task.name} is left out: {error}", warning=True)
+            table.write(request.out)
+            continue
+        generate = partial(_generate, search, reporter)
+        for cells in TaskArms(search, base, task, rows, generator, generate, reporter).measured():
+            table.tasks[task.name] = cells
+            table.write(request.out)
+    return _result(table.to_json(), [*table.lines(), ("table", str(request.out / MARKDOWN_FILE))], reporter)
 
 
-def _speed(
-    base: LoadedBase, model: Any, chain: Chain, rows: Sequence[TokenRow], reporter: Reporter
-) -> dict[str, Speed]:
-    longest = max(rows, key=lambda row: len(row.prompt))
-    with reporter.stage("speed") as stage:
-        models = {"base": model, "chain": chain_view(model, chain)}
-        return measure_speed(models, base.tokenizer, longest.prompt, lambda: stage.advance(0))
+def _generate(search: DepthRequest, reporter: Reporter, out: Path) -> None:
+    """The adapter of the prompts that a chain is searched on."""
+    prompts = PromptChoice(source=search.source, column="prompt", seed=search.seed)
+    alone = ContextChoice(made_from=GENERATOR)
+    request = GenerateRequest(models=search.models, prompts=prompts, solve=alone, out=out)
+    generate_job(request, prepare_generate(request), reporter)
+
+
+def _rows(request: DepthRequest, prompts: DepthPrompts, base: LoadedBase, reporter: Reporter) -> DepthRows:
+    """The rows of a search, parted. Raises EngineError when there are too few, or they cannot be read."""
+    # Enough for both sides, even when some come again.
+    most = 4 * (request.rows + MOST_HELD_OUT)
+    rows = _drawn(prompts.search, most, request.seed, base, reporter)
+    others = _drawn(prompts.held_out, most, request.seed, base, reporter) if prompts.held_out else None
+    split = split_rows(
+        rows, request.rows, request.seed, source=request.source, held_out=others, held_out_source=request.held_out
+    )
+    return depth_rows(base, split)
+
+
+def _drawn(prompts: PromptSet, count: int, seed: int, base: LoadedBase, reporter: Reporter) -> list[PromptRow]:
+    """Up to `count` labelled rows, drawn at random; too long ones are left out and reported."""
+    rows, _ = labelled_rows(prompts, count, seed, TO_SCORE, reporter)
+    return fitting_rows(base, rows, reporter)
+
+
+def _result(data: dict[str, object], lines: Sequence[tuple[str, str]], reporter: Reporter) -> Result:
+    return Result(data | {"seconds": dict(reporter.timings)}, tuple(lines))

@@ -11,11 +11,11 @@ import pytest
 
 from engine.base.load import LoadedBase
 from engine.depth.chain import Chain, format_chain, parse_chain
+from engine.depth.rows import part_sizes
 from engine.depth.scores import RowScores
 from engine.depth.scoring import ChainScorer
-from engine.depth.search import SearchSettings, part_sizes, search_chains
-from engine.depth.speed import measure_speed
-from engine.depth.view import added_bytes, chain_view
+from engine.depth.search import SearchSettings, search_chains
+from engine.depth.view import chain_view, measure_speed
 from engine.training.packing import TokenRow
 
 pytestmark = pytest.mark.benchmark
@@ -32,10 +32,7 @@ def test_decoding_with_fewer_and_with_more_layers(default_base: LoadedBase) -> N
     print(f"\none prompt of {len(prompt)} tokens, CPU, {default_base.dtype}")
     for name, one in speed.items():
         ratio = one.decode / speed["base"].decode
-        more = added_bytes(model, views[name]) if name in views else 0
-        print(
-            f"{name:12} reads {one.prefill:6.0f}, writes {one.decode:5.1f} tokens/s ({ratio:.2f} x), {more} bytes more"
-        )
+        print(f"{name:12} reads {one.prefill:6.0f}, writes {one.decode:5.1f} tokens/s ({ratio:.2f} x)")
 
 
 def test_a_default_search(default_base: LoadedBase) -> None:

@@ -14,7 +14,7 @@ from dnd_tui.headless import run as run_headless
 from engine.base.load import resolve_base
 from engine.depth.chain import parse_chain
 from engine.depth.oracle import ACTIONS, ORACLE
-from engine.depth.predictor_files import PREDICTOR_FILE, read_predictor, write_predictor
+from engine.depth.predictor import PREDICTOR_FILE, read_predictor, write_predictor
 from engine.depth.table import ARMS
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageFinished

@@ -16,8 +16,8 @@ from engine.adapter.attach import attach
 from engine.adapter.peft_folder import write_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.chain import identity
+from engine.depth.scores import NO_GAIN
 from engine.depth.scoring import ChainScorer
-from engine.depth.truth import NO_GAIN
 from engine.depth.view import chain_view
 from engine.errors import Cancelled, EngineError
 from engine.events import ChainScored, Event, Reporter, StageAdvanced, StageFinished, StageStarted

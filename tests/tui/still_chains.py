@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dnd_tui.folders import data_folder
-from dnd_tui.state.chains import AcceptedChain, AcceptedChains, JudgedChain
+from dnd_tui.state.chains import AcceptedChain, AcceptedChains
 from engine.depth.chain import edited, edits, format_chain, identity, parse_chain
-from engine.depth.scores import RowScores
-from engine.depth.truth import Judgement, judge
+from engine.depth.scores import Judgement, RowScores, judge
 from engine.events import ChainScored, Event, StageFinished, StageStarted
 
 LAYERS = 30
@@ -64,8 +63,6 @@ def chain_data() -> dict[str, Any]:
 
 def accept_chain(prompts: Path) -> None:
     """A chain accepted long ago."""
-    judgement = _judgement(MENU[1], 1)
-    names = ("rows", "base_right", "chain_right", "base_interval", "chain_interval", "gained", "lost", "p_value")
     record = AcceptedChain(
         chain=MENU[1],
         length=28,
@@ -83,15 +80,14 @@ def accept_chain(prompts: Path) -> None:
         adapter_name="",
         right=26,
         rows=32,
-        judged=JudgedChain(verdict=judgement.verdict, **{name: getattr(judgement, name) for name in names}),
+        judged=_judgement(MENU[1], 1),
         when="2024-11-02T12:00:00+00:00",
     )
     AcceptedChains(data_folder() / "chains").accept(record, chain_data())
 
 
 def _judged(chain: str, tests: int) -> dict[str, Any]:
-    judgement = _judgement(chain, tests)
-    return vars(judgement) | {"loss": 0.5, "verdict": judgement.verdict}
+    return vars(_judgement(chain, tests)) | {"loss": 0.5}
 
 
 def _judgement(chain: str, tests: int) -> Judgement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from dnd_tui.screens.depth_run import SearchFigures
 from dnd_tui.screens.depth_subject import Subject
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
-from engine.depth.truth import GAIN, LOSS, NO_GAIN
+from engine.depth.scores import GAIN, LOSS, NO_GAIN
 from engine.errors import EngineError
 from engine.events import ChainScored, StageAdvanced, StageStarted
 from engine.requests import DepthRequest, ModelChoice
@@ -145,6 +146,16 @@ def test_accepted_chains_are_kept_one_a_data_set_base_and_adapter(tmp_path: Path
     assert [each.chain for each in store.newest_first()] == ["0-2,5"], "a damaged one is passed over"
     store.remove(other)
     assert store.newest_first() == []
+
+
+def test_a_judgement_that_was_accepted_without_its_level_is_read(tmp_path: Path) -> None:
+    store = AcceptedChains(tmp_path / "chains")
+    record, data = Subject.of_found(FoundChains.of(DATA), 2, REQUEST, None).accepted()
+    file = store.accept(record, data) / "record.json"
+    kept = json.loads(file.read_text())
+    del kept["judged"]["level"]
+    file.write_text(json.dumps(kept))
+    assert store.newest_first() == [record]
 
 
 def test_a_subject_names_its_chain_to_jobs() -> None:

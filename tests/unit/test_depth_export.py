@@ -167,7 +167,7 @@ def test_a_record_is_read_back_with_its_figures(tmp_path: Path) -> None:
     base = base_of("llama")
     record = chain_of(base.ref, LONG, None, {"held_out": {"rows": 7}})
     (tmp_path / CHAIN_FILE).write_text(json.dumps(record.to_json()))
-    assert read_chain(tmp_path, base.ref, None) == read_chain(tmp_path / CHAIN_FILE, base.ref, None) == record
+    assert read_chain(str(tmp_path), base.ref, None) == read_chain(str(tmp_path / CHAIN_FILE), base.ref, None) == record
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_records_that_do_not_fit_are_told(change: dict[str, Any], told: str, tmp
     data = chain_of(base.ref, SHORT, None).to_json() | change
     (tmp_path / CHAIN_FILE).write_text(json.dumps(data))
     with pytest.raises(EngineError) as failed:
-        read_chain(tmp_path, base.ref, None)
+        read_chain(str(tmp_path), base.ref, None)
     assert told in str(failed.value) and CHAIN_FILE in str(failed.value)
 
 
 def test_no_record_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no such file. Name the folder of a search"):
-        read_chain(tmp_path, base_of("llama").ref, None)
+        read_chain(str(tmp_path), base_of("llama").ref, None)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from engine.depth.chain import LOOP, SKIP, Chain, identity
-from engine.depth.oracle import ACTIONS, RowSearch, row_data, search_row, shares
+from engine.depth.oracle import ACTIONS, RowSearch, search_row, shares
 from engine.depth.scores import RowScores
 from engine.depth.search import SearchSettings
-from engine.depth.tree import TreeSettings
 
 LAYERS = 8
 BASE = identity(LAYERS)
@@ -14,7 +13,7 @@ FLAT = [0.1] * LAYERS
 
 
 def settings(kinds: tuple[str, ...], chains: int = 120) -> SearchSettings:
-    return SearchSettings(chains, 0, TreeSettings(kinds, length_weight=5.0))
+    return SearchSettings(chains, 0, kinds, length_weight=5.0)
 
 
 def answered(right: bool) -> RowScores:
@@ -42,7 +41,7 @@ def test_the_shortest_chain_that_is_right_is_kept() -> None:
 def test_where_nothing_shorter_is_right_it_is_the_base() -> None:
     found = search_row(lambda chain: answered(chain == BASE), FLAT, settings((SKIP,), 30))
     assert found == RowSearch(True, BASE, 30)
-    assert row_data(found) == {"base_right": True, "shortest_right_chain": "0-7", "length": 8, "chains": 30}
+    assert found.to_json() == {"base_right": True, "shortest_right_chain": "0-7", "length": 8, "chains": 30}
 
 
 def test_a_search_looks_at_no_more_chains_than_asked_for_and_at_none_twice() -> None:

@@ -14,8 +14,18 @@ import torch
 from torch import Tensor
 
 from engine.depth.chain import Chain, identity
-from engine.depth.predictor import ChainPredictor, _ridge, fit_predictor, row_values, try_predictor
-from engine.depth.predictor_files import PREDICTOR_FILE, PredictorRecord, read_predictor, write_predictor
+from engine.depth.predictor import (
+    PREDICTOR_FILE,
+    ChainPredictor,
+    PredictorRecord,
+    _ridge,
+    _values,
+    fit_predictor,
+    read_predictor,
+    try_predictor,
+    write_predictor,
+)
+from engine.depth.record import Origin
 from engine.depth.scores import RowScores
 from engine.errors import EngineError
 
@@ -113,7 +123,7 @@ def test_leave_one_out_is_what_leaving_rows_out_gives() -> None:
 
 def test_values_of_rows_have_the_value_of_all_as_mean() -> None:
     one = RowScores((True, False, False), (0.1, 2.0, 0.7))
-    assert sum(row_values(one)) / 3 == pytest.approx(one.value)
+    assert sum(_values(one)) / 3 == pytest.approx(one.value)
 
 
 def base_ref(fingerprint: str = "f" * 64) -> Any:
@@ -123,7 +133,7 @@ def base_ref(fingerprint: str = "f" * 64) -> Any:
 def record() -> PredictorRecord:
     seen = embeddings(32, 0)
     predictor = fit_predictor(CHAINS, told_by_prompt(seen), seen)
-    return PredictorRecord(predictor, "tiny", "f" * 64, LAYERS, None, "e" * 64, True, "", {"held_out": {"right": 3}})
+    return PredictorRecord(predictor, Origin("tiny", "f" * 64, LAYERS), "e" * 64, True, "", {"held_out": {"right": 3}})
 
 
 def test_what_is_read_back_chooses_the_same(tmp_path: Path) -> None:
@@ -133,7 +143,7 @@ def test_what_is_read_back_chooses_the_same(tmp_path: Path) -> None:
     new = embeddings(200, 5)
     assert read.predictor.choose(new) == written.predictor.choose(new)
     assert read.predictor.chains == tuple(CHAINS) and read.predictor.penalty == written.predictor.penalty
-    assert (read.encoder, read.offered, read.adapter) == ("e" * 64, True, None)
+    assert (read.encoder, read.offered, read.origin.adapter) == ("e" * 64, True, None)
     data = json.loads((tmp_path / PREDICTOR_FILE).read_text())
     assert data["base"] == {"id": "tiny", "fingerprint": "f" * 64, "layers": LAYERS}
     assert data["held_out"] == {"right": 3}
@@ -151,7 +161,7 @@ def test_a_predictor_of_another_base_or_adapter_is_refused(tmp_path: Path) -> No
     write_predictor(tmp_path, record())
     with pytest.raises(EngineError, match="belongs to tiny with other weights than tiny has here"):
         read_predictor(tmp_path, base_ref("0" * 64), None)
-    write_predictor(tmp_path, replace(record(), adapter="a" * 64))
+    write_predictor(tmp_path, replace(record(), origin=Origin("tiny", "f" * 64, LAYERS, "a" * 64)))
     with pytest.raises(EngineError, match="learned with another adapter.*Name that adapter with --adapter"):
         read_predictor(tmp_path, base_ref(), None)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine.depth.chain import LOOP, SKIP, Chain, identity
-from engine.depth.memory import ScoreMemory
-from engine.depth.scores import RowScores, joined
-from engine.depth.search import PARTS, ScoredChain, SearchSettings, best_known, menu, part_sizes, search_chains
-from engine.depth.tree import ChainTree, TreeSettings
-from engine.depth.truth import GAIN, NO_GAIN, judge
+from engine.depth.rows import part_sizes
+from engine.depth.scores import GAIN, NO_GAIN, RowScores, joined, judge
+from engine.depth.scoring import ScoreMemory
+from engine.depth.search import PARTS, ChainTree, ScoredChain, SearchSettings, best_known, menu, search_chains
 from engine.errors import EngineError
 
 LAYERS = 12
@@ -77,7 +76,7 @@ def test_only_the_edits_asked_for(kinds: tuple[str, ...]) -> None:
         seen.add(chain)
         return scorer(lambda _: 0.5)(chain, part)
 
-    search_chains(score, FLAT, SearchSettings(chains=60, tree=TreeSettings(kinds=kinds)))
+    search_chains(score, FLAT, SearchSettings(chains=60, kinds=kinds))
     lengths = {len(chain) for chain in seen - {BASE}}
     if kinds == (SKIP,):
         assert max(lengths) < LAYERS
@@ -113,7 +112,7 @@ def test_hopeless_chains_see_the_probe_only() -> None:
 
 
 def test_rejected_chains_get_no_children() -> None:
-    tree = ChainTree(FLAT, 0.5, TreeSettings(), seed=0)
+    tree = ChainTree(FLAT, 0.5, SearchSettings())
     rejected = []
     for _ in range(150):
         node = tree.next_chain()
@@ -127,7 +126,7 @@ def test_rejected_chains_get_no_children() -> None:
 def test_layers_without_influence_are_tried_first() -> None:
     influence = [1.0] * LAYERS
     influence[7] = 0.0
-    firsts = [ChainTree(influence, 0.5, TreeSettings(), seed).next_chain() for seed in range(40)]
+    firsts = [ChainTree(influence, 0.5, SearchSettings(seed=seed)).next_chain() for seed in range(40)]
     # By chance it would be about 1 of 570.
     assert sum(first is not None and first.chain.count(7) != 1 for first in firsts) > 20
 
@@ -139,7 +138,7 @@ def test_a_small_tree_ends_by_itself() -> None:
         seen.add(chain)
         return RowScores((True,) * SIZES[part], (1.0,) * SIZES[part])
 
-    settings = SearchSettings(chains=500, tree=TreeSettings(kinds=(SKIP,)))
+    settings = SearchSettings(chains=500, kinds=(SKIP,))
     search_chains(score, [0.1] * 4, settings)
     assert len(seen) == 2**4 - 1  # every part of the base's layers but none of them
 

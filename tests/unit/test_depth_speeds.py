@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.depth import speed
-from engine.depth.speed import Speed, measure_speed
+from engine.depth import view
+from engine.depth.view import Speed, measure_speed
 
 
 def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -32,8 +32,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             yield step
             on_step()
 
-    monkeypatch.setattr(speed, "stream_answers", stream)
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(view, "stream_answers", stream)
+    monkeypatch.setattr(view.time, "perf_counter", lambda: clock[0])
     return turns
 
 

@@ -6,9 +6,8 @@ import pytest
 
 from engine.depth.chain import identity
 from engine.depth.scores import RowScores
-from engine.depth.speed import Speed
-from engine.depth.table import ARMS, Cell, DepthTable, TaskCells
-from engine.depth.table_report import as_markdown
+from engine.depth.table import ARMS, Cell, DepthTable, TaskCells, as_markdown
+from engine.depth.view import Speed
 
 LAYERS = 8
 RIGHT = {"base": 10, "skip": 12, "loop": 9, "both": 24, "adapter": 30, "adapter_chain": 2}
@@ -27,8 +26,12 @@ def task(name: str = "words", arms: tuple[str, ...] = tuple(ARMS), *, speed: boo
     return TaskCells(name, "unseen", 32, cells, speeds)
 
 
+def table_of(settings: dict[str, int], *tasks: TaskCells) -> DepthTable:
+    return DepthTable(settings, {one.name: one for one in tasks})
+
+
 def test_every_arm_is_compared_with_the_base() -> None:
-    data = DepthTable({"chains": 9}, [task()]).to_json()
+    data = table_of({"chains": 9}, task()).to_json()
     arms = data["tasks"][0]["arms"]
     assert list(arms) == list(ARMS)
     assert [arms[arm]["right"] for arm in ARMS] == list(RIGHT.values())
@@ -42,7 +45,7 @@ def test_every_arm_is_compared_with_the_base() -> None:
 
 
 def test_means_are_over_tasks_that_are_whole() -> None:
-    table = DepthTable({}, [task(), task("more"), task("begun", ("base", "skip"))])
+    table = table_of({}, task(), task("more"), task("begun", ("base", "skip")))
     mean = table.arm("skip")
     assert mean["tasks"] == 2 and mean["accuracy"] == pytest.approx(0.3) and mean["layers"] == 7
     assert mean["decode_ratio"] == pytest.approx(1.1) and mean["prefill_ratio"] == pytest.approx(2)
@@ -52,14 +55,15 @@ def test_means_are_over_tasks_that_are_whole() -> None:
 def test_speed_ratios_are_meant_geometrically() -> None:
     fast, slow = task(speed=False), task("slow", speed=False)
     speeds = [{"base": Speed(1, 1), "skip": Speed(factor, factor)} for factor in (4.0, 0.25)]
-    table = DepthTable(
-        {}, [TaskCells(one.name, "", 9, one.cells, found) for one, found in zip((fast, slow), speeds, strict=True)]
+    table = table_of(
+        {}, *(TaskCells(one.name, "", 9, one.cells, found) for one, found in zip((fast, slow), speeds, strict=True))
     )
     assert table.arm("skip")["decode_ratio"] == pytest.approx(1)
 
 
 def test_the_markdown_has_a_line_for_every_finished_arm() -> None:
-    table = DepthTable({"chains": 9}, [task(), task("begun", ("base", "skip"), speed=False)], {"tiny": "2 rows"})
+    table = table_of({"chains": 9}, task(), task("begun", ("base", "skip"), speed=False))
+    table.left_out["tiny"] = "2 rows"
     text = as_markdown(table)
     assert "| Best of both | 60.0% | 5.0 | 4.00 | 1.30 | 1 | 0 |" in text
     assert "| words | 25.0% | 30.0% | 22.5% | 60.0% | 75.0% | 5.0% |" in text
@@ -74,6 +78,6 @@ def test_the_markdown_has_a_line_for_every_finished_arm() -> None:
 
 
 def test_a_table_without_anything_is_one_too() -> None:
-    table = DepthTable({}, [])
+    table = DepthTable({})
     assert table.arm("base")["accuracy"] is None
     assert "| Base | - | - | - | - |  |  |" in as_markdown(table)

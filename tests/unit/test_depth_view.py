@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.adapter.attach import attach
 from engine.depth.chain import Chain, identity
-from engine.depth.view import added_bytes, chain_view, decoder_layers
+from engine.depth.view import chain_view, decoder_layers
 from engine.errors import EngineError
 from engine.weights.layout import derive_layout
 from tests.tiny import tiny_model
@@ -73,6 +73,13 @@ def logits_with_cache(model: Any, inputs: dict[str, torch.Tensor], first: int) -
         cache = out.past_key_values
         found.append(out.logits[:, -1])
     return torch.stack(found, 1)
+
+
+def added_bytes(model: torch.nn.Module, view: torch.nn.Module) -> int:
+    """Bytes of Parameters and buffers that `view` has and `model` has not."""
+    known = {tensor.data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    own = {tensor.data_ptr(): tensor.nbytes for tensor in [*view.parameters(), *view.buffers()]}
+    return sum(size for place, size in own.items() if place not in known)
 
 
 def logits_at_once(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

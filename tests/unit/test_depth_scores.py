@@ -10,12 +10,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.depth.rows import MOST_HELD_OUT, distinct_rows, split_rows
-from engine.depth.scores import RowScores
-from engine.depth.truth import GAIN, LOSS, NO_GAIN, judge, mcnemar_p_value, wilson_interval
+from engine.depth.scores import GAIN, LOSS, NO_GAIN, RowScores, judge
 from engine.errors import EngineError
+from engine.judge.statistics import sign_test
 from engine.prompts import PromptRow
 
 SOURCE = Path("rows.jsonl")
+
+
+def scores(text: str) -> RowScores:
+    return RowScores(tuple(letter == "1" for letter in text), (1.0,) * len(text))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (8, 1, 0.0390625), (5, 5, 1.0)],
+)
+def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
+    base, chain = scores("0" * gained + "1" * lost + "1"), scores("1" * gained + "0" * lost + "1")
+    assert judge(base, chain).p_value == pytest.approx(p)
+    assert judge(chain, base).p_value == judge(base, chain).p_value
+
+
+@given(st.integers(0, 60))
+def test_mcnemar_is_wrong_as_often_as_it_says_at_most(changed: int) -> None:
+    """Exact: over all splits by fair chance, p < 0.05 comes up in at most 5 %."""
+    weights = [math.comb(changed, gained) / 2**changed for gained in range(changed + 1)]
+    small = [sign_test(gained, changed - gained) < 0.05 for gained in range(changed + 1)]
+    assert sum(weight for weight, one in zip(weights, small, strict=True) if one) <= 0.05
 
 
 @pytest.mark.parametrize(
@@ -24,35 +46,7 @@ SOURCE = Path("rows.jsonl")
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_intervals_of_the_literature(right: int, rows: int, low: float, high: float) -> None:
-    assert wilson_interval(right, rows) == pytest.approx((low, high), abs=1e-4)
-
-
-@given(st.integers(1, 300), st.data())
-def test_an_interval_holds_its_share(rows: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, rows))
-    low, high = wilson_interval(right, rows)
-    assert 0 <= low <= right / rows + 1e-12 and right / rows - 1e-12 <= high <= 1
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "p"),
-    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (8, 1, 0.0390625), (5, 5, 1.0)],
-)
-def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
-    assert mcnemar_p_value(gained, lost) == pytest.approx(p)
-    assert mcnemar_p_value(lost, gained) == mcnemar_p_value(gained, lost)
-
-
-@given(st.integers(0, 60))
-def test_mcnemar_is_wrong_as_often_as_it_says_at_most(changed: int) -> None:
-    """Exact: over all splits by fair chance, p < 0.05 comes up in at most 5 %."""
-    weights = [math.comb(changed, gained) / 2**changed for gained in range(changed + 1)]
-    small = [mcnemar_p_value(gained, changed - gained) < 0.05 for gained in range(changed + 1)]
-    assert sum(weight for weight, one in zip(weights, small, strict=True) if one) <= 0.05
-
-
-def scores(text: str) -> RowScores:
-    return RowScores(tuple(letter == "1" for letter in text), (1.0,) * len(text))
+    assert scores("1" * right + "0" * (rows - right)).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_a_judgement_in_words() -> None:
