@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.adapter.formats import CHAIN_FORMATS, FORMATS, NUMBER_SIZES
 from engine.jobs.command_line import choice_in, leaves
 from engine.jobs.declared import JOBS, Job
 from engine.requests import Request
@@ -172,7 +172,7 @@ CHAIN_BESIDE = Option(
 CHAIN_FORMAT = Option(
     "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication. "
     "json: chain.json alone.",
-    choices=("mergekit", "dense", "peft", "json"),
+    choices=tuple(CHAIN_FORMATS),
 )
 ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 PROMPTS_TO_CHOOSE_FOR = Option("Prompt file, or folder of prompts; needs no labels.", "PROMPTS")

@@ -34,15 +34,20 @@ BASE_ROW = "__base__"
 """The name in `adapter_names` of a row that the base answers alone."""
 
 
-def attach(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, name: str = "adapted") -> AttachedModel:
-    """`base` with `adapter` on it, selected.
+ADAPTED = "adapted"
+"""What `attach` calls the adapter."""
+
+
+def attach(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter | None) -> AttachedModel:
+    """`base` with `adapter` on it, selected; for None the base alone.
 
     Raises:
         EngineError: the adapter does not fit the base; the first module that differs is named.
     """
     attached = AttachedModel(base)
-    attached.add(name, adapter)
-    attached.use(name)
+    if adapter is not None:
+        attached.add(ADAPTED, adapter)
+        attached.use(ADAPTED)
     return attached
 
 

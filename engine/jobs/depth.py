@@ -82,7 +82,7 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
     layers = len(decoder_layers(base.model))
     adapter = read_peft_folder(request.adapter)[0] if request.adapter else None
     record = read_chosen_chain(request.chain, base, request.adapter)
-    export = export_chain(
+    size, differences = export_chain(
         base,
         record,
         adapter,
@@ -93,21 +93,21 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
         reporter=reporter,
     )
     data = {
-        "folder": str(export.folder),
+        "folder": str(request.out),
         "format": request.format,
         "chain": format_chain(record.chain),
-        "bytes": export.bytes,
-        "logit_difference": export.logit_difference,
-        "merge_difference": export.merge_difference,
+        "bytes": size,
+        "logit_difference": differences.logits,
+        "merge_difference": differences.rounding,
         "seconds": dict(reporter.timings),
     }
     lines = [
         ("chain", length_words(record.chain, layers)),
-        ("reloaded", f"largest logit difference {export.logit_difference:.1e}"),
+        ("reloaded", f"largest logit difference {differences.logits:.1e}"),
     ]
     if adapter is not None and request.format == "dense":
-        lines.append(("merging", f"largest logit difference {export.merge_difference:.1e}"))
-    lines.append((request.format, f"{export.folder} ({readable_size(export.bytes)})"))
+        lines.append(("merging", f"largest logit difference {differences.rounding:.1e}"))
+    lines.append((request.format, f"{request.out} ({readable_size(size)})"))
     return Result(data, tuple(lines))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.peft_folder import read_peft_folder
+from engine.base.device import dtype_name
 from engine.base.load import LoadedBase
 from engine.depth.chain import Chain, parse_chain
 from engine.depth.oracle import ACTIONS, ORACLE, RowSearch, row_data, search_row, shares
@@ -40,7 +41,7 @@ def depth_oracle_job(request: DepthOracleRequest, reporter: Reporter) -> Result:
     rows = token_rows(base, distinct_rows(drawn)[: request.rows])
     settings = {
         "base": base.ref.fingerprint,
-        "number_format": str(base.dtype).removeprefix("torch."),
+        "number_format": dtype_name(base.dtype),
         "adapter": adapter_digest(request.adapter),
         "set_of_rows": digest_json([[row.prompt, row.answer] for row in rows]),
         "chains": request.chains,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.base.device import out_of_memory_told
+from engine.base.device import dtype_name, out_of_memory_told
 from engine.base.load import LoadedBase
 from engine.depth.chain import Chain
 from engine.depth.record import adapter_digest
@@ -24,7 +24,7 @@ def scored_with(base: LoadedBase, adapter: Path | None, rows: DepthRows) -> dict
     """All that a score of the search depends on besides the chain: `belongs_to` of a `ScoreMemory`."""
     return {
         "base": base.ref.fingerprint,
-        "number_format": str(base.dtype).removeprefix("torch."),
+        "number_format": dtype_name(base.dtype),
         "adapter": adapter_digest(adapter),
         "set_of_rows": rows.digest,
     }

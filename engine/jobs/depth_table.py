@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.adapter.attach import AttachedModel, attach
 from engine.adapter.peft_folder import read_peft_folder
-from engine.base.device import out_of_memory_told
+from engine.base.device import dtype_name, out_of_memory_told
 from engine.base.load import LoadedBase
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.memory import ScoreMemory
@@ -112,7 +112,7 @@ class _Run:
         base = self.pipeline.base
         settings = {
             "base": base.ref.id,
-            "number_format": str(base.dtype).removeprefix("torch."),
+            "number_format": dtype_name(base.dtype),
             "device": str(base.model.device),
             "generator": self.pipeline.about["sha256"][:12],
             "chains": self.request.chains,

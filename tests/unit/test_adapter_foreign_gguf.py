@@ -13,10 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.adapter.fold import fit, fold, plan
-from engine.adapter.foreign_gguf import open_foreign_gguf
-from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.gguf_header import BrokenHeader, parse_header
+from engine.adapter.foreign import fit, fold, plan
+from engine.adapter.foreign_gguf import BrokenHeader, open_foreign_gguf, parse_header
+from engine.adapter.gguf import write_gguf_adapter
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
