@@ -67,7 +67,7 @@ def find_chosen_base(choice: ModelChoice, reporter: Reporter) -> BaseRef:
 
 
 def load_chosen_base(choice: ModelChoice, reporter: Reporter, found: BaseRef | None = None) -> LoadedBase:
-    """The base of `choice`, which may be `found` already."""
+    """The base of `choice`; `found`, if it is given, is what `find_chosen_base` found."""
     trusted = choice.trust_remote_code
     ref = found or find_chosen_base(choice, reporter)
 

@@ -13,12 +13,12 @@ from engine.adapter.provenance import (
     PROVENANCE_FILE,
     Combination,
     Imported,
+    MadeFromAnswers,
     MadeFromPrompts,
     Origin,
     Provenance,
     Solved,
     Trained,
-    provenance_text,
 )
 from engine.base.source import BaseSource
 from engine.weights.layout import Layout
@@ -82,25 +82,21 @@ def card_files(subject: Subject) -> dict[str, str]:
     """The card, and `provenance.json` where there is a provenance: text by file name."""
     files = {CARD_FILE: adapter_card(subject)}
     if subject.provenance is not None:
-        files[PROVENANCE_FILE] = provenance_text(subject.provenance)
+        files[PROVENANCE_FILE] = json.dumps(subject.provenance.to_json(), indent=2, ensure_ascii=False) + "\n"
     return files
 
 
 def _front_matter(subject: Subject) -> str:
     # JSON strings are YAML strings: no name can break out of its line.
     relation = "adapter" if FORMATS[subject.form].holds_adapter else "finetune"
-    return "\n".join(
-        [
-            "---",
-            f"library_name: {FORMATS[subject.form].library}",
-            f"base_model: {json.dumps(subject.base_id)}",
-            "pipeline_tag: text-generation",
-            "tags:",
-            "- lora",
-            f"- {json.dumps(f'base_model:{relation}:{subject.base_id}')}",
-            "---",
-        ]
-    )
+    return f"""---
+library_name: {FORMATS[subject.form].library}
+base_model: {json.dumps(subject.base_id)}
+pipeline_tag: text-generation
+tags:
+- lora
+- {json.dumps(f"base_model:{relation}:{subject.base_id}")}
+---"""
 
 
 def _origin(provenance: Origin, export_command: str | None) -> list[str]:
@@ -153,16 +149,11 @@ def _solution(solved: Solved) -> list[str]:
         "Gradient steps": str(solved.fit_steps),
         "Seed": str(solved.seed),
     }
-    parts = [
-        "Solved: what the context does to the base's residual stream, put into the weights layer by layer.",
-        _table(("Part", "Value"), facts),
-    ]
-    if solved.instruction:
-        parts += ["Prompts no longer need this instruction before them:", _block("text", solved.instruction)]
-    return [*parts, solved.verdict] if solved.verdict else parts
+    what = "Solved: what the context does to the base's residual stream, put into the weights layer by layer."
+    return _learned(solved, what, facts, "Prompts no longer need this instruction before them:")
 
 
-def _answers(record: Solved | Trained) -> str:
+def _answers(record: MadeFromAnswers) -> str:
     if isinstance(record, Solved) and record.answers == "base":
         return "the base's own, with the instruction before it"
     if not record.taught_by:
@@ -182,10 +173,12 @@ def _training(trained: Trained) -> list[str]:
         "Learning rate": f"{trained.rate:g}",
         "Seed": str(trained.seed),
     }
-    parts = ["Trained on answered rows.", _table(("Part", "Value"), facts)]
-    if trained.instruction:
-        parts += ["Prompts do not need this instruction before them:", _block("text", trained.instruction)]
-    return [*parts, trained.verdict] if trained.verdict else parts
+    return _learned(trained, "Trained on answered rows.", facts, "Prompts do not need this instruction before them:")
+
+
+def _learned(record: MadeFromAnswers, what: str, facts: Mapping[str, str], unneeded: str) -> list[str]:
+    instruction = [unneeded, _block("text", record.instruction)] if record.instruction else []
+    return [what, _table(("Part", "Value"), facts), *instruction, *filter(None, [record.verdict])]
 
 
 def _combination(combination: Combination) -> list[str]:

@@ -68,9 +68,7 @@ class Differences:
     tensors: float | None = None
 
 
-def check_peft_folder(
-    folder: Path, base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]
-) -> float:
+def check_peft_folder(folder: Path, base: LoadedBase, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> float:
     """Largest absolute logit difference between `folder`, loaded by peft itself, and `adapter`, on the same base.
 
     The base is as before afterwards. NaN logits give NaN, which no comparison with a tolerance accepts.
@@ -80,7 +78,7 @@ def check_peft_folder(
     """
     ids = prompt_ids[:_ADAPTER_TOKENS]
     expected = _expected_logits(base, adapter, ids)
-    model: Any = base if isinstance(base, torch.nn.Module) else base.model
+    model = base.model
     # peft would leave the base half wrapped if it failed: look first.
     check_fits(model, read_peft_folder(folder)[0])
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -92,9 +90,7 @@ def check_peft_folder(
         reloaded.unload()
 
 
-def logit_difference(
-    base: LoadedBase | torch.nn.Module, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]
-) -> float:
+def logit_difference(base: LoadedBase, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]) -> float:
     """Largest absolute logit difference between two adapters on one base, on the first tokens of a prompt."""
     ids = prompt_ids[:_ADAPTER_TOKENS]
     return _largest_difference(_expected_logits(base, first, ids), _expected_logits(base, second, ids))
@@ -171,12 +167,12 @@ def other_answers(difference: float) -> EngineError:
     return EngineError(problem, hint="Nothing was exported")
 
 
-def _expected_logits(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
+def _expected_logits(base: LoadedBase, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
     """Of base + adapter by the definition of LoRA, y + alpha / rank · B (A x), and not by peft: a second opinion.
 
     Hooks take no time to put on, where peft needs half a second for the 210 modules of the default base.
     """
-    model: Any = base if isinstance(base, torch.nn.Module) else base.model
+    model: Any = base.model
     with ExitStack() as hooks:
         for module in adapter.layout.modules:
             hook = _adding(adapter, module.path, model.device)

@@ -163,8 +163,8 @@ def _padded(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def _kept(energies: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
-    whole = _share([pair for pairs in energies.values() for pair in pairs])
-    return {"all": whole, **{kind: _share(pairs) for kind, pairs in energies.items()}}
+    groups = {"all": [pair for pairs in energies.values() for pair in pairs], **energies}
+    return {name: _share(pairs) for name, pairs in groups.items()}
 
 
 def _share(pairs: Sequence[tuple[float, float]]) -> float:

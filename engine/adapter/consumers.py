@@ -20,6 +20,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
 from engine.adapter.formats import ADAPTER_GGUF, BASE_GGUF, FORMATS, MODEL_GGUF, MODELFILE, Refusal
@@ -129,13 +130,14 @@ def advice(verdict: Verdict, asking_for: Callable[[str], str]) -> str:
 def _peft(case: _Case) -> _Answer:
     """Python with base and PEFT folder loaded as `model`."""
     # Strings of JSON are strings of Python, and their double quotes need no escaping in a shell's single ones.
-    source = _quoted(case.base.name)
+    quoted = partial(json.dumps, ensure_ascii=False)
+    source = quoted(case.base.name)
     if case.base.is_gguf:
         file = PurePath(case.base.name)
-        source = f"{_quoted(str(file.parent))}, gguf_file={_quoted(file.name)}"
+        source = f"{quoted(str(file.parent))}, gguf_file={quoted(file.name)}"
     code = (
         "from peft import PeftModel; from transformers import AutoModelForCausalLM; "
-        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({source}), {_quoted(case.folder)})"
+        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({source}), {quoted(case.folder)})"
     )
     return _Use(f"python -i -c {shlex.quote(code)}")
 
@@ -238,10 +240,6 @@ def _mlx(case: _Case) -> _Answer:
         return Refusal("takes bases of the hub's form, this one is a GGUF file", fix)
     line = f"mlx_lm.generate --model {shlex.quote(case.base.name)} --adapter-path {shlex.quote(case.folder)}"
     return _unknown_architecture("mlx-lm", case.base, _SERVED) or _Use(f"{line}{_ASKED}")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 _ASKED = f" --prompt {shlex.quote(_PROMPT)}"

@@ -29,6 +29,8 @@ from engine.weights.lora import LoraAdapter
 from engine.zip_file import write_zip
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from engine.base.load import LoadedBase
 
 Made = TypeVar("Made")
@@ -72,6 +74,16 @@ class AdapterWork:
     source: BaseSource
     float_type: str
     prompt_ids: Sequence[int]
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """Of the base."""
+        return self.base.model.config
+
+    @property
+    def name(self) -> str:
+        """What a GGUF file calls itself."""
+        return f"{self.base_id} adapted"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +40,8 @@ BROKEN = "This adapter is broken: get it again from where it comes from"
 OTHER_BASE = "The adapter was made for another base: name that with --base"
 MOST_TENSORS = 2**16
 """In a file: far above seven matrices in a few hundred layers, two halves each."""
+FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Names of the number formats that are read, as files have them and as we do."""
 _LONGEST_SHOWN = 160
 # Zeros may make an adapter this much larger, or any adapter up to this many bytes.
 _MOST_GROWTH, _ALWAYS_ALLOWED = 16, 2**30
@@ -113,6 +115,12 @@ class Foreign(ABC):
 def shown(text: str) -> str:
     """A name out of somebody's file, no longer than a line."""
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def widened(kinds: Iterable[str]) -> tuple[str, ...]:
+    """What is said of matrices in these `FLOAT_TYPES`."""
+    short = " and ".join(sorted(FLOAT_TYPES[kind] for kind in kinds if kind != "F32"))
+    return (f"Numbers of {short} became float32, all of the same value.",) if short else ()
 
 
 def paired(halves: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]], where: str) -> tuple[Pair, ...]:

@@ -28,9 +28,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.adapter.foreign import BROKEN, MOST_TENSORS, OTHER_BASE, Fitted, Foreign, Read, paired, shown
+from engine.adapter.foreign import (
+    BROKEN,
+    FLOAT_TYPES,
+    MOST_TENSORS,
+    OTHER_BASE,
+    Fitted,
+    Foreign,
+    Read,
+    paired,
+    shown,
+    widened,
+)
 from engine.adapter.gguf import GGUF_ARCHITECTURES, gguf_architecture, module_path, peft_rows
-from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_WEIGHTS
+from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_WEIGHTS, said
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -53,7 +64,7 @@ _STRING, _ARRAY = 8, 9
 # By the number of the type: how `struct` reads it.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 # By the number of a tensor's type: its name, and the bytes of a value. All others are quantised or no floats.
-_FLOAT_TYPES = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
+_FLOATS = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,34 +111,35 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
         if size > LARGEST_WEIGHTS:
             raise EngineError(f"is larger than {LARGEST_WEIGHTS:,} bytes", where=where)
         with open(file, "rb") as opened:
-            header = parse_header(opened.read(_LARGEST_HEADER), size)
+            fields, tensors = parse_header(opened.read(_LARGEST_HEADER), size)
     except BrokenHeader as error:
         hint = "The file is truncated or was changed: copy it again from its source"
         raise EngineError(f"is not a whole GGUF file ({error})", where=where, hint=hint) from None
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=where) from error
-    architecture, alpha = _checked_fields(header, where)
+    architecture, alpha = _checked_fields(fields, where)
     halves: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
-    for tensor in header.tensors:
+    for tensor in tensors:
         path, half = _place(tensor, where)
         halves.setdefault(path, {})[half] = (tensor.name, tensor.shape)
-    tensors = {tensor.name: tensor for tensor in header.tensors}
     return ForeignGguf(
         weights=file,
         pairs=paired(halves, where),
-        changes=_changes(alpha, {_FLOAT_TYPES[each.type][0] for each in header.tensors}),
+        changes=(
+            *(() if alpha else ("Its alpha is 0, which llama.cpp takes for a scale of 1.",)),
+            *widened({_FLOATS[each.type][0] for each in tensors}),
+        ),
         architecture=architecture,
         alpha=alpha,
-        tensors=tensors,
+        tensors={tensor.name: tensor for tensor in tensors},
     )
 
 
-def _checked_fields(header: GgufHeader, where: str) -> tuple[str, Fraction]:
+def _checked_fields(fields: Mapping[str, Any], where: str) -> tuple[str, Fraction]:
     """Architecture and alpha."""
-    fields = header.fields
     kind, form = fields.get("general.type"), fields.get("adapter.type")
     if (kind, form) != ("adapter", "lora"):
-        raise EngineError(f"is of type {_said(kind)}, {_said(form)}, not adapter, lora", where=where)
+        raise EngineError(f"is of type {said(kind)}, {said(form)}, not adapter, lora", where=where)
     if _INVOCATION in fields:
         hint = "It cannot be used here"
         raise EngineError("is an aLoRA, which is on only after certain tokens", where=where, hint=hint)
@@ -135,10 +147,10 @@ def _checked_fields(header: GgufHeader, where: str) -> tuple[str, Fraction]:
     known = sorted(set(GGUF_ARCHITECTURES.values()))
     if architecture not in known:
         hint = f"Names of tensors are known of {', '.join(known)}"
-        raise EngineError(f"is for bases of type {_said(architecture)}", where=where, hint=hint)
+        raise EngineError(f"is for bases of type {said(architecture)}", where=where, hint=hint)
     alpha = fields.get(_ALPHA)
     if not isinstance(alpha, float) or not math.isfinite(alpha) or not (alpha == 0 or 2**-20 <= alpha <= LARGEST_ALPHA):
-        problem = f"{_ALPHA} is {_said(alpha)}, not a number from 0 to {LARGEST_ALPHA}"
+        problem = f"{_ALPHA} is {said(alpha)}, not a number from 0 to {LARGEST_ALPHA}"
         raise EngineError(problem, where=where, hint=BROKEN)
     return architecture, Fraction(alpha)
 
@@ -149,8 +161,8 @@ def _place(tensor: GgufTensor, where: str) -> tuple[str, str]:
     half = next((half for ending, half in _HALVES.items() if tensor.name.endswith(ending)), None)
     if half is None:
         raise EngineError("is no matrix of LoRA; only LoRA alone is imported", where=place)
-    if tensor.type not in _FLOAT_TYPES:
-        floats = ", ".join(name for name, _ in _FLOAT_TYPES.values())
+    if tensor.type not in _FLOATS:
+        floats = ", ".join(name for name, _ in _FLOATS.values())
         hint = "Convert the adapter again with --outtype f32"
         raise EngineError(f"is quantised, or for another reason none of {floats}", where=place, hint=hint)
     try:
@@ -162,31 +174,12 @@ def _place(tensor: GgufTensor, where: str) -> tuple[str, str]:
 
 def _matrix(data: bytes, tensor: GgufTensor, where: str) -> Tensor:
     """float32, in memory of its own."""
-    import numpy as np
     import torch
 
     if len(data) != tensor.bytes:
         raise EngineError("was changed while it was read", where=where, hint="Try again")
-    if _FLOAT_TYPES[tensor.type][0] == "BF16":
-        # The upper half of a float32.
-        values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    else:
-        values = np.frombuffer(data, {"F32": "<f4", "F16": "<f2"}[_FLOAT_TYPES[tensor.type][0]]).astype(np.float32)
-    return torch.from_numpy(values.reshape(tensor.shape))
-
-
-def _changes(alpha: Fraction, kinds: set[str]) -> tuple[str, ...]:
-    told = []
-    if not alpha:
-        told.append("Its alpha is 0, which llama.cpp takes for a scale of 1.")
-    short = sorted({"F16": "float16", "BF16": "bfloat16"}[kind] for kind in kinds if kind != "F32")
-    if short:
-        told.append(f"Numbers of {' and '.join(short)} became float32, all of the same value.")
-    return tuple(told)
-
-
-def _said(value: object) -> str:
-    return repr(value)[:60]
+    dtype = getattr(torch, FLOAT_TYPES[_FLOATS[tensor.type][0]])
+    return torch.frombuffer(bytearray(data), dtype=dtype).float().reshape(tensor.shape)
 
 
 class BrokenHeader(ValueError):
@@ -205,15 +198,7 @@ class GgufTensor:
     @property
     def bytes(self) -> int:
         """Its size, of a float type."""
-        return math.prod(self.shape) * _FLOAT_TYPES[self.type][1]
-
-
-@dataclass(frozen=True)
-class GgufHeader:
-    """Fields by name (None for an array, which is stepped over), and the tensors."""
-
-    fields: dict[str, Any]
-    tensors: tuple[GgufTensor, ...]
+        return math.prod(self.shape) * _FLOATS[self.type][1]
 
 
 def read_field(data: bytes, name: str) -> Any:
@@ -226,8 +211,8 @@ def read_field(data: bytes, name: str) -> Any:
         return None
 
 
-def parse_header(data: bytes, file_size: int) -> GgufHeader:
-    """The header at the beginning of `data`, with every tensor inside of the file.
+def parse_header(data: bytes, file_size: int) -> tuple[dict[str, Any], tuple[GgufTensor, ...]]:
+    """Fields by name (None for an array, which is stepped over), and tensors, every one of them inside of the file.
 
     Args:
         data: the first 16 MiB of the file, or all of it.
@@ -250,7 +235,7 @@ def parse_header(data: bytes, file_size: int) -> GgufHeader:
     start = -(-reader.at // alignment) * alignment
     placed = tuple(GgufTensor(each.name, each.shape, each.type, start + each.start) for each in infos)
     _check_places(placed, start, file_size)
-    return GgufHeader(fields, placed)
+    return fields, placed
 
 
 def _check_places(tensors: tuple[GgufTensor, ...], start: int, file_size: int) -> None:
@@ -258,7 +243,7 @@ def _check_places(tensors: tuple[GgufTensor, ...], start: int, file_size: int) -
     if len({each.name for each in tensors}) != len(tensors):
         raise BrokenHeader("a tensor is there twice")
     end = start
-    for tensor in sorted((each for each in tensors if each.type in _FLOAT_TYPES), key=lambda each: each.start):
+    for tensor in sorted((each for each in tensors if each.type in _FLOATS), key=lambda each: each.start):
         if tensor.start < end or tensor.start + tensor.bytes > file_size:
             raise BrokenHeader(f"{tensor.name} does not lie in the file's {file_size:,} bytes, or on another tensor")
         end = tensor.start + tensor.bytes

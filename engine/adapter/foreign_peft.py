@@ -24,9 +24,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.adapter.foreign import BROKEN, MOST_TENSORS, Fitted, Foreign, Pair, Read, paired, shown
+from engine.adapter.foreign import (
+    BROKEN,
+    FLOAT_TYPES,
+    MOST_TENSORS,
+    Fitted,
+    Foreign,
+    Pair,
+    Read,
+    paired,
+    shown,
+    widened,
+)
 from engine.adapter.peft_folder import (
     CONFIG_FILE,
     DIGESTS_FILE,
@@ -51,7 +62,6 @@ _KEY = re.compile(
     re.ASCII,
 )
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MERGE = "Merge it into its base where it was made (merge_and_unload of peft) and use that model with --base"
 # What stands in a name that is none of a LoRA matrix, and what that says.
 _OTHERS = (
@@ -69,40 +79,31 @@ _MOST_ALTERNATIVES = 16
 _MOST_EXPRESSIONS, _MOST_KEYS = 2**10, 2**14
 _LITERAL = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _PLAIN = "Only what peft itself writes is read"
+Number = TypeVar("Number", int, Fraction)
 
 
-@dataclass(frozen=True)
-class PeftScales:
-    """Ranks and scales of a config.
+@dataclass(frozen=True, kw_only=True)
+class ForeignPeft(Foreign):
+    """A PEFT folder, and what its config says of ranks and scales.
 
     rank_of, alpha_of: by the module's path in the adapter's own file; ask only for paths that a base has.
-    root: whether the scale is alpha / sqrt(r) instead of alpha / r.
+    root: whether the scale is that of rsLoRA, alpha / sqrt(r) instead of alpha / r.
     """
 
     rank_of: Callable[[str], int]
     alpha_of: Callable[[str], Fraction]
     root: bool
 
-    def scale_of(self, path: str) -> Fraction:
-        """What B A of a module is multiplied by; of rsLoRA, the float that peft has."""
-        rank, alpha = self.rank_of(path), self.alpha_of(path)
-        return Fraction(float(alpha) / math.sqrt(rank)) if self.root else alpha / rank
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignPeft(Foreign):
-    """A PEFT folder, and what its config says of ranks and scales."""
-
-    scales: PeftScales
-
     def scales_for(self, fitted: Fitted) -> dict[str, Fraction]:
-        """alpha / r, or of rsLoRA alpha / sqrt(r); checks the ranks of the config."""
-        for pair in fitted.pairs.values():
-            rank = self.scales.rank_of(pair.path)
+        """By the config, whose ranks are checked; of rsLoRA, the float that peft has."""
+        scales = {}
+        for path, pair in fitted.pairs.items():
+            rank, alpha = self.rank_of(pair.path), self.alpha_of(pair.path)
             if pair.rank != rank:
                 problem = f"is of rank {pair.rank}, the config says {rank}"
                 raise EngineError(problem, where=f"{self.weights}, {shown(pair.path)}", hint=BROKEN)
-        return {path: self.scales.scale_of(pair.path) for path, pair in fitted.pairs.items()}
+            scales[path] = Fraction(float(alpha) / math.sqrt(rank)) if self.root else alpha / rank
+        return scales
 
     @contextmanager
     def reading(self, config: PretrainedConfig) -> Iterator[Read]:
@@ -136,19 +137,22 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
             names = tensors.keys()
             if len(names) > MOST_TENSORS:
                 raise EngineError(f"holds {len(names):,} tensors", where=str(weights), hint=BROKEN)
-            header = {name: _entry(tensors, name) for name in names}
+            entries = {name: tensors.get_slice(name) for name in names}
+            header = {name: (entry.get_dtype(), tuple(entry.get_shape())) for name, entry in entries.items()}
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
     where = str(folder / WEIGHTS_FILE)
     pairs = _pairs(header, where)
-    scales = _scales(config, str(folder / CONFIG_FILE))
+    place = str(folder / CONFIG_FILE)
     named = config.get("base_model_name_or_path")
     return ForeignPeft(
         weights=weights,
         pairs=pairs,
         named_base=named if isinstance(named, str) and named else None,
         changes=_changes(config, {kind for kind, _ in header.values()}),
-        scales=scales,
+        rank_of=_by_path(config, "r", "rank_pattern", _rank, place),
+        alpha_of=_by_path(config, "lora_alpha", "alpha_pattern", _alpha, place),
+        root=bool(config.get("use_rslora")),
     )
 
 
@@ -176,12 +180,6 @@ def _check_config(config: dict[str, Any], where: str) -> None:
         raise EngineError(f"{reason}; only LoRA alone is imported", where=where, hint=_MERGE)
 
 
-def _entry(tensors: Any, name: str) -> tuple[str, tuple[int, ...]]:
-    """Number format and shape."""
-    entry = tensors.get_slice(name)
-    return entry.get_dtype(), tuple(entry.get_shape())
-
-
 def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tuple[Pair, ...]:
     halves: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
     adapters: set[str | None] = set()
@@ -189,10 +187,10 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
         found = _KEY.fullmatch(name)
         place = f"{where}, {shown(name)}"
         if found is None:
-            told = next((told for part, told in _OTHERS if part in name), "is no matrix of LoRA")
-            raise EngineError(f"{told}; only LoRA of linear modules is imported", where=place, hint=_MERGE)
-        if kind not in _FLOATS:
-            raise EngineError(f"is of type {kind}, not one of {', '.join(_FLOATS)}", where=place, hint=BROKEN)
+            problem = next((problem for part, problem in _OTHERS if part in name), "is no matrix of LoRA")
+            raise EngineError(f"{problem}; only LoRA of linear modules is imported", where=place, hint=_MERGE)
+        if kind not in FLOAT_TYPES:
+            raise EngineError(f"is of type {kind}, not one of {', '.join(FLOAT_TYPES)}", where=place, hint=BROKEN)
         adapters.add(found["adapter"])
         path = _WRAPPERS.sub("", found["path"]).removeprefix("base_model.model.")
         if halves.setdefault(path, {}).setdefault(found["half"], (name, shape))[0] != name:
@@ -204,34 +202,27 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
 
 
 def _changes(config: Mapping[str, Any], kinds: Iterable[str]) -> tuple[str, ...]:
-    told = []
-    if config.get("use_rslora"):
-        told.append("Its scale is that of rsLoRA, alpha / sqrt(rank).")
-    told += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
+    changes = ["Its scale is that of rsLoRA, alpha / sqrt(rank)."] if config.get("use_rslora") else []
+    changes += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
              if config.get(f"{name}_pattern")]  # fmt: skip
-    short = sorted(_FLOATS[kind] for kind in kinds if kind != "F32")
-    if short:
-        told.append(f"Numbers of {' and '.join(short)} became float32, all of the same value.")
-    return tuple(told)
+    return (*changes, *widened(kinds))
 
 
-def _scales(config: Mapping[str, Any], where: str) -> PeftScales:
-    rank, alpha = _rank(config.get("r"), f"{where}, r"), _alpha(config.get("lora_alpha"), f"{where}, lora_alpha")
-    ranks = {key: _rank(value, place) for key, value, place in _pattern(config, "rank_pattern", where)}
-    alphas = {key: _alpha(value, place) for key, value, place in _pattern(config, "alpha_pattern", where)}
-    rank_key, alpha_key = _matcher(ranks, f"{where}, rank_pattern"), _matcher(alphas, f"{where}, alpha_pattern")
-    return PeftScales(
-        lambda path: ranks.get(rank_key(path) or "", rank),
-        lambda path: alphas.get(alpha_key(path) or "", alpha),
-        bool(config.get("use_rslora")),
-    )
+def _by_path(
+    config: Mapping[str, Any], name: str, pattern_name: str, read: Callable[[Any, str], Number], where: str
+) -> Callable[[str], Number]:
+    """What a setting is for a module, by its path.
 
-
-def _pattern(config: Mapping[str, Any], name: str, where: str) -> list[tuple[str, Any, str]]:
-    pattern = config.get(name) or {}
+    Raises:
+        EngineError: it is none that peft writes.
+    """
+    usual, pattern = read(config.get(name), f"{where}, {name}"), config.get(pattern_name) or {}
+    where = f"{where}, {pattern_name}"
     if not isinstance(pattern, dict) or len(pattern) > _MOST_KEYS:
-        raise EngineError("is not a JSON object, or a very long one", where=f"{where}, {name}", hint=_PLAIN)
-    return [(key, value, f"{where}, {name}, {key[:100]}") for key, value in pattern.items()]
+        raise EngineError("is not a JSON object, or a very long one", where=where, hint=_PLAIN)
+    values = {key: read(value, f"{where}, {key[:100]}") for key, value in pattern.items()}
+    key_of = _matcher(values, where)
+    return lambda path: values.get(key_of(path) or "", usual)
 
 
 def _rank(value: Any, where: str) -> int:

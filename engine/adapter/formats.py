@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 
 NUMBER_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of a number, by the name of its format."""
-ADAPTER_GGUF = "adapter.gguf"
-"""File name of a GGUF adapter in its folder."""
-MODEL_GGUF = "model.gguf"
-"""File name of a merged GGUF model in its folder."""
-BASE_GGUF = "base.gguf"
-"""File name of the base's copy in an Ollama folder."""
-MODELFILE = "Modelfile"
+ADAPTER_GGUF, MODEL_GGUF, BASE_GGUF, MODELFILE = "adapter.gguf", "model.gguf", "base.gguf", "Modelfile"
+"""What files are called in their folders: an adapter, a merged model, the base's copy beside an adapter for Ollama."""
 
 _ALL_TYPES = tuple(NUMBER_SIZES)
 _LLAMA_CPP_TYPES = ("float32", "float16")
@@ -46,10 +41,6 @@ class Refusal:
 
     reason: str
     fix: str
-
-
-def _nothing_refused(layout: Layout, base: BaseSource) -> Refusal | None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class Format:
     holds_base_file: bool = False
     needs_base_file: bool = False
     uses_up_base: bool = False
-    refusal: Callable[[Layout, BaseSource], Refusal | None] = _nothing_refused
+    refusal: Callable[[Layout, BaseSource], Refusal | None] = lambda layout, base: None
     no_adapter: Refusal | None = None
 
     def load_writer(self) -> Any:

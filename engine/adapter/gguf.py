@@ -97,21 +97,19 @@ def permute_rows(matrix: Matrix, heads: int) -> Matrix:
 
     Row i of a head's first half goes to row 2i of the head, row i of its second half to row 2i + 1.
     """
-    return _swapped(matrix, heads, first=2)
+    return _transposed(matrix, heads, 2, -1)
 
 
 def unpermute_rows(matrix: Matrix, heads: int) -> Matrix:
     """The rows in transformers' order, from GGUF's; the inverse of `permute_rows`."""
-    return _swapped(matrix, heads, first=-1)
+    return _transposed(matrix, heads, -1, 2)
 
 
-def _swapped(matrix: Matrix, heads: int, *, first: int) -> Matrix:
-    """Each head's rows seen as a grid of (2, n) or (n, 2), transposed."""
-    rows, columns = matrix.shape
-    if heads < 1 or rows % (2 * heads):
-        raise EngineError(f"{rows} rows cannot be those of {heads} heads with rotary positions")
-    grid = (2, rows // heads // 2) if first == 2 else (rows // heads // 2, 2)
-    return matrix.reshape(heads, *grid, columns).swapaxes(1, 2).reshape(rows, columns)
+def _transposed(matrix: Matrix, heads: int, *grid: int) -> Matrix:
+    """Each head's rows seen as a grid, transposed."""
+    if heads < 1 or len(matrix) % (2 * heads):
+        raise EngineError(f"{len(matrix)} rows cannot be those of {heads} heads with rotary positions")
+    return matrix.reshape(heads, *grid, matrix.shape[1]).swapaxes(1, 2).reshape(matrix.shape)
 
 
 def write_gguf_adapter(
@@ -165,11 +163,9 @@ def read_gguf_adapter(file: Path, config: PretrainedConfig, layout: Layout) -> L
             raise EngineError("is missing", where=f"{file}, {name}")
         return torch.from_numpy(tensors[name].data.astype("float32"))
 
-    a = {module.path: matrix(f"{tensor_name(module.path)}.lora_a") for module in layout.modules}
-    b = {
-        module.path: peft_rows(matrix(f"{tensor_name(module.path)}.lora_b"), module.path, config)
-        for module in layout.modules
-    }
+    names = {module.path: tensor_name(module.path) for module in layout.modules}
+    a = {path: matrix(f"{name}.lora_a") for path, name in names.items()}
+    b = {path: peft_rows(matrix(f"{name}.lora_b"), path, config) for path, name in names.items()}
     return LoraAdapter(layout, a, b)
 
 

@@ -119,13 +119,7 @@ def _write_shards(
     float_type: str,
     stage: Stage | None = None,
 ) -> dict[str, str]:
-    """Write all tensors into an existing folder; the SHA-256 of each weight file, of the bytes that were handed out.
-
-    Args:
-        shapes: of every tensor, by name, in order.
-        tensor: makes the one called so, of `float_type`, when its turn comes.
-        stage: hears every tensor.
-    """
+    """The SHA-256 of each weight file, of the bytes that were handed out; `tensor` makes each when its turn comes."""
     if sys.byteorder != "little":
         raise EngineError("merged models are written on little-endian machines only")
     if stage is not None:
@@ -142,7 +136,8 @@ def _write_shards(
 
             put(_header({name: shapes[name] for name in names}, float_type))
             for name in names:
-                put(_bytes(tensor(name)))
+                # numpy has no bfloat16: as bytes, all types are alike.
+                put(tensor(name).contiguous().reshape(-1).view(torch.uint8).numpy().data)
                 if stage is not None:
                     stage.advance()
         digests[shard] = state.hexdigest()
@@ -187,11 +182,6 @@ def _header(shapes: Mapping[str, tuple[int, ...]], float_type: str) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
-
-
-def _bytes(tensor: torch.Tensor) -> Any:
-    # numpy has no bfloat16: as bytes, all types are alike.
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def write_gguf_merged(

@@ -167,26 +167,19 @@ def _opened(folder: Path, framework: str = "pt") -> Iterator[tuple[Any, Layout, 
 
 def _config(lora: LoraSpec, base_id: str) -> dict[str, Any]:
     return {
+        **dict.fromkeys(("auto_mapping", "layers_pattern", "layers_to_transform", "modules_to_save", "revision")),
+        **dict.fromkeys(("fan_in_fan_out", "use_dora", "use_rslora"), False),
+        **dict.fromkeys(("inference_mode", "init_lora_weights"), True),
         "alpha_pattern": {},
-        "auto_mapping": None,
+        "rank_pattern": {},
         "base_model_name_or_path": base_id,
         "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "layers_pattern": None,
-        "layers_to_transform": None,
         "lora_alpha": lora.alpha,
         "lora_dropout": 0.0,
-        "modules_to_save": None,
         "peft_type": "LORA",
         "r": lora.rank,
-        "rank_pattern": {},
-        "revision": None,
         "target_modules": list(lora.target_modules),
         "task_type": "CAUSAL_LM",
-        "use_dora": False,
-        "use_rslora": False,
     }
 
 
@@ -314,7 +307,7 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         config = read_json(file)
     except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
-        raise EngineError("is not the config of an adapter", where=str(file)) from None
+        config = None
     if not isinstance(config, dict):
         raise EngineError("is not the config of an adapter", where=str(file))
     return config
@@ -343,13 +336,13 @@ def more_than_lora(config: dict[str, Any], allowed: Set[str] = frozenset()) -> s
         allowed: names of settings that may be set besides those of plain LoRA.
     """
     if config.get("peft_type") != "LORA":
-        return f"peft_type is {_said(config.get('peft_type'))}, not 'LORA'"
+        return f"peft_type is {said(config.get('peft_type'))}, not 'LORA'"
     if config.get("task_type") not in (None, "CAUSAL_LM"):
-        return f"task_type is {_said(config['task_type'])}, not 'CAUSAL_LM'"
+        return f"task_type is {said(config['task_type'])}, not 'CAUSAL_LM'"
     if config.get("bias", "none") != "none":
-        return f"bias is {_said(config['bias'])}, not 'none'"
+        return f"bias is {said(config['bias'])}, not 'none'"
     if config.get("init_lora_weights") not in _PLAIN_STARTS:
-        return f"init_lora_weights is {_said(config['init_lora_weights'])}, which changes the weights of the base"
+        return f"init_lora_weights is {said(config['init_lora_weights'])}, which changes the weights of the base"
     for name, value in sorted(config.items()):
         if name not in _FREE_SETTINGS and name not in allowed and value:
             meaning = _MEANINGS.get(name)
@@ -359,15 +352,15 @@ def more_than_lora(config: dict[str, Any], allowed: Set[str] = frozenset()) -> s
 
 def _not_uniform(config: dict[str, Any]) -> str | None:
     """Why rank and alpha are none that this form has."""
-    for name in ("r", "lora_alpha"):
+    for name, largest in (("r", LARGEST_RANK), ("lora_alpha", LARGEST_ALPHA)):
         value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
-            return f"{name} is {_said(value)}, not a whole number of at least 1"
-    for name, largest in (("r", LARGEST_RANK), ("lora_alpha", LARGEST_ALPHA)):
-        if config[name] > largest:
+            return f"{name} is {said(value)}, not a whole number of at least 1"
+        if value > largest:
             return f"{name} is more than {largest}"
     return None
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """A value out of somebody's file, no longer than a part of a line."""
     return repr(value)[:100]

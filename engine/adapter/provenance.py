@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePath
@@ -14,10 +13,12 @@ from engine.files import read_json
 PROVENANCE_FILE = "provenance.json"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """What all records have in common; for dataclasses.
+    """What all records have in common.
 
-    Each has: command, the command line that makes the adapter again; timings, seconds by stage, in the order they ran.
+    command: the command line that makes the adapter again.
+    timings: seconds by stage, in the order they ran.
     """
 
     command: str
@@ -25,20 +26,25 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; `read_provenance` makes the record again."""
-        return _plain(self)
+        plain = _plain(self)
+        last = {name: plain.pop(name) for name in ("command", "timings")}
+        return plain | last
 
 
+@dataclass(frozen=True, kw_only=True)
 class MadeFromPrompts(Record):
-    """What records of adapters that were made from prompts have in common; for dataclasses with these fields.
+    """What records of adapters that were made from prompts have in common.
 
     prompts_name: file name of the prompts; of a longer path only the last part is kept.
+    prompts_digest: SHA-256 of the rows or prompts it was made from, in hexadecimal.
     seed: of everything drawn.
     scores: mean score by arm, or another figure by name; None when nothing was measured.
     """
 
     prompts_name: str
+    prompts_digest: str
     seed: int
-    scores: Mapping[str, float] | None
+    scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         """The folders above the prompt file are nobody's business but the owner's."""
@@ -47,87 +53,69 @@ class MadeFromPrompts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(MadeFromPrompts):
-    """By which generator an adapter was made, and from what.
+    """By which generator an adapter was made.
 
     generator_id: name of the generator artifact. generator_digest: SHA-256 of it, in hexadecimal.
-    prompts_digest: SHA-256 of the sampled prompts, in hexadecimal.
     prompts_used: how many prompts were sampled. prompts_total: how many the source holds.
     """
 
     generator_id: str
     generator_digest: str
-    prompts_name: str
-    prompts_digest: str
     prompts_used: int
     prompts_total: int
-    seed: int
-    command: str
-    timings: Mapping[str, float]
-    scores: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solved(MadeFromPrompts):
-    """What an adapter was solved from.
+class MadeFromAnswers(MadeFromPrompts):
+    """What records of solved and of trained adapters have in common.
 
-    made_from: "examples", "instruction" or "both". reason: why, in a few words.
-    start: what it starts from: "base", or the name of a generator.
-    instruction: what stood before every prompt and need not any more; "" without one.
-    prompts_digest: SHA-256 of the rows it was solved from, in hexadecimal.
-    rows: how many these are. examples: how many of them stood in each context.
-    answers: who wrote the answers: "rows", or "base" for those of the base that reads the instruction.
-    fit_steps: gradient steps on the answers after solving.
+    start: what it starts from: "base", "none" for a fresh LoRA, or the name of a generator or an adapter.
+    instruction: what prompts need not begin with; "" without one.
+    rows: how many it was solved from or trained on.
     verdict: what the held-out check found, in a sentence; "" when nothing was checked.
     taught_by: by the name of a model that wrote answers, how many of the rows it answered.
     """
 
-    made_from: str
-    reason: str
     start: str
     instruction: str
-    prompts_name: str
-    prompts_digest: str
     rows: int
-    examples: int
-    answers: str
-    fit_steps: int
-    seed: int
-    command: str
-    timings: Mapping[str, float]
     verdict: str = ""
-    scores: Mapping[str, float] | None = None
     taught_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained(MadeFromPrompts):
+class Solved(MadeFromAnswers):
+    """What an adapter was solved from.
+
+    made_from: "examples", "instruction" or "both". reason: why, in a few words.
+    examples: how many of the rows stood in each context.
+    answers: who wrote the answers: "rows", or "base" for those of the base that reads the instruction.
+    fit_steps: gradient steps on the answers after solving.
+    """
+
+    made_from: str
+    reason: str
+    examples: int
+    answers: str
+    fit_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(MadeFromAnswers):
     """How an adapter was trained on answered rows.
 
-    start: name of the adapter that training began with; "none" for a fresh one. start_digest: SHA-256 of its weights
-    file, "" for a fresh one.
-    instruction: what prompts need not begin with, as it is of the start; "" without one.
-    prompts_digest, verdict, taught_by: as in `Solved`. rows: trained on. watched: rows that said when to stop.
+    start_digest: SHA-256 of the weights file of its start, "" for a fresh one.
+    watched: rows that said when to stop.
     steps: taken in all. best_step: after how many the adapter was as it is. ended: why training ended.
     rate: learning rate.
     """
 
-    start: str
     start_digest: str
-    instruction: str
-    prompts_name: str
-    prompts_digest: str
-    rows: int
     watched: int
     steps: int
     best_step: int
     ended: str
     rate: float
-    seed: int
-    command: str
-    timings: Mapping[str, float]
-    verdict: str = ""
-    scores: Mapping[str, float] | None = None
-    taught_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +141,6 @@ class Combination(Record):
 
     parts: tuple[CombinedPart, ...]
     kept_energy: Mapping[str, float] | None
-    command: str
-    timings: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +156,6 @@ class Imported(Record):
     digest: str
     format: Literal["peft", "gguf"]
     changes: tuple[str, ...]
-    command: str
-    timings: Mapping[str, float]
 
 
 Origin = Provenance | Solved | Trained | Combination | Imported
@@ -179,11 +163,6 @@ Origin = Provenance | Solved | Trained | Combination | Imported
 
 # Records from before there were teachers lack it.
 _LATER_FIELDS = {"taught_by"}
-
-
-def provenance_text(origin: Origin) -> str:
-    """The content of `provenance.json`."""
-    return json.dumps(origin.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_provenance(folder: Path) -> Origin | None:

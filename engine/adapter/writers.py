@@ -26,7 +26,6 @@ import re
 import shutil
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.adapter.check import (
     TOLERANCE,
@@ -47,9 +46,6 @@ from engine.errors import EngineError
 from engine.events import Stage
 from engine.files import read_json
 from engine.weights.lora import LoraAdapter
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 MLX_WEIGHTS_FILE = "adapters.safetensors"
 
@@ -103,13 +99,13 @@ class GgufAdapter(_AdapterFiles):
     def write(self, folder: Path, stage: Stage) -> None:
         """The file."""
         work = self.work
-        config, name = work.base.model.config, _gguf_name(work)
-        write_gguf_adapter(folder / ADAPTER_GGUF, work.adapter, config, name=name, float_type=work.float_type)
+        file = folder / ADAPTER_GGUF
+        write_gguf_adapter(file, work.adapter, work.config, name=work.name, float_type=work.float_type)
 
     def difference(self, folder: Path, meant: LoraAdapter) -> float:
         """Of what the `gguf` package reads."""
         work = self.work
-        read = read_gguf_adapter(folder / ADAPTER_GGUF, work.base.model.config, work.adapter.layout)
+        read = read_gguf_adapter(folder / ADAPTER_GGUF, work.config, work.adapter.layout)
         return logit_difference(work.base, read, meant, work.prompt_ids)
 
 
@@ -125,7 +121,10 @@ class OllamaFolder(GgufAdapter):
             shutil.copyfile(source.gguf, folder / BASE_GGUF)
             origin = f"./{BASE_GGUF}"
         lines = f"FROM {origin}\nADAPTER ./{ADAPTER_GGUF}\n"
-        (folder / MODELFILE).write_text(lines + _chatml_lines(prompt_text(base.tokenizer, "PROMPT")), encoding="utf-8")
+        # Of any other template, Ollama has to find it by itself.
+        if found := _CHATML.fullmatch(prompt_text(base.tokenizer, "PROMPT")):
+            lines += _TEMPLATE + (f'SYSTEM """{found["system"]}"""\n' if found["system"] else "")
+        (folder / MODELFILE).write_text(lines, encoding="utf-8")
 
 
 class MlxFolder(_AdapterFiles):
@@ -135,7 +134,7 @@ class MlxFolder(_AdapterFiles):
         """Config and matrices."""
         from safetensors.torch import save
 
-        layout, layers = self.work.adapter.layout, self.work.base.model.config.num_hidden_layers
+        layout, layers = self.work.adapter.layout, self.work.config.num_hidden_layers
         # Of a kind that is not adapted in every layer, mlx-lm starts the rest with zeros, which change nothing.
         keys = list(dict.fromkeys(_in_its_layer(module.path) for module in layout.modules))
         parameters = {"rank": layout.lora.rank, "scale": layout.lora.scaling, "dropout": 0.0, "keys": keys}
@@ -195,40 +194,18 @@ class MergedGguf(Writer[AdapterWork]):
 
     def write(self, folder: Path, stage: Stage) -> None:
         """The file."""
+        work, file = self.work, folder / MODEL_GGUF
+        assert work.source.gguf is not None  # refused without
         write_gguf_merged(
-            folder / MODEL_GGUF,
-            *self._parts(),
-            name=_gguf_name(self.work),
-            float_type=self.work.float_type,
-            stage=stage,
+            file, work.source.gguf, work.adapter, work.config, name=work.name, float_type=work.float_type, stage=stage
         )
 
     def check(self, folder: Path) -> Differences:
         """Every tensor."""
-        found = largest_difference(folder / MODEL_GGUF, *self._parts(), float_type=self.work.float_type)
+        work, file = self.work, folder / MODEL_GGUF
+        assert work.source.gguf is not None
+        found = largest_difference(file, work.source.gguf, work.adapter, work.config, float_type=work.float_type)
         return Differences(tensors=found)
-
-    def _parts(self) -> tuple[Path, LoraAdapter, PretrainedConfig]:
-        assert self.work.source.gguf is not None  # refused without
-        return self.work.source.gguf, self.work.adapter, self.work.base.model.config
-
-
-def _gguf_name(work: AdapterWork) -> str:
-    """What a GGUF file calls itself."""
-    return f"{work.base_id} adapted"
-
-
-def _chatml_lines(rendered: str) -> str:
-    """TEMPLATE, stop and SYSTEM lines of a Modelfile; empty where Ollama has to find the template by itself.
-
-    Args:
-        rendered: the user turn `PROMPT` as the base's chat template writes it, up to the answer.
-    """
-    found = _CHATML.fullmatch(rendered)
-    if found is None:
-        return ""
-    system = f'SYSTEM """{found["system"]}"""\n' if found["system"] else ""
-    return _TEMPLATE + system
 
 
 def _in_its_layer(path: str) -> str:
