@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from engine.adapter.formats import FORMATS, NUMBER_SIZES
+from engine.adapter.formats import CHAIN_FORMATS, FORMATS, NUMBER_SIZES
 from engine.jobs.command_line import choice_in, leaves
 from engine.jobs.declared import JOBS, Job
 from engine.requests import Request
@@ -263,7 +263,7 @@ DIFFERING: Mapping[str, Mapping[str, Option]] = {
         "format": Option(
             "mergekit: a passthrough merge. dense: a model folder. peft: a LoRA folder with layer_replication. "
             "json: chain.json alone.",
-            choices=("mergekit", "dense", "peft", "json"),
+            choices=tuple(CHAIN_FORMATS),
         ),
     },
 }

@@ -7,14 +7,13 @@ The last base and the last generator stay in memory, one of each, for the next j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.adapter.formats import NUMBER_SIZES
-from engine.adapter.norms import norms_by_layer
-from engine.base.device import device_memory, out_of_memory_told, pick_device
+from engine.base.device import device_memory, dtype_name, out_of_memory_told, pick_device
 from engine.base.encoder import resolve_encoder
 from engine.base.fetch import cache_folder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
@@ -26,7 +25,7 @@ from engine.generator.generator import Generator
 from engine.kept import Kept
 from engine.released import released_generator
 from engine.requests import ModelChoice
-from engine.weights.lora import LoraAdapter
+from engine.weights.lora import LoraAdapter, norms_by_layer
 
 _base: Kept[LoadedBase] = Kept()
 _generator: Kept[tuple[TextEncoder, Generator]] = Kept()
@@ -62,13 +61,15 @@ class Pipeline:
         return adapter
 
 
-def load_chosen_base(
-    choice: ModelChoice, reporter: Reporter, check: Callable[[BaseRef], None] = lambda ref: None
-) -> LoadedBase:
-    """The base of `choice`; `check` sees what was found before its weights are loaded."""
+def find_chosen_base(choice: ModelChoice, reporter: Reporter) -> BaseRef:
+    """What the base of `choice` is and where; its weights are not loaded."""
+    return resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
+
+
+def load_chosen_base(choice: ModelChoice, reporter: Reporter, found: BaseRef | None = None) -> LoadedBase:
+    """The base of `choice`; `found`, if it is given, is what `find_chosen_base` found."""
     trusted = choice.trust_remote_code
-    ref = resolve_base(choice.base, trust_remote_code=trusted, reporter=reporter)
-    check(ref)
+    ref = found or find_chosen_base(choice, reporter)
 
     def load() -> LoadedBase:
         return load_base(ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, reporter=reporter)
@@ -84,8 +85,8 @@ def load_base_alone(choice: ModelChoice, reporter: Reporter) -> LoadedBase:
     """
     _base.forget()
     trusted = choice.trust_remote_code
-    ref = resolve_base(choice.base, trust_remote_code=trusted, reporter=reporter)
-    stored = str(getattr(ref.config, "dtype", None)).removeprefix("torch.")
+    ref = find_chosen_base(choice, reporter)
+    stored = dtype_name(getattr(ref.config, "dtype", None))
     dtype = choice.dtype
     if dtype == "auto":
         dtype = stored if stored in NUMBER_SIZES and not ref.gguf_file else "float32"
@@ -100,7 +101,9 @@ def load_pipeline(choice: ModelChoice, reporter: Reporter, *, cached: bool = Tru
     """
     folder = choice.generator or released_generator()
     about = read_about(folder)
-    base = load_chosen_base(choice, reporter, lambda ref: check_base(about, ref))
+    ref = find_chosen_base(choice, reporter)
+    check_base(about, ref)
+    base = load_chosen_base(choice, reporter, ref)
     device = pick_device(choice.device)
 
     def load() -> tuple[TextEncoder, Generator]:

@@ -22,19 +22,13 @@ from dnd_tui.state.chains import CHAIN_FILE
 from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
-from engine.depth.forms import FORMATS, form_refusal
+from engine.adapter.formats import CHAIN_FORMATS
 from engine.errors import EngineError
 from engine.requests import ChainExportRequest, ModelChoice
 
 STAGES = ("import", "load", "write", "check")
 # A folder with this one is that of a search, which goes on there.
 _STATE_FILE = "search.json"
-_TITLES = {
-    "mergekit": "mergekit recipe (a passthrough merge)",
-    "dense": "Dense model folder, an adapter merged in",
-    "peft": "PEFT folder with layer_replication",
-    "json": "chain.json alone",
-}
 _CHECKED = (
     "What is written is read back and its logits are compared. A form that cannot say this chain of this base is "
     "refused, with the reason."
@@ -73,10 +67,10 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
         self._models, self._chain, self._adapter = models, chain, adapter
         self._name = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:80] or "chain"
         self._above = above
-        self._refused = {form: form_refusal(form, with_adapter=adapter is not None) for form in FORMATS}
+        self._refused = {name: form.no_adapter if adapter else None for name, form in CHAIN_FORMATS.items()}
         first = next(form for form, refused in self._refused.items() if refused is None)
         self._forms = {
-            form: Choice(_TITLES[form], value=form == first, disabled=refused is not None)
+            form: Choice(CHAIN_FORMATS[form].title, value=form == first, disabled=refused is not None)
             for form, refused in self._refused.items()
         }
         self._proposed = ""
@@ -99,7 +93,7 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
         self._propose()
 
     def _reasons(self) -> list[str]:
-        return [f"{form}: {one_line(refused.problem)}" for form, refused in self._refused.items() if refused]
+        return [f"{form}: {one_line(refused.reason)}" for form, refused in self._refused.items() if refused]
 
     @property
     def form(self) -> str:

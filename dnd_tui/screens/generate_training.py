@@ -8,10 +8,8 @@ from typing import Any
 
 from dnd_tui.text import figure
 from dnd_tui.widgets.loss_plot import LossPlot
-from engine.adapter.card import read_provenance
-from engine.adapter.kind import CONFIG_FILE
-from engine.adapter.peft_folder import read_peft_layout
-from engine.adapter.solved import Trained
+from engine.adapter.peft_folder import CONFIG_FILE, read_peft_layout
+from engine.adapter.provenance import Trained, read_provenance
 from engine.events import Event, Note, StageAdvanced, StageStarted
 
 _STAGE = "train"

@@ -22,7 +22,7 @@ from dnd_tui.state.adapter_record import AdapterRecord, WeightedName
 from dnd_tui.text import one_line
 from dnd_tui.widgets.form_field import FormField, WholeNumber
 from dnd_tui.widgets.path_inputs import DropInput
-from engine.adapter.combination import check_weights
+from engine.adapter.combine import check_weights
 from engine.adapter.peft_folder import CONFIG_FILE
 from engine.errors import EngineError
 from engine.files import read_json

@@ -27,7 +27,8 @@ from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
-from engine.adapter.kind import CONFIG_FILE, known_kind
+from engine.adapter.kind import known_kind
+from engine.adapter.peft_folder import CONFIG_FILE
 from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.errors import EngineError
 from engine.files import read_json

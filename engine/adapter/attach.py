@@ -24,7 +24,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
 from engine.errors import EngineError
-from engine.weights.layout import Layout, LayoutModule
+from engine.weights.layout import Layout
 from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
@@ -32,17 +32,20 @@ if TYPE_CHECKING:
 
 BASE_ROW = "__base__"
 """The name in `adapter_names` of a row that the base answers alone."""
+ADAPTED = "adapted"
+"""What `attach` calls the adapter."""
 
 
-def attach(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, name: str = "adapted") -> AttachedModel:
-    """`base` with `adapter` on it, selected.
+def attach(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter | None) -> AttachedModel:
+    """`base` with `adapter` on it, selected; for None the base alone.
 
     Raises:
         EngineError: the adapter does not fit the base; the first module that differs is named.
     """
     attached = AttachedModel(base)
-    attached.add(name, adapter)
-    attached.use(name)
+    if adapter is not None:
+        attached.add(ADAPTED, adapter)
+        attached.use(ADAPTED)
     return attached
 
 
@@ -206,7 +209,13 @@ def check_fits(model: torch.nn.Module, adapter: LoraAdapter) -> None:
                 f"the base {found.in_features} to {found.out_features}"
             )
             raise EngineError(problem, where=module.path, hint=hint)
-        _check_matrices(module, adapter)
+        rank = adapter.layout.lora.rank
+        halves = ("A", adapter.a, (rank, module.in_features)), ("B", adapter.b, (module.out_features, rank))
+        for half, matrices, expected in halves:
+            shape = tuple(matrices[module.path].shape) if module.path in matrices else None
+            if shape != expected:
+                problem = f"matrix {half} must have the shape {expected}, it has {shape or 'no value'}"
+                raise EngineError(problem, where=module.path)
 
 
 @contextmanager
@@ -217,16 +226,6 @@ def naming_adapter(folder: Path, base_id: str) -> Iterator[None]:
     except EngineError as error:
         problem = f"does not fit the base {base_id}: {error.where}: {error.problem}"
         raise EngineError(problem, where=str(folder), hint="Choose the base it was made for") from error
-
-
-def _check_matrices(module: LayoutModule, adapter: LoraAdapter) -> None:
-    rank = adapter.layout.lora.rank
-    expected = {"A": (rank, module.in_features), "B": (module.out_features, rank)}
-    for half, matrices in (("A", adapter.a), ("B", adapter.b)):
-        shape = tuple(matrices[module.path].shape) if module.path in matrices else None
-        if shape != expected[half]:
-            problem = f"matrix {half} must have the shape {expected[half]}, it has {shape or 'no value'}"
-            raise EngineError(problem, where=module.path)
 
 
 def _targets(model: torch.nn.Module, layout: Layout) -> list[str]:

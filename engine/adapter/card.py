@@ -1,44 +1,30 @@
-"""Where an adapter comes from: the model card and `provenance.json` of its folder."""
+"""The model card of an adapter's folder: what it is, where it comes from, how it is used."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from engine.adapter.combination import Combination, combination_from
-from engine.adapter.commands import BASE_GGUF
 from engine.adapter.consumers import consumers
-from engine.adapter.formats import FORMATS
-from engine.adapter.imported import FORMATS as IMPORTED_FORMATS
-from engine.adapter.imported import Imported, imported_from
-from engine.adapter.solved import MadeFromPrompts, Solved, Trained, is_of_kind, made_from_prompts
+from engine.adapter.formats import BASE_GGUF, FORMATS
+from engine.adapter.provenance import (
+    PROVENANCE_FILE,
+    Combination,
+    Imported,
+    MadeFromAnswers,
+    MadeFromPrompts,
+    Origin,
+    Provenance,
+    Solved,
+    Trained,
+)
 from engine.base.source import BaseSource
-from engine.errors import EngineError
-from engine.files import read_json
 from engine.weights.layout import Layout
 
 CARD_FILE = "README.md"
-PROVENANCE_FILE = "provenance.json"
 _HERE = PurePath("path/to/this/folder")
-_ABOUT = {
-    "peft": "Matrices of every adapted linear module, in the format of peft.",
-    "merged": "The base's weights with the adapter's update added, in the format of transformers.",
-    "gguf": "Matrices of every adapted linear module, as a GGUF file for llama.cpp.",
-    "gguf-merged": "The base's weights with the adapter's update added, as a GGUF file for llama.cpp.",
-    "ollama": "A Modelfile and what it names, for Ollama.",
-    "mlx": "Matrices of every adapted linear module, in the format of mlx-lm.",
-}
-# As the hub calls them.
-_LIBRARIES = {
-    "peft": "peft",
-    "merged": "transformers",
-    "gguf": "gguf",
-    "gguf-merged": "gguf",
-    "ollama": "gguf",
-    "mlx": "mlx",
-}
 _SNIPPET = """\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -46,38 +32,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = AutoModelForCausalLM.from_pretrained({base!r})
 tokenizer = AutoTokenizer.from_pretrained({base!r})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance(MadeFromPrompts):
-    """What made an adapter, and from what.
-
-    generator_id: name of the generator artifact.
-    generator_digest: SHA-256 of the generator, in hexadecimal.
-    prompts_name: file name of the prompts; of a longer path only the last part is kept.
-    prompts_digest: SHA-256 of the sampled prompts, in hexadecimal.
-    prompts_used: how many prompts were sampled.
-    prompts_total: how many the source holds.
-    seed: seed of the sampling.
-    command: the command line that makes the adapter again.
-    timings: seconds by stage, in the order they ran.
-    scores: measured figures by name; None when nothing was measured.
-    """
-
-    generator_id: str
-    generator_digest: str
-    prompts_name: str
-    prompts_digest: str
-    prompts_used: int
-    prompts_total: int
-    seed: int
-    command: str
-    timings: Mapping[str, float]
-    scores: Mapping[str, float] | None = None
-
-
-Origin = Provenance | Solved | Trained | Combination | Imported
-"""Of a generated adapter, a solved one, a trained one, of a sum of adapters, of an adapter of another tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +61,7 @@ def adapter_card(subject: Subject) -> str:
     parts = [
         _front_matter(subject),
         f"# {base} with a LoRA adapter merged in" if merged else f"# LoRA adapter for {base}",
-        _ABOUT[subject.form],
+        FORMATS[subject.form].about,
         _table(
             ("Property", "Value"),
             {
@@ -127,50 +81,22 @@ def adapter_card(subject: Subject) -> str:
 def card_files(subject: Subject) -> dict[str, str]:
     """The card, and `provenance.json` where there is a provenance: text by file name."""
     files = {CARD_FILE: adapter_card(subject)}
-    provenance = subject.provenance
-    if provenance is not None:
-        files[PROVENANCE_FILE] = json.dumps(provenance.to_json(), indent=2, ensure_ascii=False) + "\n"
+    if subject.provenance is not None:
+        files[PROVENANCE_FILE] = json.dumps(subject.provenance.to_json(), indent=2, ensure_ascii=False) + "\n"
     return files
-
-
-def read_provenance(folder: Path) -> Origin | None:
-    """What `card_files` stored in an adapter folder; None if there is no such file.
-
-    Raises:
-        EngineError: the file is broken or has other fields.
-    """
-    file = folder / PROVENANCE_FILE
-    if not file.is_file():
-        return None
-    data = read_json(file)
-    if not isinstance(data, dict):
-        data = {}
-    if made := made_from_prompts(data) or combination_from(data) or imported_from(data):
-        return made
-    if set(data) != {field.name for field in fields(Provenance)}:
-        hint = f"Remove {PROVENANCE_FILE} to go on without it"
-        raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
-    for name, value in data.items():
-        if not is_of_kind(name, value):
-            raise EngineError(f"{name} is of the wrong type", where=str(file))
-    return Provenance(**data)
 
 
 def _front_matter(subject: Subject) -> str:
     # JSON strings are YAML strings: no name can break out of its line.
     relation = "adapter" if FORMATS[subject.form].holds_adapter else "finetune"
-    return "\n".join(
-        [
-            "---",
-            f"library_name: {_LIBRARIES[subject.form]}",
-            f"base_model: {json.dumps(subject.base_id)}",
-            "pipeline_tag: text-generation",
-            "tags:",
-            "- lora",
-            f"- {json.dumps(f'base_model:{relation}:{subject.base_id}')}",
-            "---",
-        ]
-    )
+    return f"""---
+library_name: {FORMATS[subject.form].library}
+base_model: {json.dumps(subject.base_id)}
+pipeline_tag: text-generation
+tags:
+- lora
+- {json.dumps(f"base_model:{relation}:{subject.base_id}")}
+---"""
 
 
 def _origin(provenance: Origin, export_command: str | None) -> list[str]:
@@ -178,18 +104,18 @@ def _origin(provenance: Origin, export_command: str | None) -> list[str]:
     seconds["total"] = f"{sum(provenance.timings.values()):.3f}"
     match provenance:
         case Combination():
-            told = _combination(provenance)
+            parts = _combination(provenance)
         case Imported():
-            told = _import(provenance)
+            parts = _import(provenance)
         case Solved():
-            told = _solution(provenance)
+            parts = _solution(provenance)
         case Trained():
-            told = _training(provenance)
+            parts = _training(provenance)
         case Provenance():
-            told = _generation(provenance)
+            parts = _generation(provenance)
     return [
         "## Where it comes from",
-        *told,
+        *parts,
         "The commands that make it again:" if export_command else "The command that makes it again:",
         _block("sh", "\n".join(filter(None, (provenance.command, export_command)))),
         "## Time",
@@ -223,16 +149,11 @@ def _solution(solved: Solved) -> list[str]:
         "Gradient steps": str(solved.fit_steps),
         "Seed": str(solved.seed),
     }
-    parts = [
-        "Solved: what the context does to the base's residual stream, put into the weights layer by layer.",
-        _table(("Part", "Value"), facts),
-    ]
-    if solved.instruction:
-        parts += ["Prompts no longer need this instruction before them:", _block("text", solved.instruction)]
-    return [*parts, solved.verdict] if solved.verdict else parts
+    what = "Solved: what the context does to the base's residual stream, put into the weights layer by layer."
+    return _learned(solved, what, facts, "Prompts no longer need this instruction before them:")
 
 
-def _answers(record: Solved | Trained) -> str:
+def _answers(record: MadeFromAnswers) -> str:
     if isinstance(record, Solved) and record.answers == "base":
         return "the base's own, with the instruction before it"
     if not record.taught_by:
@@ -252,10 +173,12 @@ def _training(trained: Trained) -> list[str]:
         "Learning rate": f"{trained.rate:g}",
         "Seed": str(trained.seed),
     }
-    parts = ["Trained on answered rows.", _table(("Part", "Value"), facts)]
-    if trained.instruction:
-        parts += ["Prompts do not need this instruction before them:", _block("text", trained.instruction)]
-    return [*parts, trained.verdict] if trained.verdict else parts
+    return _learned(trained, "Trained on answered rows.", facts, "Prompts do not need this instruction before them:")
+
+
+def _learned(record: MadeFromAnswers, what: str, facts: Mapping[str, str], unneeded: str) -> list[str]:
+    instruction = [unneeded, _block("text", record.instruction)] if record.instruction else []
+    return [what, _table(("Part", "Value"), facts), *instruction, *filter(None, [record.verdict])]
 
 
 def _combination(combination: Combination) -> list[str]:
@@ -276,7 +199,7 @@ def _import(imported: Imported) -> list[str]:
     facts = {
         "Source": _code(imported.source),
         "Source SHA-256": _code(imported.digest),
-        "Format": IMPORTED_FORMATS[imported.format],
+        "Format": FORMATS[imported.format].title,
     }
     changes = "\n".join(f"- {_cell(each)}" for each in imported.changes)
     return [

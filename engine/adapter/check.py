@@ -2,7 +2,7 @@
 
 adapter forms   the matrices read back, on the same base, against the matrices as they were stored
 merged model    loaded anew, against base + adapter; its files against the bytes that were handed out
-merged GGUF     read back by the `gguf` package, tensor by tensor (`gguf_merged.largest_difference`)
+merged GGUF     read back by the `gguf` package, tensor by tensor (`merged.largest_difference`)
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from engine.adapter.attach import check_fits
-from engine.adapter.merged import use_up
-from engine.adapter.peft_folder import read_peft_folder, stored_state
-from engine.adapter.shards import check_digests
+from engine.adapter.merged import check_digests, use_up
+from engine.adapter.peft_folder import read_peft_folder, stored
+from engine.base.device import dtype_name
 from engine.base.load import load_base, resolve_base
 from engine.errors import EngineError
 from engine.weights.lora import LoraAdapter
@@ -58,7 +58,8 @@ class Differences:
     """What a check found; None is what that form is not checked by.
 
     logits: largest absolute logit difference between what was reloaded and what was meant.
-    rounding: the same that storing in the chosen float type makes; 0.0 when stored in float32.
+    rounding: the same that storing in the chosen float type makes, and of a chain merging the adapter into its weights;
+        0.0 when stored in float32, or nothing was merged.
     tensors: largest absolute difference between a tensor read back and what was meant.
     """
 
@@ -67,25 +68,7 @@ class Differences:
     tensors: float | None = None
 
 
-def check_adapter(
-    read_back: float, adapter: LoraAdapter, base: LoadedBase | torch.nn.Module, prompt_ids: Sequence[int], stored: str
-) -> Differences:
-    """Judge the logit difference `read_back` of a written adapter, and tell what its float type `stored` costs.
-
-    Raises:
-        EngineError: it is more than `TOLERANCE`.
-    """
-    if not read_back <= TOLERANCE:
-        raise _other_answers(read_back)
-    rounding = 0.0
-    if stored != "float32":
-        rounding = logit_difference(base, as_stored(adapter, stored), adapter, prompt_ids)
-    return Differences(read_back, rounding)
-
-
-def check_peft_folder(
-    folder: Path, base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]
-) -> float:
+def check_peft_folder(folder: Path, base: LoadedBase, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> float:
     """Largest absolute logit difference between `folder`, loaded by peft itself, and `adapter`, on the same base.
 
     The base is as before afterwards. NaN logits give NaN, which no comparison with a tolerance accepts.
@@ -95,7 +78,7 @@ def check_peft_folder(
     """
     ids = prompt_ids[:_ADAPTER_TOKENS]
     expected = _expected_logits(base, adapter, ids)
-    model: Any = base if isinstance(base, torch.nn.Module) else base.model
+    model = base.model
     # peft would leave the base half wrapped if it failed: look first.
     check_fits(model, read_peft_folder(folder)[0])
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -107,9 +90,7 @@ def check_peft_folder(
         reloaded.unload()
 
 
-def logit_difference(
-    base: LoadedBase | torch.nn.Module, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]
-) -> float:
+def logit_difference(base: LoadedBase, first: LoraAdapter, second: LoraAdapter, prompt_ids: Sequence[int]) -> float:
     """Largest absolute logit difference between two adapters on one base, on the first tokens of a prompt."""
     ids = prompt_ids[:_ADAPTER_TOKENS]
     return _largest_difference(_expected_logits(base, first, ids), _expected_logits(base, second, ids))
@@ -134,7 +115,7 @@ def check_merged(
     check_digests(folder, digests)
     with _ExactSums():
         expected = _expected_logits(base, adapter, prompt_ids)
-    kind = str(base.dtype).removeprefix("torch.")
+    kind = dtype_name(base.dtype)
     use_up(base)
     merged = load_base(resolve_base(str(folder)), device=str(base.device), dtype=kind)
     with _ExactSums():
@@ -142,22 +123,18 @@ def check_merged(
     use_up(merged)
     if float_type == kind == "float32":
         if not difference <= MERGED_TOLERANCE * max(1.0, expected.abs().max().item() / _USUAL_LOGITS):
-            raise _other_answers(difference)
+            raise other_answers(difference)
         return Differences(logits=difference)
     if not math.isfinite(difference):
-        raise _other_answers(difference)
+        raise other_answers(difference)
     return Differences(rounding=difference)
 
 
 def as_stored(adapter: LoraAdapter, float_type: str) -> LoraAdapter:
     """The adapter after its matrices went through `float_type`, in float32 again."""
-    state = {key: matrix.float() for key, matrix in stored_state(adapter, float_type).items()}
-    paths = [module.path for module in adapter.layout.modules]
-    return LoraAdapter(
-        adapter.layout,
-        {path: state[f"base_model.model.{path}.lora_A.weight"] for path in paths},
-        {path: state[f"base_model.model.{path}.lora_B.weight"] for path in paths},
-    )
+    made = stored(adapter, float_type)
+    a, b = ({path: matrix.float() for path, matrix in half.items()} for half in (made.a, made.b))
+    return LoraAdapter(adapter.layout, a, b)
 
 
 class _ExactSums(TorchFunctionMode):
@@ -184,17 +161,18 @@ class _ExactSums(TorchFunctionMode):
         return (output if bias is None else output + bias.double()).to(inputs.dtype)
 
 
-def _other_answers(difference: float) -> EngineError:
+def other_answers(difference: float) -> EngineError:
+    """That what was read back is not what was meant."""
     problem = f"the reloaded export gives other answers (largest logit difference {difference:.3g})"
     return EngineError(problem, hint="Nothing was exported")
 
 
-def _expected_logits(base: LoadedBase | torch.nn.Module, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
+def _expected_logits(base: LoadedBase, adapter: LoraAdapter, prompt_ids: Sequence[int]) -> Any:
     """Of base + adapter by the definition of LoRA, y + alpha / rank · B (A x), and not by peft: a second opinion.
 
     Hooks take no time to put on, where peft needs half a second for the 210 modules of the default base.
     """
-    model: Any = base if isinstance(base, torch.nn.Module) else base.model
+    model: Any = base.model
     with ExitStack() as hooks:
         for module in adapter.layout.modules:
             hook = _adding(adapter, module.path, model.device)

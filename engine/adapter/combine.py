@@ -17,35 +17,43 @@ Notable
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from engine.adapter.combination import check_weights
-from engine.adapter.peft_config import LARGEST_RANK
-from engine.adapter.peft_folder import module_place
+from engine.adapter.peft_folder import LARGEST_RANK, module_place
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
 from engine.weights.lora import LoraAdapter
 
-
-@dataclass(frozen=True)
-class KeptEnergy:
-    """Shares of the squared norm of the updates, from 0 to 1: of all modules, and by kind of module."""
-
-    all: float
-    kinds: Mapping[str, float]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Combined:
-    """A sum of adapters; `kept` is None for an exact one."""
+    """A sum of adapters.
+
+    kept: shares of the squared norm of the updates, from 0 to 1, of "all" modules and by kind; None for an exact sum.
+    """
 
     adapter: LoraAdapter
-    kept: KeptEnergy | None
+    kept: dict[str, float] | None
+
+
+def check_weights(adapters: int, weights: Sequence[float], rank: int | None) -> None:
+    """Raises EngineError when there is not one finite weight an adapter, or the sum would be a mere copy."""
+    if len(weights) != adapters:
+        hint = "Give one --weight for each adapter, in their order, or none at all"
+        raise EngineError(f"{len(weights)} weights do not go with {adapters} adapters", where="--weight", hint=hint)
+    for weight in weights:
+        if not math.isfinite(weight):
+            raise EngineError(f"{weight} is not a finite number", where="--weight", hint="Give a number like 0.5 or -1")
+    if tuple(weights) == (1,) and rank is None:
+        hint = "Name a second adapter, or give --rank for a smaller one or another --weight"
+        raise EngineError("one adapter of weight 1 would only be copied", hint=hint)
 
 
 def combine(
@@ -71,7 +79,7 @@ def combine(
     energies: dict[str, list[tuple[float, float]]] = {}
     for module in layout.modules:
         down, up = _stacked(module, adapters, weights)
-        if not (torch.isfinite(down).all() and torch.isfinite(up).all()):
+        if not (down.isfinite().all() and up.isfinite().all()):
             raise EngineError("a value of the sum is not finite", where=module.path, hint="Give smaller weights")
         if rank is not None:
             down, up, kept, whole = truncated(down, up, rank)
@@ -91,6 +99,8 @@ def truncated(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor, floa
     Returns:
         A (k, in) and B (out, k) in float64, k = min(rank, R, in, out); the energy kept and the whole energy.
     """
+    import torch
+
     left, left_core = torch.linalg.qr(up.double())  # (out, p), (p, R)
     right, right_core = torch.linalg.qr(down.double().T)  # (in, q), (q, R)
     u, s, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)  # at most R x R
@@ -136,6 +146,8 @@ def _targets(adapters: Sequence[LoraAdapter], modules: tuple[LayoutModule, ...])
 
 def _stacked(module: LayoutModule, adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
     """A (R, in) and B (out, R) of the exact sum on a module, R of the adapters that have it."""
+    import torch
+
     having = [(each, weight) for each, weight in zip(adapters, weights, strict=True) if module.path in each.a]
     down = torch.cat([each.a[module.path] for each, _ in having])
     up = torch.cat([each.b[module.path] * (weight * each.layout.lora.scaling) for each, weight in having], dim=1)
@@ -144,16 +156,15 @@ def _stacked(module: LayoutModule, adapters: Sequence[LoraAdapter], weights: Seq
 
 def _padded(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Zeros up to the rank that all modules share, in float32: an adapter may lack a module, a module may be narrow."""
+    from torch.nn.functional import pad
+
     more = rank - down.shape[0]
-    pad = torch.nn.functional.pad
     return pad(down, (0, 0, 0, more)).float().contiguous(), pad(up, (0, more)).float().contiguous()
 
 
-def _kept(energies: Mapping[str, Sequence[tuple[float, float]]]) -> KeptEnergy:
-    return KeptEnergy(
-        _share([pair for pairs in energies.values() for pair in pairs]),
-        {kind: _share(pairs) for kind, pairs in energies.items()},
-    )
+def _kept(energies: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
+    groups = {"all": [pair for pairs in energies.values() for pair in pairs], **energies}
+    return {name: _share(pairs) for name, pairs in groups.items()}
 
 
 def _share(pairs: Sequence[tuple[float, float]]) -> float:

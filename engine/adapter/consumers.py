@@ -9,33 +9,21 @@ Facts of the consumers, with the places where they can be looked up:
     MLX         adapters.safetensors with transposed matrices (mlx_lm/tuner/utils.py, `load_adapters`)
 
 Each takes all number formats that a form can be written in.
+
+What to type is one shell line, whatever is in the names of the folders. Where a program has an OpenAI-compatible
+server, the line starts it; Ollama's is running anyway. `adapted` is the name to ask them for.
 """
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
-from engine.adapter.commands import (
-    ADAPTER_GGUF,
-    MODEL_GGUF,
-    VLLM_RANKS,
-    llama_cpp_command,
-    llama_cpp_model_command,
-    mlx_command,
-    mlx_model_command,
-    ollama_command,
-    ollama_folder_command,
-    peft_command,
-    sglang_command,
-    sglang_model_command,
-    transformers_command,
-    unzipped,
-    vllm_command,
-    vllm_model_command,
-)
-from engine.adapter.formats import FORMATS, Refusal, refusal
+from engine.adapter.formats import ADAPTER_GGUF, BASE_GGUF, FORMATS, MODEL_GGUF, MODELFILE, Refusal
 from engine.base.source import BaseSource
 from engine.weights.layout import ALL_LINEAR, Layout
 
@@ -43,6 +31,9 @@ from engine.weights.layout import ALL_LINEAR, Layout
 _SERVED = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"})
 # Mistral's architecture in a GGUF file is llama.
 _OLLAMA_PEFT = frozenset({"llama", "mistral", "gemma2"})
+# What `vllm serve --max-lora-rank` takes.
+_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_PROMPT = "Which of these is a colour: run, red or rice?"
 
 
 @dataclass(frozen=True)
@@ -70,6 +61,10 @@ class _Case:
     folder: str
     layout: Layout
     base: BaseSource
+
+    def file(self, name: str) -> str:
+        """A file of the folder."""
+        return str(PurePath(self.folder, name))
 
 
 @dataclass(frozen=True)
@@ -100,14 +95,17 @@ def consumers(
 
 def _verdict(name: str, answers: _Answers, case: _Case, form: str, archive: Path | None) -> Verdict:
     given: dict[str, _Answer] = {
-        each: refusal(each, case.layout, case.base) or answer(case) for each, answer in answers.items()
+        each: FORMATS[each].refusal(case.layout, case.base) or answer(case) for each, answer in answers.items()
     }
     formats = tuple(each for each, answer in given.items() if isinstance(answer, _Use))
     title = FORMATS[form].title
     answer = given.get(form)
     if isinstance(answer, _Use):
-        command = unzipped(answer.command, archive) if answer.command and archive else answer.command
-        return Verdict(name, True, _reads(form, case.layout), answer.fix, command, formats)
+        rank = f" of rank {case.layout.lora.rank}" if FORMATS[form].holds_adapter else ""
+        command = answer.command
+        if command and archive:
+            command = f"unzip -q {shlex.quote(str(archive))} -d {shlex.quote(str(archive.parent))} && {command}"
+        return Verdict(name, True, f"reads {title}s{rank}", answer.fix, command, formats)
     if answer is None:
         *others, last = (f"{FORMATS[each].title}s" for each in answers)
         answer = Refusal(f"reads {', '.join(others)} and {last}, no {title}s", "")
@@ -126,40 +124,63 @@ def advice(verdict: Verdict, asking_for: Callable[[str], str]) -> str:
     return asking_for(verdict.formats[0]) if verdict.formats and not verdict.accepts else verdict.fix or ""
 
 
-def _reads(form: str, layout: Layout) -> str:
-    rank = f" of rank {layout.lora.rank}" if FORMATS[form].holds_adapter else ""
-    return f"reads {FORMATS[form].title}s{rank}"
-
-
 # -- one function a consumer and form
 
 
+def _peft(case: _Case) -> _Answer:
+    """Python with base and PEFT folder loaded as `model`."""
+    # Strings of JSON are strings of Python, and their double quotes need no escaping in a shell's single ones.
+    quoted = partial(json.dumps, ensure_ascii=False)
+    source = quoted(case.base.name)
+    if case.base.is_gguf:
+        file = PurePath(case.base.name)
+        source = f"{quoted(str(file.parent))}, gguf_file={quoted(file.name)}"
+    code = (
+        "from peft import PeftModel; from transformers import AutoModelForCausalLM; "
+        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({source}), {quoted(case.folder)})"
+    )
+    return _Use(f"python -i -c {shlex.quote(code)}")
+
+
 def _served(name: str, command: Callable[[_Case], str | None]) -> Callable[[_Case], _Answer]:
-    """A server of base and PEFT folder."""
+    """A server of base and PEFT folder; without a command it does not take the rank."""
 
     def answer(case: _Case) -> _Answer:
-        layout, base = case.layout, case.base
-        others = [kind for kind in layout.kinds if kind not in ALL_LINEAR]
+        others = [kind for kind in case.layout.kinds if kind not in ALL_LINEAR]
         line = command(case)
         instead = "Export a merged model, or use transformers + peft"
         if line is None:
-            return Refusal(f"takes ranks up to {VLLM_RANKS[-1]}, this one is {layout.lora.rank}", instead)
+            return Refusal(f"takes ranks up to {_VLLM_RANKS[-1]}, this one is {case.layout.lora.rank}", instead)
         if others:
             return Refusal(f"is not known to take LoRA on {', '.join(others)}", instead)
-        if base.is_gguf:
+        if case.base.is_gguf:
             fix = "Name the hub model or the folder that the file was made from"
             return Refusal("serves LoRA on models of the hub's form, this base is a GGUF file", fix)
-        unknown = _unknown_architecture(name, base, _SERVED)
-        return unknown or _Use(line)
+        return _unknown_architecture(name, case.base, _SERVED) or _Use(line)
 
     return answer
 
 
-def _served_model(name: str, command: Callable[[str], str]) -> Callable[[_Case], _Answer]:
-    """A program that takes merged models of the architectures it knows."""
+def _vllm(case: _Case) -> str | None:
+    rank = next((allowed for allowed in _VLLM_RANKS if allowed >= case.layout.lora.rank), None)
+    if rank is None:
+        return None
+    modules = shlex.quote(f"adapted={case.folder}")
+    return f"vllm serve {shlex.quote(case.base.name)} --enable-lora --max-lora-rank {rank} --lora-modules {modules}"
+
+
+def _sglang(case: _Case) -> str:
+    paths = shlex.quote(f"adapted={case.folder}")
+    model = shlex.quote(case.base.name)
+    return f"python -m sglang.launch_server --model-path {model} --enable-lora --lora-paths {paths}"
+
+
+def _merged(name: str, before: str, after: str = "") -> Callable[[_Case], _Answer]:
+    """A program that takes merged models of the architectures it knows: the folder between two parts of its line."""
 
     def answer(case: _Case) -> _Answer:
-        return _unknown_architecture(name, case.base, _SERVED) or _Use(command(case.folder))
+        line = f"{before} {shlex.quote(case.folder)}{after}"
+        return _unknown_architecture(name, case.base, _SERVED) or _Use(line)
 
     return answer
 
@@ -185,57 +206,69 @@ def _ollama_peft(case: _Case) -> _Answer:
     return _ollama_with_base(case, case.folder)
 
 
-def _ollama_gguf(case: _Case) -> _Answer:
-    return _ollama_with_base(case, str(PurePath(case.folder, ADAPTER_GGUF)))
-
-
 def _ollama_with_base(case: _Case, adapter: str) -> _Answer:
     if case.base.local is None:
         fix = (
             f"Have {case.base.name} on this machine, as a .gguf file or a folder, or in Ollama under a name of its own"
         )
         return _Use(None, fix)
-    return _Use(ollama_command(str(case.base.local), adapter))
+    return _ollama(str(case.base.local), adapter)
+
+
+def _ollama(model: str, adapter: str | None = None) -> _Use:
+    """Make the Ollama model `adapted` of a model, as Ollama reads it, and an adapter."""
+    # The lines of a Modelfile go to their end: no quotes inside.
+    lines = f"printf 'FROM %s\\n' {shlex.quote(model)}"
+    if adapter is not None:
+        lines = f"printf 'FROM %s\\nADAPTER %s\\n' {shlex.quote(model)} {shlex.quote(adapter)}"
+    return _Use(f"{lines} > Modelfile && ollama create adapted -f Modelfile")
 
 
 def _llama_cpp(case: _Case) -> _Answer:
     base = case.base.gguf
     fix = None if base else f"Make base.gguf of {case.base.name} with llama.cpp's convert_hf_to_gguf.py first"
-    return _Use(llama_cpp_command(base, case.folder), fix)
+    return _Use(_llama_server(str(base or BASE_GGUF), "--lora", case.file(ADAPTER_GGUF)), fix)
+
+
+def _llama_server(model: str, *more: str) -> str:
+    return shlex.join(["llama-server", "-m", model, *more, "--alias", "adapted"])
 
 
 def _mlx(case: _Case) -> _Answer:
     if case.base.is_gguf:
         fix = "Name the hub model or the folder that the file was made from"
         return Refusal("takes bases of the hub's form, this one is a GGUF file", fix)
-    return _unknown_architecture("mlx-lm", case.base, _SERVED) or _Use(mlx_command(case.base.name, case.folder))
+    line = f"mlx_lm.generate --model {shlex.quote(case.base.name)} --adapter-path {shlex.quote(case.folder)}"
+    return _unknown_architecture("mlx-lm", case.base, _SERVED) or _Use(f"{line}{_ASKED}")
 
 
+_ASKED = f" --prompt {shlex.quote(_PROMPT)}"
+_NAMED = " --served-model-name adapted"
 _CONSUMERS: Mapping[str, _Answers] = {
     "transformers + peft": {
-        "peft": lambda case: _Use(peft_command(case.folder, case.base)),
-        "merged": lambda case: _Use(transformers_command(case.folder)),
+        "peft": _peft,
+        "merged": lambda case: _Use(f"transformers serve {shlex.quote(case.folder)}"),
     },
     "vLLM": {
-        "peft": _served("vLLM", lambda case: vllm_command(case.base.name, case.folder, case.layout.lora.rank)),
-        "merged": _served_model("vLLM", vllm_model_command),
+        "peft": _served("vLLM", _vllm),
+        "merged": _merged("vLLM", "vllm serve", _NAMED),
     },
     "SGLang": {
-        "peft": _served("SGLang", lambda case: sglang_command(case.base.name, case.folder)),
-        "merged": _served_model("SGLang", sglang_model_command),
+        "peft": _served("SGLang", _sglang),
+        "merged": _merged("SGLang", "python -m sglang.launch_server --model-path", _NAMED),
     },
     "Ollama": {
-        "ollama": lambda case: _Use(ollama_folder_command(case.folder)),
+        "ollama": lambda case: _Use(f"ollama create adapted -f {shlex.quote(case.file(MODELFILE))}"),
         "peft": _ollama_peft,
-        "gguf": _ollama_gguf,
-        "gguf-merged": lambda case: _Use(ollama_command(str(PurePath(case.folder, MODEL_GGUF)))),
+        "gguf": lambda case: _ollama_with_base(case, case.file(ADAPTER_GGUF)),
+        "gguf-merged": lambda case: _ollama(case.file(MODEL_GGUF)),
     },
     "llama.cpp": {
         "gguf": _llama_cpp,
-        "gguf-merged": lambda case: _Use(llama_cpp_model_command(case.folder)),
+        "gguf-merged": lambda case: _Use(_llama_server(case.file(MODEL_GGUF))),
     },
     "MLX": {
         "mlx": _mlx,
-        "merged": _served_model("mlx-lm", mlx_model_command),
+        "merged": _merged("mlx-lm", "mlx_lm.generate --model", _ASKED),
     },
 }

@@ -1,4 +1,4 @@
-"""An adapter folder -> a checked export in any of the formats.
+"""An adapter folder -> a checked export in any of the formats; what a writer of a format has to do.
 
     source folder -> adapter -> files in a folder beside the target -> read back, compared -> (zip) -> target
 
@@ -7,24 +7,19 @@ Nothing takes the target's place unless the comparison holds, so a failed export
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from engine.adapter import check
 from engine.adapter.attach import check_fits
-from engine.adapter.card import Origin, Subject, card_files, read_provenance
-from engine.adapter.check import Differences, as_stored
-from engine.adapter.commands import ADAPTER_GGUF, MODEL_GGUF
-from engine.adapter.formats import chosen_format, estimated_bytes, refusal
-from engine.adapter.gguf_adapter import read_gguf_adapter, write_gguf_adapter
-from engine.adapter.gguf_merged import largest_difference, write_gguf_merged
-from engine.adapter.merged import write_merged
-from engine.adapter.mlx_folder import read_mlx_files, write_mlx_files
-from engine.adapter.ollama_folder import write_ollama_files
-from engine.adapter.peft_folder import peft_files, read_peft_folder, write_files
+from engine.adapter.card import Subject, card_files
+from engine.adapter.check import Differences
+from engine.adapter.formats import chosen_format
+from engine.adapter.peft_folder import read_peft_folder, write_files
+from engine.adapter.provenance import Origin, read_provenance
 from engine.base.source import BaseSource, base_parameters
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
@@ -34,7 +29,61 @@ from engine.weights.lora import LoraAdapter
 from engine.zip_file import write_zip
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from engine.base.load import LoadedBase
+
+Made = TypeVar("Made")
+"""What a writer is made for: `AdapterWork`, or of a chain `engine.depth.export.ChainWork`."""
+
+
+class Writer(ABC, Generic[Made]):
+    """One format: writes what it was made for into a folder, reads that back and compares."""
+
+    def __init__(self, work: Made) -> None:
+        self.work = work
+
+    @abstractmethod
+    def write(self, folder: Path, stage: Stage) -> None:
+        """Write all files, but for the card and records, into an existing folder; `stage` hears every tensor.
+
+        Raises:
+            EngineError: this format cannot say it.
+        """
+
+    @abstractmethod
+    def check(self, folder: Path) -> Differences:
+        """Read back what `write` wrote, and compare.
+
+        Raises:
+            EngineError: it is not what was meant.
+        """
+
+
+@dataclass(frozen=True)
+class AdapterWork:
+    """An adapter to be written.
+
+    base_id: what files call the base. source: where the base is. float_type: of the numbers.
+    prompt_ids: tokens of the prompt whose logits are compared.
+    """
+
+    adapter: LoraAdapter
+    base: LoadedBase
+    base_id: str
+    source: BaseSource
+    float_type: str
+    prompt_ids: Sequence[int]
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """Of the base."""
+        return self.base.model.config
+
+    @property
+    def name(self) -> str:
+        """What a GGUF file calls itself."""
+        return f"{self.base_id} adapted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +185,10 @@ def write_checked_export(
     where = base_source or BaseSource(base_id, architecture)
     form = chosen_format(choice.form, choice.float_type)
     check_fits(base.model, adapter)
-    refused = refusal(form.name, adapter.layout, where)
+    refused = form.refusal(adapter.layout, where)
     if refused:
         raise EngineError(f"no {form.title} can be written: {refused.reason}", hint=refused.fix)
-    size = estimated_bytes(form, choice.float_type, adapter.layout, base_parameters(where), where.gguf)
+    size = form.estimated_bytes(choice.float_type, adapter.layout, base_parameters(where), where.gguf)
     refuse_small_disk(target, (size or 0) * (2 if choice.archive else 1))
     subject = Subject(
         base_id=base_id,
@@ -150,95 +199,40 @@ def write_checked_export(
         provenance=provenance,
         export_command=choice.command,
     )
-    work = _Work(adapter, base, base_id, where, choice.float_type)
-    with _place(target, choice, reporter) as folder:
-        with reporter.stage("write", unit="tensors") as stage:
-            write_files(folder, {}, card_files(subject))
-            digests = _write(form.name, folder, work, stage)
-        with reporter.stage("check"):
-            differences = _check(form.name, folder, work, prompt_ids, digests)
-    files = [target] if choice.archive else target.rglob("*")
-    total = sum(file.stat().st_size for file in files if file.is_file())
+    writer = form.load_writer()(AdapterWork(adapter, base, base_id, where, choice.float_type, prompt_ids))
+    total, differences = write_checked(
+        writer, target, card_files(subject), replace=choice.replace, archive=choice.archive, reporter=reporter
+    )
     return ExportResult(target, adapter.layout, total, differences)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is written."""
+def write_checked(
+    writer: Writer, target: Path, texts: Mapping[str, str], *, replace: bool, archive: bool = False, reporter: Reporter
+) -> tuple[int, Differences]:
+    """Write a folder, or a zip file of it, whole and checked or not at all; its bytes, and what the check found.
 
-    adapter: LoraAdapter
-    base: LoadedBase
-    base_id: str
-    source: BaseSource
-    float_type: str
+    Args:
+        texts: more text files, by name.
+        reporter: hears the stages "write", "check" and, of an archive, "zip".
 
-    @property
-    def config(self) -> Any:
-        """Of the base."""
-        return self.base.model.config
-
-    @property
-    def base_gguf(self) -> Path:
-        """The base's GGUF file; a form that needs one is refused without."""
-        assert self.source.gguf is not None
-        return self.source.gguf
-
-    @property
-    def name(self) -> str:
-        """What a GGUF file calls itself."""
-        return f"{self.base_id} adapted"
-
-
-def _write(form: str, folder: Path, work: _Work, stage: Stage) -> Mapping[str, str]:
-    """The SHA-256 of each weight file that is checked by it."""
-    adapter, float_type = work.adapter, work.float_type
-    match form:
-        case "peft":
-            write_files(folder, peft_files(adapter, work.base_id, float_type=float_type), {})
-        case "gguf":
-            write_gguf_adapter(folder / ADAPTER_GGUF, adapter, work.config, name=work.name, float_type=float_type)
-        case "ollama":
-            write_ollama_files(folder, adapter, work.base, work.source, name=work.name, float_type=float_type)
-        case "mlx":
-            write_mlx_files(folder, adapter, layers=work.config.num_hidden_layers, float_type=float_type)
-        case "gguf-merged":
-            write_gguf_merged(
-                folder / MODEL_GGUF, work.base_gguf, adapter, work.config,
-                name=work.name, float_type=float_type, stage=stage,
-            )  # fmt: skip
-        case "merged":
-            return write_merged(folder, work.base, adapter, base_id=work.base_id, float_type=float_type, stage=stage)
-    return {}
-
-
-def _check(form: str, folder: Path, work: _Work, prompt_ids: Sequence[int], digests: Mapping[str, str]) -> Differences:
-    adapter, base, float_type = work.adapter, work.base, work.float_type
-    if form == "merged":
-        return check.check_merged(folder, base, adapter, prompt_ids, digests, float_type)
-    if form == "gguf-merged":
-        file = folder / MODEL_GGUF
-        largest = largest_difference(file, work.base_gguf, adapter, work.config, float_type=float_type)
-        return Differences(tensors=largest)
-    stored = as_stored(adapter, float_type)
-    if form == "peft":
-        found = check.check_peft_folder(folder, base, stored, prompt_ids)
-    else:
-        if form == "mlx":
-            read = read_mlx_files(folder, adapter.layout)
-        else:
-            read = read_gguf_adapter(folder / ADAPTER_GGUF, work.config, adapter.layout)
-        found = check.logit_difference(base, read, stored, prompt_ids)
-    return check.check_adapter(found, adapter, base, prompt_ids, float_type)
+    Raises:
+        EngineError: the target is there or cannot be written, or as `Writer`; `target` is then as before.
+    """
+    place = _zipped(target, replace, reporter) if archive else replacing_folder(target, replace=replace)
+    with place as folder:
+        with reporter.stage("write", unit="tensors") as stage:
+            write_files(folder, {}, texts)
+            writer.write(folder, stage)
+        with reporter.stage("check"):
+            differences = writer.check(folder)
+    files = [target] if archive else target.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file()), differences
 
 
 @contextmanager
-def _place(target: Path, choice: Choice, reporter: Reporter) -> Iterator[Path]:
-    """The folder to write, which becomes `target`, or is packed into it."""
-    if not choice.archive:
-        with replacing_folder(target, replace=choice.replace) as folder:
-            yield folder
-        return
-    with replacing_archive(target, replace=choice.replace) as (folder, file):
+def _zipped(target: Path, replace: bool, reporter: Reporter) -> Iterator[Path]:
+    """The folder to write, which is packed into `target`."""
+    with replacing_archive(target, replace=replace) as (folder, file):
         yield folder
         with reporter.stage("zip"):
             write_zip(folder, file)

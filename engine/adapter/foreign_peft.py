@@ -9,29 +9,51 @@ Notable
   torch.compile, FSDP and activation checkpointing put in between.
 - In the hub's cache the files of a snapshot are links to its blobs. These are followed, other links out of the folder
   are not.
+- A key of rank_pattern or alpha_pattern stands for every module whose path, or the end of it after a dot, it matches as
+  a regular expression; the first that matches counts (`get_pattern_key` of peft). The keys come out of somebody's file,
+  and an expression can take years to match: those that could are refused.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.adapter.foreign import BROKEN, MOST_TENSORS, Fitted, Foreign, Pair, Read, paired, shown
-from engine.adapter.kind import CONFIG_FILE
-from engine.adapter.peft_config import FOLDED_SETTINGS, more_than_lora, read_config
-from engine.adapter.peft_folder import DIGESTS_FILE, WEIGHTS_FILE, check_sums, open_weights
-from engine.adapter.peft_scales import PeftScales, peft_scales
+from engine.adapter.foreign import (
+    BROKEN,
+    FLOAT_TYPES,
+    MOST_TENSORS,
+    Fitted,
+    Foreign,
+    Pair,
+    Read,
+    paired,
+    shown,
+    widened,
+)
+from engine.adapter.peft_folder import (
+    CONFIG_FILE,
+    DIGESTS_FILE,
+    FOLDED_SETTINGS,
+    LARGEST_ALPHA,
+    LARGEST_RANK,
+    WEIGHTS_FILE,
+    check_sums,
+    missing_hint,
+    more_than_lora,
+    open_weights,
+    read_config,
+)
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from fractions import Fraction
-
     from torch import Tensor
     from transformers import PretrainedConfig
 
@@ -40,9 +62,7 @@ _KEY = re.compile(
     re.ASCII,
 )
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MERGE = "Merge it into its base where it was made (merge_and_unload of peft) and use that model with --base"
-_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
 # What stands in a name that is none of a LoRA matrix, and what that says.
 _OTHERS = (
     ("lora_embedding_", "is LoRA of the embeddings"),
@@ -52,22 +72,38 @@ _OTHERS = (
     ("embed_tokens.weight", "is a weight that was trained whole"),
     ("lm_head.weight", "is a weight that was trained whole"),
 )
+_KEY_LETTERS = re.compile(r"[\w.^$\\|()\[\]*+?:-]{1,400}", re.ASCII)
+# With one repetition, not of a group, and one group of a few alternatives, a base's path is matched at once.
+_MOST_REPETITIONS = _MOST_GROUPS = 1
+_MOST_ALTERNATIVES = 16
+_MOST_EXPRESSIONS, _MOST_KEYS = 2**10, 2**14
+_LITERAL = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_PLAIN = "Only what peft itself writes is read"
+Number = TypeVar("Number", int, Fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignPeft(Foreign):
-    """A PEFT folder, and what its config says of ranks and scales."""
+    """A PEFT folder, and what its config says of ranks and scales.
 
-    scales: PeftScales
+    rank_of, alpha_of: by the module's path in the adapter's own file; ask only for paths that a base has.
+    root: whether the scale is that of rsLoRA, alpha / sqrt(r) instead of alpha / r.
+    """
+
+    rank_of: Callable[[str], int]
+    alpha_of: Callable[[str], Fraction]
+    root: bool
 
     def scales_for(self, fitted: Fitted) -> dict[str, Fraction]:
-        """alpha / r, or of rsLoRA alpha / sqrt(r); checks the ranks of the config."""
-        for pair in fitted.pairs.values():
-            rank = self.scales.rank_of(pair.path)
+        """By the config, whose ranks are checked; of rsLoRA, the float that peft has."""
+        scales = {}
+        for path, pair in fitted.pairs.items():
+            rank, alpha = self.rank_of(pair.path), self.alpha_of(pair.path)
             if pair.rank != rank:
                 problem = f"is of rank {pair.rank}, the config says {rank}"
                 raise EngineError(problem, where=f"{self.weights}, {shown(pair.path)}", hint=BROKEN)
-        return {path: self.scales.scale_of(pair.path) for path, pair in fitted.pairs.items()}
+            scales[path] = Fraction(float(alpha) / math.sqrt(rank)) if self.root else alpha / rank
+        return scales
 
     @contextmanager
     def reading(self, config: PretrainedConfig) -> Iterator[Read]:
@@ -101,19 +137,22 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
             names = tensors.keys()
             if len(names) > MOST_TENSORS:
                 raise EngineError(f"holds {len(names):,} tensors", where=str(weights), hint=BROKEN)
-            header = {name: _entry(tensors, name) for name in names}
+            entries = {name: tensors.get_slice(name) for name in names}
+            header = {name: (entry.get_dtype(), tuple(entry.get_shape())) for name, entry in entries.items()}
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
     where = str(folder / WEIGHTS_FILE)
     pairs = _pairs(header, where)
-    scales = peft_scales(config, str(folder / CONFIG_FILE))
+    place = str(folder / CONFIG_FILE)
     named = config.get("base_model_name_or_path")
     return ForeignPeft(
         weights=weights,
         pairs=pairs,
         named_base=named if isinstance(named, str) and named else None,
         changes=_changes(config, {kind for kind, _ in header.values()}),
-        scales=scales,
+        rank_of=_by_path(config, "r", "rank_pattern", _rank, place),
+        alpha_of=_by_path(config, "lora_alpha", "alpha_pattern", _alpha, place),
+        root=bool(config.get("use_rslora")),
     )
 
 
@@ -121,7 +160,7 @@ def _own_file(folder: Path, name: str) -> Path:
     """The file itself, after a look at whether it is a plain one and belongs to the folder."""
     file = folder / name
     if not file.exists():
-        raise EngineError(f"has no {name}", where=str(folder), hint=_missing_hint(folder))
+        raise EngineError(f"has no {name}", where=str(folder), hint=missing_hint(folder))
     real, home = file.resolve(), folder.resolve()
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
     if home not in real.parents and real.parent != blobs:
@@ -130,17 +169,6 @@ def _own_file(folder: Path, name: str) -> Path:
     if not stat.S_ISREG(real.stat().st_mode):
         raise EngineError("is not a plain file", where=str(file), hint="An adapter consists of plain files")
     return real
-
-
-def _missing_hint(folder: Path) -> str:
-    pickle = next((name for name in _PICKLES if (folder / name).exists()), None)
-    if pickle is None:
-        return f"A PEFT folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
-    return (
-        f"{pickle} is a pickle, which can run code when it is read, so it is not read here. "
-        'On a machine where you trust it: python -c "from peft import AutoPeftModelForCausalLM as M; '
-        "M.from_pretrained('OLD').save_pretrained('NEW')\""
-    )
 
 
 def _check_config(config: dict[str, Any], where: str) -> None:
@@ -152,12 +180,6 @@ def _check_config(config: dict[str, Any], where: str) -> None:
         raise EngineError(f"{reason}; only LoRA alone is imported", where=where, hint=_MERGE)
 
 
-def _entry(tensors: Any, name: str) -> tuple[str, tuple[int, ...]]:
-    """Number format and shape."""
-    entry = tensors.get_slice(name)
-    return entry.get_dtype(), tuple(entry.get_shape())
-
-
 def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tuple[Pair, ...]:
     halves: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
     adapters: set[str | None] = set()
@@ -165,10 +187,10 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
         found = _KEY.fullmatch(name)
         place = f"{where}, {shown(name)}"
         if found is None:
-            told = next((told for part, told in _OTHERS if part in name), "is no matrix of LoRA")
-            raise EngineError(f"{told}; only LoRA of linear modules is imported", where=place, hint=_MERGE)
-        if kind not in _FLOATS:
-            raise EngineError(f"is of type {kind}, not one of {', '.join(_FLOATS)}", where=place, hint=BROKEN)
+            problem = next((problem for part, problem in _OTHERS if part in name), "is no matrix of LoRA")
+            raise EngineError(f"{problem}; only LoRA of linear modules is imported", where=place, hint=_MERGE)
+        if kind not in FLOAT_TYPES:
+            raise EngineError(f"is of type {kind}, not one of {', '.join(FLOAT_TYPES)}", where=place, hint=BROKEN)
         adapters.add(found["adapter"])
         path = _WRAPPERS.sub("", found["path"]).removeprefix("base_model.model.")
         if halves.setdefault(path, {}).setdefault(found["half"], (name, shape))[0] != name:
@@ -180,12 +202,76 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
 
 
 def _changes(config: Mapping[str, Any], kinds: Iterable[str]) -> tuple[str, ...]:
-    told = []
-    if config.get("use_rslora"):
-        told.append("Its scale is that of rsLoRA, alpha / sqrt(rank).")
-    told += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
+    changes = ["Its scale is that of rsLoRA, alpha / sqrt(rank)."] if config.get("use_rslora") else []
+    changes += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
              if config.get(f"{name}_pattern")]  # fmt: skip
-    short = sorted(_FLOATS[kind] for kind in kinds if kind != "F32")
-    if short:
-        told.append(f"Numbers of {' and '.join(short)} became float32, all of the same value.")
-    return tuple(told)
+    return (*changes, *widened(kinds))
+
+
+def _by_path(
+    config: Mapping[str, Any], name: str, pattern_name: str, read: Callable[[Any, str], Number], where: str
+) -> Callable[[str], Number]:
+    """What a setting is for a module, by its path.
+
+    Raises:
+        EngineError: it is none that peft writes.
+    """
+    usual, pattern = read(config.get(name), f"{where}, {name}"), config.get(pattern_name) or {}
+    where = f"{where}, {pattern_name}"
+    if not isinstance(pattern, dict) or len(pattern) > _MOST_KEYS:
+        raise EngineError("is not a JSON object, or a very long one", where=where, hint=_PLAIN)
+    values = {key: read(value, f"{where}, {key[:100]}") for key, value in pattern.items()}
+    key_of = _matcher(values, where)
+    return lambda path: values.get(key_of(path) or "", usual)
+
+
+def _rank(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_RANK:
+        problem = f"{repr(value)[:40]} is not a rank, a whole number from 1 to {LARGEST_RANK}"
+        raise EngineError(problem, where=where, hint=_PLAIN)
+    return value
+
+
+def _alpha(value: Any, where: str) -> Fraction:
+    # Not so small either that its float32 would be none.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 2**-20 <= value <= LARGEST_ALPHA:
+        problem = f"{repr(value)[:40]} is not an alpha, a number above 0 and up to {LARGEST_ALPHA}"
+        raise EngineError(problem, where=where, hint=_PLAIN)
+    return Fraction(value)
+
+
+def _matcher(pattern: Mapping[str, Any], where: str) -> Callable[[str], str | None]:
+    """The first key that matches a path; None for none."""
+    # Nearly always the keys are paths, or ends of paths: thousands of them are looked up, not tried.
+    literal = {key: place for place, key in enumerate(pattern) if _LITERAL.fullmatch(key)}
+    others = [
+        (place, key, _compiled(key, f"{where}, {key[:100]}")) for place, key in enumerate(pattern) if key not in literal
+    ]
+    if len(others) > _MOST_EXPRESSIONS:
+        raise EngineError(f"has {len(others)} patterns that are no paths", where=where, hint=_PLAIN)
+
+    def key_of(path: str) -> str | None:
+        parts = path.split(".")
+        ends = (".".join(parts[start:]) for start in range(len(parts)))
+        found = [(literal[end], end) for end in ends if end in literal]
+        found += [(place, key) for place, key, expression in others if expression.match(path)]
+        return min(found)[1] if found else None
+
+    return key_of
+
+
+def _compiled(key: str, where: str) -> re.Pattern[str]:
+    plain = key.replace("(?:", "(")
+    safe = (
+        _KEY_LETTERS.fullmatch(key)
+        and sum(plain.count(sign) for sign in "*+?") <= _MOST_REPETITIONS
+        and plain.count("(") <= _MOST_GROUPS
+        and plain.count("|") < _MOST_ALTERNATIVES
+        and not re.search(r"\)[*+?]", key)
+    )
+    if not safe:
+        raise EngineError("is a pattern that is not tried", where=where, hint=_PLAIN)
+    try:
+        return re.compile(rf"(.*\.)?({key})$")
+    except re.error as error:
+        raise EngineError(f"is no pattern ({error})", where=where, hint=_PLAIN) from None

@@ -1,22 +1,20 @@
-"""The forms in which an adapter leaves the program: what each holds, in which number formats, how large, when not.
+"""Every format in which an adapter or a chain of layers leaves the program, declared once.
 
-    peft         adapter_config.json, adapter_model.safetensors             peft, vLLM, SGLang, Ollama
-    merged       the base with the update added, as transformers saves it   whatever takes models
-    gguf         adapter.gguf, to be used with the base's own GGUF file     llama.cpp, Ollama
-    gguf-merged  model.gguf, base and update in one file                    llama.cpp, Ollama
-    ollama       Modelfile, adapter.gguf and the base's GGUF file           Ollama
-    mlx          adapters.safetensors, adapter_config.json                  mlx-lm
+To add one: an entry here, and the class that it names, a `Writer` of `engine.adapter.export`: it writes the format,
+reads it back and compares. Which programs take an adapter's format, and how, stands in `engine.adapter.consumers`.
 
-Light: no tensors here, so that a screen can ask before anything is loaded.
+Light: no tensors here, so that a screen can ask before anything is loaded; a writer is imported when it is needed. So
+the writers of chains can be named here too, though they stand above this folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from engine.adapter.gguf_names import GGUF_ARCHITECTURES, tensor_name
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
 
 NUMBER_SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of a number, by the name of its format."""
+ADAPTER_GGUF, MODEL_GGUF, BASE_GGUF, MODELFILE = "adapter.gguf", "model.gguf", "base.gguf", "Modelfile"
+"""What files are called in their folders: an adapter, a merged model, the base's copy beside an adapter for Ollama."""
 
 _ALL_TYPES = tuple(NUMBER_SIZES)
 _LLAMA_CPP_TYPES = ("float32", "float16")
@@ -36,47 +36,74 @@ _VOCABULARY_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
-class Format:
-    """One form of export.
-
-    name: as the command line has it. title: for people, in the singular.
-    float_types: number formats that it can be written in, the most exact first.
-    holds_adapter, holds_base: what is in it as tensors of its own.
-    """
-
-    name: str
-    title: str
-    float_types: tuple[str, ...]
-    holds_adapter: bool = True
-    holds_base: bool = False
-
-
-FORMATS = {
-    each.name: each
-    for each in (
-        Format("peft", "PEFT folder", _ALL_TYPES),
-        Format("merged", "merged model", _ALL_TYPES, holds_adapter=False, holds_base=True),
-        Format("gguf", "GGUF adapter", _LLAMA_CPP_TYPES),
-        Format("gguf-merged", "merged GGUF model", _ALL_TYPES, holds_adapter=False, holds_base=True),
-        Format("ollama", "Ollama folder", _LLAMA_CPP_TYPES),
-        Format("mlx", "MLX adapter folder", _ALL_TYPES),
-    )
-}
-
-
-@dataclass(frozen=True)
 class Refusal:
-    """Why a form cannot be written for an adapter and its base, and what to do instead."""
+    """Why a format cannot be written, and what to do instead."""
 
     reason: str
     fix: str
 
 
+@dataclass(frozen=True)
+class Format:
+    """One format of export.
+
+    name: as the command line has it. title: for people, in the singular.
+    writer: "module:class" of its `Writer`.
+    library: whose it is, as the hub calls that. about: what it is, in a sentence of the card.
+    float_types: number formats that it can be written in, the most exact first; none where it has the base's own.
+    holds_adapter, holds_base: what is in it as tensors of its own. holds_base_file: has a copy of the base's GGUF file,
+        where there is one.
+    needs_base_file: is made from the base's GGUF file too. uses_up_base: its check leaves the base without weights.
+    refusal: why it cannot be written for an adapter of this layout and this base; None where nothing is known against
+        it. Of a base whose architecture is not known here yet, that is found out when it is loaded.
+    no_adapter: of a chain's format, why no adapter can go with the chain.
+    """
+
+    name: str
+    title: str
+    writer: str
+    library: str = ""
+    about: str = ""
+    float_types: tuple[str, ...] = ()
+    holds_adapter: bool = False
+    holds_base: bool = False
+    holds_base_file: bool = False
+    needs_base_file: bool = False
+    uses_up_base: bool = False
+    refusal: Callable[[Layout, BaseSource], Refusal | None] = lambda layout, base: None
+    no_adapter: Refusal | None = None
+
+    def load_writer(self) -> Any:
+        """The class that `writer` names."""
+        module, _, name = self.writer.partition(":")
+        return getattr(import_module(module), name)
+
+    def estimated_bytes(
+        self, float_type: str, layout: Layout, base_parameters: int | None, base_file: Path | None
+    ) -> int | None:
+        """About how large an export will be; None where the size of the base is not known.
+
+        Args:
+            base_parameters: values in all of the base's weights.
+            base_file: the base's own GGUF file.
+        """
+        size = _TEXT_BYTES
+        if self.holds_adapter:
+            size += layout.parameters * NUMBER_SIZES[float_type] + 2 * len(layout.modules) * _BYTES_A_MATRIX
+        if self.holds_base:
+            if base_parameters is None:
+                return None
+            size += base_parameters * NUMBER_SIZES[float_type] + _VOCABULARY_BYTES
+        if self.holds_base_file and base_file is not None:
+            size += base_file.stat().st_size
+        return size
+
+
 def chosen_format(name: str, float_type: str) -> Format:
-    """The form called `name`, after a look at whether it can be written in `float_type`.
+    """An adapter's format of this name, after a look at whether it can be written in `float_type`.
 
     Raises:
-        EngineError: there is no such form, or not in this number format; those that there are, are listed.
+        EngineError: there is no such format, or not in these numbers; those that there are, are listed.
     """
     if name not in FORMATS:
         raise EngineError(f"there is no format {name!r}", where="--format", hint=f"There is: {', '.join(FORMATS)}")
@@ -87,53 +114,93 @@ def chosen_format(name: str, float_type: str) -> Format:
     return form
 
 
-def refusal(name: str, layout: Layout, base: BaseSource) -> Refusal | None:
-    """Why the form called `name` cannot be written for this adapter and base; None where nothing is known against it.
+def chosen_chain_format(name: str, *, with_adapter: bool) -> Format:
+    """A chain's format of this name, after a look at what is known without the base.
 
-    Of a base whose architecture is not known here yet, that is found out when it is loaded.
+    Raises:
+        EngineError: there is no such format, or it takes no adapter.
     """
-    if name in ("gguf", "gguf-merged", "ollama"):
-        if base.architecture is not None and base.architecture not in GGUF_ARCHITECTURES:
-            known = ", ".join(sorted(GGUF_ARCHITECTURES))
-            reason = f"a base of type {base.architecture} is not one of those whose GGUF names are known ({known})"
-            return Refusal(reason, "Export a PEFT folder or a merged model, for llama.cpp's own scripts to convert")
-        others = _without_gguf_name(layout)
-        if others:
-            return Refusal(f"GGUF has no name for the LoRA of {others[0]}", "Export a PEFT folder or a merged model")
-    if name == "gguf-merged" and base.gguf is None:
-        reason = "the base is not here as a GGUF file, whose vocabulary and settings it needs"
-        return Refusal(reason, "Take the .gguf file as base, or export a merged model for convert_hf_to_gguf.py")
-    if name == "mlx" and any(module.layer < 0 for module in layout.modules):
-        return Refusal("mlx-lm adapts modules of the layers only", "Export a merged model")
-    return None
+    if name not in CHAIN_FORMATS:
+        raise EngineError(f"there is no form {name!r}", hint=f"There are: {', '.join(CHAIN_FORMATS)}")
+    form = CHAIN_FORMATS[name]
+    if with_adapter and form.no_adapter:
+        raise EngineError(form.no_adapter.reason, where=name, hint=form.no_adapter.fix)
+    return form
 
 
-def estimated_bytes(
-    form: Format, float_type: str, layout: Layout, base_parameters: int | None, base_file: Path | None
-) -> int | None:
-    """About how large an export will be; None where the size of the base is not known.
+def _gguf_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
+    from engine.adapter.gguf import GGUF_ARCHITECTURES, tensor_name
 
-    Args:
-        base_parameters: values in all of the base's weights.
-        base_file: the base's own GGUF file, which an Ollama folder gets a copy of.
-    """
-    size = _TEXT_BYTES
-    if form.holds_adapter:
-        size += layout.parameters * NUMBER_SIZES[float_type] + 2 * len(layout.modules) * _BYTES_A_MATRIX
-    if form.holds_base:
-        if base_parameters is None:
-            return None
-        size += base_parameters * NUMBER_SIZES[float_type] + _VOCABULARY_BYTES
-    if form.name == "ollama" and base_file is not None:
-        size += base_file.stat().st_size
-    return size
-
-
-def _without_gguf_name(layout: Layout) -> list[str]:
-    others = []
+    if base.architecture is not None and base.architecture not in GGUF_ARCHITECTURES:
+        known = ", ".join(sorted(GGUF_ARCHITECTURES))
+        reason = f"a base of type {base.architecture} is not one of those whose GGUF names are known ({known})"
+        return Refusal(reason, "Export a PEFT folder or a merged model, for llama.cpp's own scripts to convert")
     for module in layout.modules:
         try:
             tensor_name(module.path)
         except EngineError:
-            others.append(module.path)
-    return others
+            return Refusal(f"GGUF has no name for the LoRA of {module.path}", "Export a PEFT folder or a merged model")
+    return None
+
+
+def _gguf_merged_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
+    if (refused := _gguf_refusal(layout, base)) or base.gguf is not None:
+        return refused
+    reason = "the base is not here as a GGUF file, whose vocabulary and settings it needs"
+    return Refusal(reason, "Take the .gguf file as base, or export a merged model for convert_hf_to_gguf.py")
+
+
+def _mlx_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
+    if any(module.layer < 0 for module in layout.modules):
+        return Refusal("mlx-lm adapts modules of the layers only", "Export a merged model")
+    return None
+
+
+_NO_ADAPTER = Refusal(
+    "a passthrough merge takes layers of a base, not an adapter", "Choose --format dense, which merges the adapter"
+)
+_MATRICES, _WEIGHTS = "Matrices of every adapted linear module", "The base's weights with the adapter's update added"
+_FORMATS = (
+    # adapter_config.json, adapter_model.safetensors
+    Format(
+        "peft", "PEFT folder", "engine.adapter.writers:PeftFolder", "peft", f"{_MATRICES}, in the format of peft.",
+        _ALL_TYPES, holds_adapter=True,
+    ),
+    # the base with the update added, as transformers saves it
+    Format(
+        "merged", "merged model", "engine.adapter.writers:MergedModel", "transformers",
+        f"{_WEIGHTS}, in the format of transformers.", _ALL_TYPES, holds_base=True, uses_up_base=True,
+    ),
+    # adapter.gguf, to be used with the base's own GGUF file
+    Format(
+        "gguf", "GGUF adapter", "engine.adapter.writers:GgufAdapter", "gguf",
+        f"{_MATRICES}, as a GGUF file for llama.cpp.", _LLAMA_CPP_TYPES, holds_adapter=True, refusal=_gguf_refusal,
+    ),
+    # model.gguf, base and update in one file
+    Format(
+        "gguf-merged", "merged GGUF model", "engine.adapter.writers:MergedGguf", "gguf",
+        f"{_WEIGHTS}, as a GGUF file for llama.cpp.", _ALL_TYPES, holds_base=True, needs_base_file=True,
+        refusal=_gguf_merged_refusal,
+    ),
+    # Modelfile, adapter.gguf and the base's GGUF file
+    Format(
+        "ollama", "Ollama folder", "engine.adapter.writers:OllamaFolder", "gguf",
+        "A Modelfile and what it names, for Ollama.", _LLAMA_CPP_TYPES, holds_adapter=True, holds_base_file=True,
+        needs_base_file=True, refusal=_gguf_refusal,
+    ),
+    # adapters.safetensors, adapter_config.json
+    Format(
+        "mlx", "MLX adapter folder", "engine.adapter.writers:MlxFolder", "mlx",
+        f"{_MATRICES}, in the format of mlx-lm.", _ALL_TYPES, holds_adapter=True, refusal=_mlx_refusal,
+    ),
+)  # fmt: skip
+_CHAIN_FORMATS = (
+    Format("mergekit", "mergekit recipe (a passthrough merge)", "engine.depth.export:Mergekit", no_adapter=_NO_ADAPTER),
+    Format("dense", "Dense model folder, an adapter merged in", "engine.depth.export:Dense"),
+    Format("peft", "PEFT folder with layer_replication", "engine.depth.export:Replicated"),
+    Format("json", "chain.json alone", "engine.depth.export:ChainFile"),
+)
+FORMATS: Mapping[str, Format] = {each.name: each for each in _FORMATS}
+"""Of an adapter, by name."""
+CHAIN_FORMATS: Mapping[str, Format] = {each.name: each for each in _CHAIN_FORMATS}
+"""Of a chain of layers, by name; chain.json goes with each."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from engine.adapter.commands import ADAPTER_GGUF
-from engine.adapter.gguf_header import read_field
+from engine.adapter.foreign_gguf import read_field
+from engine.adapter.formats import ADAPTER_GGUF
+from engine.adapter.peft_folder import CONFIG_FILE
 from engine.errors import EngineError
 
-CONFIG_FILE = "adapter_config.json"
 _FIRST_BYTES = 2**16
 
 

@@ -12,57 +12,55 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.formats import NUMBER_SIZES
-from engine.adapter.kind import CONFIG_FILE
-from engine.adapter.peft_config import check_small, read_plain_config
 from engine.errors import EngineError
-from engine.files import digest_bytes, digest_file, replacing_folder
+from engine.files import digest_bytes, digest_file, read_json
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
 LARGEST_WEIGHTS = 2**34
 """Bytes: above any LoRA of uniform rank. A larger file is not what it says it is."""
+LARGEST_RANK = 4096
+"""A folder of a larger rank is not read: far above any real one."""
+LARGEST_ALPHA = 2**20
+"""The same of an alpha."""
+FOLDED_SETTINGS = frozenset({"use_rslora", "rank_pattern", "alpha_pattern"})
+"""Settings beyond plain LoRA that an import brings into its form."""
 
-_NO_FILES: Mapping[str, str] = MappingProxyType({})
 _KEY = re.compile(r"base_model\.model\.(?P<path>.{1,400})\.lora_(?P<half>[AB])\.weight")
 _DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
-
-
-def write_peft_folder(
-    folder: Path,
-    adapter: LoraAdapter,
-    base_id: str,
-    *,
-    float_type: str = "float32",
-    extra_files: Mapping[str, str] = _NO_FILES,
-    replace: bool = False,
-) -> None:
-    """Write `adapter` as a PEFT folder, whole or not at all.
-
-    Args:
-        folder: where; its parents are made.
-        base_id: what goes into the config as `base_model_name_or_path`.
-        float_type: of the written matrices, "float32", "float16" or "bfloat16".
-        extra_files: more text files, by name.
-        replace: whether a folder that is there may be replaced.
-
-    Raises:
-        EngineError: the folder exists, the disk is full, a value is not finite or too large for `float_type`.
-    """
-    files = peft_files(adapter, base_id, float_type=float_type)
-    with replacing_folder(folder, replace=replace) as part:
-        write_files(part, files, extra_files)
+_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
+# Far above any real config file; a file beyond it is not what it says it is.
+_LARGEST_TEXT = 2**20
+# Settings that may have any value: they do not change what the matrices mean (or are looked at one by one below).
+_FREE_SETTINGS = frozenset((
+    "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "eva_config", "exclude_modules",
+    "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config",
+    "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
+    "runtime_config", "target_modules", "task_type",
+))  # fmt: skip
+_MEANINGS = {
+    "alora_invocation_tokens": "which turns the LoRA on only after certain tokens",
+    "layer_replication": "which runs some layers of the base more than once",
+    "lora_bias": "which trains biases",
+    "modules_to_save": "so that whole trained modules go with the LoRA",
+    "target_parameters": "which adapts parameters that are no linear modules",
+    "trainable_token_indices": "which trains rows of the embeddings",
+    "use_dora": "which is DoRA: it scales the base's own weights too",
+}
+# The other ways to start (PiSSA, OLoRA, CorDA, LoftQ and so on) put a part of the update into the base's own weights.
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], extra_files: Mapping[str, str]) -> None:
@@ -86,32 +84,42 @@ def peft_files(
     """
     import safetensors.torch
 
-    state = {key: matrix.contiguous() for key, matrix in stored_state(adapter, float_type).items()}
     settings = {**_config(adapter.layout.lora, base_id), **(more or {})}
     config = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     files = {
         CONFIG_FILE: config.encode(),
-        WEIGHTS_FILE: safetensors.torch.save(state, metadata={"format": "pt"}),
+        WEIGHTS_FILE: safetensors.torch.save(stored(adapter, float_type).peft_state(), metadata={"format": "pt"}),
     }
     digests = "".join(f"{digest_bytes(data)}  {name}\n" for name, data in files.items())
     return files | {DIGESTS_FILE: digests.encode()}
 
 
-def stored_state(adapter: LoraAdapter, float_type: str) -> dict[str, Tensor]:
-    """The matrices under peft's names as they are stored: of `float_type`, on the CPU, each with its own memory."""
+def stored(adapter: LoraAdapter, float_type: str) -> LoraAdapter:
+    """The matrices as they are stored: of `float_type`, on the CPU, each with its own memory.
+
+    Raises:
+        EngineError: a value is not finite or too large for `float_type`.
+    """
     import torch
 
     if float_type not in NUMBER_SIZES:
         raise EngineError(f"matrices cannot be written as {float_type}", hint=f"There are: {', '.join(NUMBER_SIZES)}")
     dtype = getattr(torch, float_type)
-    state = {}
-    for key, matrix in adapter.peft_state().items():
-        if not torch.isfinite(matrix).all():
+
+    def of_type(matrix: Tensor, key: str) -> Tensor:
+        if not matrix.isfinite().all():
             raise EngineError("a value is not finite", where=key, hint="This adapter is broken: generate it again")
-        state[key] = matrix.detach().to("cpu", dtype, copy=True)
-        if not torch.isfinite(state[key]).all():
+        cast = matrix.detach().to("cpu", dtype, copy=True).contiguous()
+        if not cast.isfinite().all():
             raise EngineError(f"a value is too large for {float_type}", where=key, hint="Write float32")
-    return state
+        return cast
+
+    paths = [module.path for module in adapter.layout.modules]
+    return LoraAdapter(
+        adapter.layout,
+        {path: of_type(adapter.a[path], f"base_model.model.{path}.lora_A.weight") for path in paths},
+        {path: of_type(adapter.b[path], f"base_model.model.{path}.lora_B.weight") for path in paths},
+    )
 
 
 def read_peft_folder(folder: Path) -> tuple[LoraAdapter, dict[str, Any]]:
@@ -120,9 +128,13 @@ def read_peft_folder(folder: Path) -> tuple[LoraAdapter, dict[str, Any]]:
     Raises:
         EngineError: a file is missing, broken, was changed or holds more than plain LoRA of one rank and alpha.
     """
-    with _told_if_unreadable(folder):
-        config = _read_checked_config(folder)
-        return _read_weights(folder / WEIGHTS_FILE, config), config
+    halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
+    with _opened(folder) as (tensors, layout, config):
+        for module in layout.modules:
+            for half, matrices in halves.items():
+                key = f"base_model.model.{module.path}.lora_{half}.weight"
+                matrices[module.path] = _as_float32(tensors.get_tensor(key), f"{folder / WEIGHTS_FILE}, {key}")
+    return LoraAdapter(layout, halves["A"], halves["B"]), config
 
 
 def read_peft_layout(folder: Path) -> tuple[Layout, dict[str, Any]]:
@@ -131,63 +143,58 @@ def read_peft_layout(folder: Path) -> tuple[Layout, dict[str, Any]]:
     Raises:
         EngineError: as `read_peft_folder`, but for values that cannot be.
     """
-    with _told_if_unreadable(folder):
-        config = _read_checked_config(folder)
-        with open_weights(folder / WEIGHTS_FILE, "numpy") as tensors:
-            return _read_layout(_shapes(tensors), config, folder / WEIGHTS_FILE), config
+    with _opened(folder, "numpy") as (_, layout, config):
+        return layout, config
 
 
 @contextmanager
-def _told_if_unreadable(folder: Path) -> Iterator[None]:
+def _opened(folder: Path, framework: str = "pt") -> Iterator[tuple[Any, Layout, dict[str, Any]]]:
+    """Weights, layout and config, after a look at whether the files are there and as they were written.
+
+    Shapes are compared from the header alone, before any matrix is loaded.
+    """
     try:
-        yield
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise EngineError(f"has no {name}", where=str(folder), hint=missing_hint(folder))
+        check_sums(folder)
+        config = read_plain_config(folder / CONFIG_FILE)
+        with open_weights(folder / WEIGHTS_FILE, framework) as tensors:
+            yield tensors, _read_layout(tensors, config, folder / WEIGHTS_FILE), config
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
 
 
-def _read_checked_config(folder: Path) -> dict[str, Any]:
-    """The config, after a look at whether the files are there and as they were written."""
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise EngineError(f"has no {name}", where=str(folder), hint=_missing_hint(folder))
-    check_sums(folder)
-    return read_plain_config(folder / CONFIG_FILE)
-
-
 def _config(lora: LoraSpec, base_id: str) -> dict[str, Any]:
     return {
+        **dict.fromkeys(("auto_mapping", "layers_pattern", "layers_to_transform", "modules_to_save", "revision")),
+        **dict.fromkeys(("fan_in_fan_out", "use_dora", "use_rslora"), False),
+        **dict.fromkeys(("inference_mode", "init_lora_weights"), True),
         "alpha_pattern": {},
-        "auto_mapping": None,
+        "rank_pattern": {},
         "base_model_name_or_path": base_id,
         "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "layers_pattern": None,
-        "layers_to_transform": None,
         "lora_alpha": lora.alpha,
         "lora_dropout": 0.0,
-        "modules_to_save": None,
         "peft_type": "LORA",
         "r": lora.rank,
-        "rank_pattern": {},
-        "revision": None,
         "target_modules": list(lora.target_modules),
         "task_type": "CAUSAL_LM",
-        "use_dora": False,
-        "use_rslora": False,
     }
 
 
-def _missing_hint(folder: Path) -> str:
-    if (folder / "adapter_model.bin").exists() and not (folder / WEIGHTS_FILE).exists():
-        return (
-            "adapter_model.bin is a pickle, which can run code when it is read, so it is not read here. "
-            "Load it where it was made with peft and save it again with safe_serialization=True"
-        )
+def missing_hint(folder: Path) -> str:
+    """What to do where a file of the folder is missing."""
     if not folder.is_dir():
         return "Name the folder of an adapter"
-    return f"An adapter folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+    pickle = next((name for name in _PICKLES if (folder / name).exists()), None)
+    if pickle is None or (folder / WEIGHTS_FILE).exists():
+        return f"A PEFT folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+    return (
+        f"{pickle} is a pickle, which can run code when it is read, so it is not read here. "
+        'On a machine where you trust it: python -c "from peft import AutoPeftModelForCausalLM as M; '
+        "M.from_pretrained('OLD').save_pretrained('NEW')\""
+    )
 
 
 def check_sums(folder: Path) -> None:
@@ -209,18 +216,6 @@ def check_sums(folder: Path) -> None:
             raise EngineError("was changed after it was written", where=str(folder / entry["name"]), hint=hint)
 
 
-def _read_weights(file: Path, config: dict[str, Any]) -> LoraAdapter:
-    """Shapes are compared from the header alone, before any matrix is loaded."""
-    with open_weights(file, "pt") as tensors:
-        layout = _read_layout(_shapes(tensors), config, file)
-        halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
-        for module in layout.modules:
-            for half, matrices in halves.items():
-                key = f"base_model.model.{module.path}.lora_{half}.weight"
-                matrices[module.path] = _as_float32(tensors.get_tensor(key), f"{file}, {key}")
-    return LoraAdapter(layout, halves["A"], halves["B"])
-
-
 @contextmanager
 def open_weights(file: Path, framework: str) -> Iterator[Any]:
     """A safetensors file, its header parsed and checked against its size; "pt" or "numpy" is what tensors come as.
@@ -240,16 +235,12 @@ def open_weights(file: Path, framework: str) -> Iterator[Any]:
         raise EngineError(f"is not a whole safetensors file ({error})", where=str(file), hint=hint) from None
 
 
-def _shapes(tensors: Any) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-
-
-def _read_layout(shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], file: Path) -> Layout:
+def _read_layout(tensors: Any, config: dict[str, Any], file: Path) -> Layout:
     """The layout that the file's own matrices have; the config must agree with it."""
     rank = int(config["r"])
     halves: dict[str, dict[str, tuple[int, ...]]] = {}
-    for key, shape in shapes.items():
-        found = _KEY.fullmatch(key)
+    for key in tensors.keys():  # noqa: SIM118
+        found, shape = _KEY.fullmatch(key), tuple(tensors.get_slice(key).get_shape())
         if found is None:
             raise EngineError("is not a matrix of plain LoRA", where=f"{file}, {key}")
         inner = {"A": 0, "B": 1}[found["half"]]
@@ -298,3 +289,78 @@ def _as_float32(matrix: Tensor, where: str) -> Tensor:
     if not torch.isfinite(own).all():
         raise EngineError("a value is not finite", where=where, hint="This adapter is broken: generate it again")
     return own
+
+
+def check_small(file: Path) -> None:
+    """Raises EngineError when a text file is larger than any of an adapter's."""
+    if file.stat().st_size > _LARGEST_TEXT:
+        raise EngineError(f"is larger than {_LARGEST_TEXT:,} bytes", where=str(file))
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The JSON object in a config file, whatever it says.
+
+    Raises:
+        EngineError: the file is too large, or holds no JSON object.
+    """
+    check_small(file)
+    try:
+        config = read_json(file)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
+        config = None
+    if not isinstance(config, dict):
+        raise EngineError("is not the config of an adapter", where=str(file))
+    return config
+
+
+def read_plain_config(file: Path) -> dict[str, Any]:
+    """The config of plain LoRA of one rank and one whole alpha.
+
+    Raises:
+        EngineError: it is none; says which setting is another.
+    """
+    config = read_config(file)
+    reason = more_than_lora(config) or _not_uniform(config)
+    if reason:
+        hint = "Only plain LoRA of one rank and a whole alpha is read"
+        if more_than_lora(config, FOLDED_SETTINGS) is None:
+            hint += "; dnd-tui import makes it that"
+        raise EngineError(reason, where=str(file), hint=hint)
+    return config
+
+
+def more_than_lora(config: dict[str, Any], allowed: Set[str] = frozenset()) -> str | None:
+    """Why this config is not LoRA for a causal language model alone; None if it is.
+
+    Args:
+        allowed: names of settings that may be set besides those of plain LoRA.
+    """
+    if config.get("peft_type") != "LORA":
+        return f"peft_type is {said(config.get('peft_type'))}, not 'LORA'"
+    if config.get("task_type") not in (None, "CAUSAL_LM"):
+        return f"task_type is {said(config['task_type'])}, not 'CAUSAL_LM'"
+    if config.get("bias", "none") != "none":
+        return f"bias is {said(config['bias'])}, not 'none'"
+    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+        return f"init_lora_weights is {said(config['init_lora_weights'])}, which changes the weights of the base"
+    for name, value in sorted(config.items()):
+        if name not in _FREE_SETTINGS and name not in allowed and value:
+            meaning = _MEANINGS.get(name)
+            return f"{name[:100]} is set" + (f", {meaning}" if meaning else "")
+    return None
+
+
+def _not_uniform(config: dict[str, Any]) -> str | None:
+    """Why rank and alpha are none that this form has."""
+    for name, largest in (("r", LARGEST_RANK), ("lora_alpha", LARGEST_ALPHA)):
+        value = config.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
+            return f"{name} is {said(value)}, not a whole number of at least 1"
+        if value > largest:
+            return f"{name} is more than {largest}"
+    return None
+
+
+def said(value: object) -> str:
+    """A value out of somebody's file, no longer than a part of a line."""
+    return repr(value)[:100]

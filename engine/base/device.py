@@ -53,6 +53,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
+def dtype_name(dtype: object) -> str:
+    """`float32` of `torch.float32`, as JSON and the command line have it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def device_memory(device: torch.device) -> int | None:
     """Bytes in use: tensors on cuda and mps, the whole process on the cpu; None where that is not known."""
     if device.type == "cuda":

@@ -37,7 +37,7 @@ from engine.adapter.attach import AttachedModel
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.attention import has_full_attention
 from engine.base.chat import padding_id
-from engine.base.device import out_of_memory_told
+from engine.base.device import dtype_name, out_of_memory_told
 from engine.base.head import output_logits
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.record import adapter_digest
@@ -277,7 +277,7 @@ def scored_with(base: LoadedBase, adapter: Path | None, rows: Sequence[TokenRow]
     """All that a score depends on besides the chain, as plain data: base, adapter folder, rows in their order."""
     return {
         "base": base.ref.fingerprint,
-        "number_format": str(base.dtype).removeprefix("torch."),
+        "number_format": dtype_name(base.dtype),
         "adapter": adapter_digest(adapter),
         "set_of_rows": digest_rows(rows),
     }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import shlex
+from typing import Literal
 
-from engine.adapter.combination import check_names, check_weights
+from engine.adapter.combine import check_weights
+from engine.adapter.foreign import Foreign
+from engine.adapter.foreign_gguf import open_foreign_gguf
+from engine.adapter.foreign_peft import open_foreign_peft
 from engine.adapter.formats import chosen_format
+from engine.adapter.kind import adapter_path, known_kind
+from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.errors import EngineError
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.context import check_context
-from engine.jobs.opened import opened_adapter
 from engine.jobs.sampling import TO_TRAIN, labelled_prompts
 from engine.prompts import PromptSet, read_prompts
 from engine.prompts.answer_sheet import SheetRow, read_sheet
@@ -19,15 +24,13 @@ from engine.requests import (
     ExportRequest,
     GenerateRequest,
     ImportRequest,
+    ModelChoice,
     SheetRequest,
     TeachRequest,
     TrainingTimeRequest,
     TrainRequest,
 )
 from engine.tasks.arms import chosen_arms
-
-if TYPE_CHECKING:
-    from engine.adapter.foreign import Foreign
 
 
 def prepare_generate(request: GenerateRequest) -> PromptSet:
@@ -75,7 +78,10 @@ def check_export(request: ExportRequest) -> None:
 def check_combine(request: CombineRequest) -> None:
     """Whether weights and names are as many as adapters."""
     check_weights(len(request.adapters), request.factors, request.rank)
-    check_names(len(request.adapters), request.names)
+    if request.names and len(request.names) != len(request.adapters):
+        hint = "Give one --name for each adapter, in their order, or none at all"
+        problem = f"{len(request.names)} names do not go with {len(request.adapters)} adapters"
+        raise EngineError(problem, where="--name", hint=hint)
     refuse_file(request.out)
     for adapter in request.adapters:
         refuse_nested(adapter, request.out)
@@ -85,12 +91,40 @@ def check_combine(request: CombineRequest) -> None:
 def prepare_import(request: ImportRequest) -> tuple[Literal["peft", "gguf"], Foreign]:
     """What the adapter is, and its reader."""
     refuse_file(request.out)
-    opened = opened_adapter(request)
+    opened = _opened_adapter(request)
     if request.source.resolve() == request.out.resolve():
         raise EngineError("is what is imported", where=str(request.out), hint="Choose another --out")
     refuse_nested(request.source, request.out)
     refuse_occupied(request.out, request.replace)
     return opened
+
+
+def _opened_adapter(request: ImportRequest) -> tuple[Literal["peft", "gguf"], Foreign]:
+    """Its kind, and what its config and header say.
+
+    Raises:
+        EngineError: it is no adapter, more than LoRA, broken, or names another base than the one chosen by default.
+    """
+    kind = known_kind(request.source)
+    open_foreign = open_foreign_peft if kind == "peft" else open_foreign_gguf
+    foreign: Foreign = open_foreign(adapter_path(request.source))
+    _check_named(foreign.named_base, request.models.base, str(request.source))
+    return kind, foreign
+
+
+def _check_named(named: str | None, chosen: str, where: str) -> None:
+    """Nothing is fetched because a file names it: the base of an adapter is the default one, or said by the person.
+
+    Raises:
+        EngineError: no base was chosen and the adapter names another than the default.
+    """
+    if chosen != ModelChoice.base or named is None or means_default_base(named):
+        return
+    hint = (
+        f"Say --base {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
+        f"--base {DEFAULT_BASE.name} takes the default one all the same"
+    )
+    raise EngineError(f"names {named[:200]} as its base, not {DEFAULT_BASE.hub_id}", where=where, hint=hint)
 
 
 def check_train(request: TrainRequest) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.check import CHECK_PROMPT
-from engine.adapter.combination import Combination, CombinedPart
-from engine.adapter.combine import Combined, combine
+from engine.adapter.combine import combine
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
+from engine.adapter.provenance import Combination, CombinedPart
 from engine.base.chat import prompt_ids
 from engine.base.source import source_of
 from engine.events import Reporter
@@ -42,9 +42,9 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
     base = load_chosen_base(request.models, reporter)
     for folder, name in zip(request.adapters, named, strict=True):
         if name and name != base.ref.id:
-            told = f"{folder} names {name} as its base; the sum is checked on {base.ref.id} and names that"
-            reporter.note(told, warning=True)
-    kept = _kept_energy(combined)
+            warning = f"{folder} names {name} as its base; the sum is checked on {base.ref.id} and names that"
+            reporter.note(warning, warning=True)
+    kept = combined.kept
     command = card_line(request, "out", adapters=tuple(map(Path, request.called)), names=())
     combination = Combination(parts=tuple(parts), kept_energy=kept, command=command, timings=dict(reporter.timings))
     export = write_checked_export(
@@ -79,7 +79,3 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
         *verdict_lines(verdicts),
     )
     return Result(data, lines)
-
-
-def _kept_energy(combined: Combined) -> dict[str, float] | None:
-    return None if combined.kept is None else {"all": combined.kept.all, **combined.kept.kinds}

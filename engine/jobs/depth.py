@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
+from engine.base.device import dtype_name
 from engine.base.load import LoadedBase, resolve_base
 from engine.depth.arms import TaskArms
 from engine.depth.chain import format_chain, length_words
@@ -69,7 +70,7 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
     layers = len(decoder_layers(base.model))
     adapter = read_peft_folder(request.adapter)[0] if request.adapter else None
     record = read_chain(request.chain, base.ref, request.adapter)
-    export = export_chain(
+    size, differences = export_chain(
         base,
         record,
         adapter,
@@ -80,20 +81,20 @@ def export_chain_job(request: ChainExportRequest, reporter: Reporter) -> Result:
         reporter=reporter,
     )
     data = {
-        "folder": str(export.folder),
+        "folder": str(request.out),
         "format": request.format,
         "chain": format_chain(record.chain),
-        "bytes": export.bytes,
-        "logit_difference": export.logit_difference,
-        "merge_difference": export.merge_difference,
+        "bytes": size,
+        "logit_difference": differences.logits,
+        "merge_difference": differences.rounding,
     }
     lines = [
         ("chain", length_words(record.chain, layers)),
-        ("reloaded", f"largest logit difference {export.logit_difference:.1e}"),
+        ("reloaded", f"largest logit difference {differences.logits:.1e}"),
     ]
     if adapter is not None and request.format == "dense":
-        lines.append(("merging", f"largest logit difference {export.merge_difference:.1e}"))
-    lines.append((request.format, f"{export.folder} ({readable_size(export.bytes)})"))
+        lines.append(("merging", f"largest logit difference {differences.rounding:.1e}"))
+    lines.append((request.format, f"{request.out} ({readable_size(size)})"))
     return _result(data, lines, reporter)
 
 
@@ -136,7 +137,7 @@ def depth_table_job(
     base, generator = pipeline.base, str(pipeline.about["sha256"])
     settings = {
         "base": base.ref.id,
-        "number_format": str(base.dtype).removeprefix("torch."),
+        "number_format": dtype_name(base.dtype),
         "device": str(base.model.device),
         "generator": generator[:12],
         "chains": request.chains,

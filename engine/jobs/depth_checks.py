@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.adapter.formats import chosen_chain_format
 from engine.depth.chain import MOVES, chain_place, check_chain_words
-from engine.depth.forms import FORMATS, form_refusal
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import EngineError
 from engine.files import refuse_file, refuse_occupied
@@ -65,10 +65,7 @@ def check_chain_export(request: ChainExportRequest) -> None:
     """Raises EngineError when there is no such form, no such file, or the chain in words is none."""
     refuse_file(request.out)
     refuse_occupied(request.out, request.replace)
-    if request.format not in FORMATS:
-        raise EngineError(f"there is no form {request.format!r}", hint=f"There are: {', '.join(FORMATS)}")
-    if refusal := form_refusal(request.format, with_adapter=request.adapter is not None):
-        raise refusal
+    chosen_chain_format(request.format, with_adapter=request.adapter is not None)
     check_chain_words(request.chain)
     place = chain_place(request.chain)
     if place is not None and place.is_dir() and place.resolve() == request.out.resolve():

@@ -17,14 +17,12 @@ from engine.pipeline import load_base_alone, load_chosen_base
 from engine.requests import ExportRequest
 from engine.text import readable_size
 
-_NEEDS_BASE_FILE = frozenset({"gguf-merged", "ollama"})
-
 
 def export_job(request: ExportRequest, reporter: Reporter) -> Result:
     """Write an adapter folder anew, read back what was written and compare."""
-    load = load_base_alone if request.format == "merged" else load_chosen_base
-    base = load(request.models, reporter)
-    if request.format in _NEEDS_BASE_FILE and base.ref.id == DEFAULT_BASE.hub_id:
+    form = FORMATS[request.format]
+    base = (load_base_alone if form.uses_up_base else load_chosen_base)(request.models, reporter)
+    if form.needs_base_file and base.ref.id == DEFAULT_BASE.hub_id:
         model_files(DEFAULT_BASE, reporter)  # the converted base may have outlived the file
     source = source_of(base.ref)
     choice = Choice(
@@ -52,11 +50,10 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
         "consumers": verdicts_data(verdicts),
         "seconds": dict(reporter.timings),
     }
-    title = FORMATS[request.format].title
     lines = (
         *stage_lines(reporter.timings),
         *difference_lines(differences),
-        ("export", f"{export.target} ({title}, {readable_size(export.bytes)}, {request.float_type})"),
+        ("export", f"{export.target} ({form.title}, {readable_size(export.bytes)}, {request.float_type})"),
         *verdict_lines(verdicts),
     )
     return Result(data, lines)
@@ -64,9 +61,9 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
 
 def difference_lines(differences: Differences) -> tuple[tuple[str, str], ...]:
     """What the check found, for people."""
-    told = (
+    found = (
         ("reloaded", "logit difference", differences.logits),
         ("rounding", "logit difference to float32", differences.rounding),
         ("read back", "difference of a value", differences.tensors),
     )
-    return tuple((label, f"largest {what} {value:.1e}") for label, what, value in told if value is not None)
+    return tuple((label, f"largest {what} {value:.1e}") for label, what, value in found if value is not None)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.attach import attach
-from engine.adapter.card import Provenance, Subject, card_files
+from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
-from engine.adapter.solved import Solved, Trained
+from engine.adapter.provenance import Provenance, Solved, Trained
 from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import Reporter

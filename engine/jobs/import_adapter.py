@@ -7,19 +7,17 @@ from typing import Literal
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
-from engine.adapter.fold import FoldPlan, fit, fold, plan
-from engine.adapter.foreign import Foreign
-from engine.adapter.imported import FORMATS, Imported
-from engine.adapter.norms import update_norm
+from engine.adapter.foreign import Foreign, fit, fold, plan
+from engine.adapter.formats import FORMATS
+from engine.adapter.provenance import Imported
 from engine.base.chat import prompt_ids
-from engine.base.load import BaseRef
 from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import digest_file
 from engine.jobs.command_line import card_line
 from engine.jobs.export import difference_lines
 from engine.jobs.results import Result, stage_lines, verdict_lines, verdicts_data
-from engine.pipeline import load_chosen_base
+from engine.pipeline import find_chosen_base, load_chosen_base
 from engine.requests import ImportRequest
 from engine.text import readable_size
 
@@ -29,19 +27,15 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
     kind, foreign = opened
     with reporter.stage("read"):
         digest = digest_file(foreign.weights)
-    plans: list[FoldPlan] = []
-
-    def check(ref: BaseRef) -> None:
-        foreign.check_base(ref.config)
-        fitted = fit(foreign.pairs, ref.config)
-        plans.append(plan(fitted, foreign.scales_for(fitted)))
-
-    base = load_chosen_base(request.models, reporter, check)
-    made = plans[0]
+    ref = find_chosen_base(request.models, reporter)
+    foreign.check_base(ref.config)
+    fitted = fit(foreign.pairs, ref.config)
+    made = plan(fitted, foreign.scales_for(fitted))
+    base = load_chosen_base(request.models, reporter, ref)
     named = foreign.named_base
     if named and named != base.ref.id:
-        told = f"The adapter names {named} as its base; it is checked on {base.ref.id}, and the import names that"
-        reporter.note(told, warning=True)
+        warning = f"The adapter names {named} as its base; it is checked on {base.ref.id}, and the import names that"
+        reporter.note(warning, warning=True)
     with reporter.stage("convert", unit="modules") as stage, foreign.reading(base.ref.config) as read:
         adapter = fold(made, read, stage)
     changes = (*foreign.changes, *made.changes)
@@ -76,7 +70,7 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
         "base": base.ref.id,
         "named_base": named,
         "changes": list(changes),
-        "norms": {path: update_norm(adapter.a[path], adapter.b[path], lora.scaling) for path in adapter.a},
+        "norms": {path: adapter.norm(path) for path in adapter.a},
         "logit_difference": export.differences.logits,
         "consumers": verdicts_data(verdicts),
         "seconds": dict(reporter.timings),
@@ -85,7 +79,7 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
         *stage_lines(reporter.timings),
         *difference_lines(export.differences),
         *(("changed", each) for each in changes),
-        ("adapter", f"{export.target} ({readable_size(export.bytes)}, rank {lora.rank}, of a {FORMATS[kind]})"),
+        ("adapter", f"{export.target} ({readable_size(export.bytes)}, rank {lora.rank}, of a {FORMATS[kind].title})"),
         *verdict_lines(verdicts),
     )
     return Result(data, lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapter.consumers import consumers
-from engine.adapter.formats import FORMATS, estimated_bytes, refusal
+from engine.adapter.formats import FORMATS
 from engine.base.fetch import cache_folder
 from engine.base.listing import ModelEntry, fetch_model, list_models
 from engine.base.source import BaseSource, base_parameters, source_named
@@ -89,10 +89,8 @@ def _generator_info(folder: Path) -> Result:
 
 
 def _adapter_info(folder: Path, chosen_base: str) -> Result:
-    from engine.adapter.card import Provenance, read_provenance
-    from engine.adapter.combination import Combination
-    from engine.adapter.imported import Imported
     from engine.adapter.peft_folder import read_peft_layout
+    from engine.adapter.provenance import Combination, Imported, Provenance, read_provenance
 
     layout, config = read_peft_layout(folder)
     provenance = read_provenance(folder)
@@ -129,8 +127,8 @@ def _formats(folder: Path, layout: Layout, base: BaseSource) -> dict[str, dict[s
     parameters = base_parameters(base)
     found: dict[str, dict[str, Any]] = {}
     for name, form in FORMATS.items():
-        refused = refusal(name, layout, base)
-        sizes = {each: estimated_bytes(form, each, layout, parameters, base.gguf) for each in form.float_types}
+        refused = form.refusal(layout, base)
+        sizes = {each: form.estimated_bytes(each, layout, parameters, base.gguf) for each in form.float_types}
         found[name] = {
             "bytes": sizes,
             "refused": None if refused is None else f"{refused.reason}. {refused.fix}",

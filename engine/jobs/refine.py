@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.adapter.attach import check_fits, naming_adapter
-from engine.adapter.card import read_provenance
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
-from engine.adapter.solved import Solved, Trained
+from engine.adapter.provenance import Solved, Trained, read_provenance
 from engine.base.device import device_memory, out_of_memory_told
 from engine.errors import Cancelled
 from engine.events import Reporter, Stage

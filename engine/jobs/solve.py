@@ -11,7 +11,6 @@ import torch
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.combine import combine
-from engine.adapter.norms import norms_by_layer
 from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
 from engine.decode import answer_all
@@ -30,7 +29,7 @@ from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, i
 from engine.solver.solve import ReadContext, SolveSettings, read_context, solve
 from engine.tasks.labels import baselines, chosen_metric, few_labels
 from engine.tasks.metrics import score
-from engine.weights.lora import LoraAdapter
+from engine.weights.lora import LoraAdapter, norms_by_layer
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

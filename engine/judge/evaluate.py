@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
-from engine.base.device import out_of_memory_told
+from engine.base.device import dtype_name, out_of_memory_told
 from engine.decode import answer_all
 from engine.errors import EngineError
 from engine.events import Reporter, Stage
@@ -106,7 +106,7 @@ def evaluate_arms(
     own = {
         "format": _FORMAT,
         "base": base.ref.fingerprint,
-        "dtype": str(base.dtype).removeprefix("torch."),
+        "dtype": dtype_name(base.dtype),
         "rows": rows,
         "max_new_tokens": max_new_tokens,
     }

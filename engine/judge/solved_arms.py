@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
+from engine.adapter.peft_folder import peft_files, read_peft_folder, write_files
 from engine.errors import EngineError
-from engine.files import read_json, write_json
+from engine.files import read_json, replacing_folder, write_json
 from engine.prompts import PromptRow
 from engine.solver.context import student_rows
 from engine.solver.fit import fit, fresh_adapter
@@ -72,7 +72,8 @@ class SolvedArms:
             began = time.perf_counter()
             adapter = self.make(self.answered(name, count, seed), steps, seed)
             seconds = json.dumps(time.perf_counter() - began)
-            write_peft_folder(folder, adapter, self.base.ref.id, extra_files={_SECONDS_FILE: seconds}, replace=True)
+            with replacing_folder(folder, replace=True) as part:
+                write_files(part, peft_files(adapter, self.base.ref.id), {_SECONDS_FILE: seconds})
         return read_peft_folder(folder)[0]
 
     def _folder(self, name: str, seed: int) -> Path:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.adapter.norms import update_norm
 from engine.base.attention import has_plain_cache
 from engine.base.head import output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
@@ -35,7 +34,7 @@ from engine.solver.residual import StreamLayer, Writer, stream_layers
 from engine.solver.ridge import RIDGES, LowRankMap, reduced_rank_ridge
 from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
-from engine.weights.lora import LoraAdapter
+from engine.weights.lora import LoraAdapter, update_norm
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase

@@ -1,9 +1,10 @@
-"""A LoRA adapter in memory: its layout and one (A, B) pair a module."""
+"""A LoRA adapter in memory: its layout, one (A, B) pair a module, and what these add to a weight."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from engine.weights.layout import Layout
@@ -27,3 +28,27 @@ class LoraAdapter:
             state[f"base_model.model.{module.path}.lora_A.weight"] = self.a[module.path]
             state[f"base_model.model.{module.path}.lora_B.weight"] = self.b[module.path]
         return state
+
+    def update(self, path: str) -> Tensor:
+        """alpha / rank · B·A of a module: (out, in), float32."""
+        return self.layout.lora.scaling * (self.b[path] @ self.a[path])
+
+    def norm(self, path: str) -> float:
+        """Frobenius norm of a module's update."""
+        return update_norm(self.a[path], self.b[path], self.layout.lora.scaling)
+
+
+def update_norm(a: Tensor, b: Tensor, scale: float) -> float:
+    """Frobenius norm of scale · b · a for A (rank, in) and B (out, rank), without forming the product.
+
+    |B A|² = trace(AᵀBᵀB A) = sum of (BᵀB) * (A Aᵀ), two (rank x rank) matrices
+    """
+    squared = ((b.T @ b) * (a @ a.T)).sum()
+    # Rounding can leave a tiny negative number where the update is zero.
+    return float(scale * squared.clamp(min=0).sqrt())
+
+
+def norms_by_layer(adapter: LoraAdapter, reference: LoraAdapter) -> Iterator[dict[str, tuple[float, float]]]:
+    """Layer by layer: the norms of both adapters' updates by module path. Both have the same layout."""
+    for _, modules in groupby(adapter.layout.modules, key=lambda module: module.layer):
+        yield {module.path: (adapter.norm(module.path), reference.norm(module.path)) for module in modules}

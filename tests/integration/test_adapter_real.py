@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from engine.adapter.attach import BASE_ROW, attach
 from engine.adapter.check import CHECK_PROMPT
 from engine.adapter.export import Choice, export_adapter
-from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
+from engine.adapter.peft_folder import read_peft_folder
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.chat import prompt_ids, stop_ids
 from engine.base.convert import converted_base
@@ -21,6 +21,7 @@ from engine.base.load import LoadedBase, load_base, resolve_base
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
+from tests.unit.adapter_parts import write_peft_folder
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from engine.adapter.peft_folder import write_peft_folder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs import run
 from engine.requests import CombineRequest, ExportRequest, InfoRequest, ModelChoice
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_config
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from engine.adapter.peft_folder import write_peft_folder
 from engine.events import Reporter
 from engine.jobs import run
 from engine.requests import ExportRequest, InfoRequest, ModelChoice
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_config
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 
 def test_export_and_info_tell_the_same(tmp_path: Path, tiny_llama_folder: Path) -> None:

@@ -13,7 +13,6 @@ import torch
 
 from dnd_tui.headless import run as run_headless
 from engine.adapter.attach import attach
-from engine.adapter.peft_folder import write_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.chain import identity
 from engine.depth.scores import NO_GAIN
@@ -27,7 +26,7 @@ from engine.training.packing import TokenRow
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_config, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 LAYERS = 6
 

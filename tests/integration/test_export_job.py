@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 
 from engine.adapter.formats import FORMATS
-from engine.adapter.peft_folder import write_peft_folder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs import run
 from engine.requests import ExportRequest, InfoRequest, ModelChoice
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import tiny_config
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 # The tiny base is a folder: it has no GGUF file to merge into.
 FORMS = [name for name in FORMATS if name != "gguf-merged"]
@@ -156,11 +155,11 @@ def test_killed_in_the_middle_the_old_export_is_there(
     shutil.copytree(adapter, out)
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     script = (
-        "import sys, time; from engine.adapter import export\n"
-        "real = export._write if sys.argv[1] == 'write' else export._check\n"
+        "import sys, time; from engine.adapter.writers import MergedModel\n"
+        "real = getattr(MergedModel, sys.argv[1])\n"
         "def slow(*given):\n"
         "    found = real(*given); print('here', flush=True); time.sleep(60); return found\n"
-        "setattr(export, real.__name__, slow)\n"
+        "setattr(MergedModel, real.__name__, slow)\n"
         "from dnd_tui.cli import main; main(sys.argv[2:])\n"
     )
     words = ["export", str(adapter), "--out", str(out), "--format", "merged", "--replace"]

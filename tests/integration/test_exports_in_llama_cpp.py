@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from engine.adapter import gguf_adapter
+from engine.adapter import gguf as gguf_files
 from engine.adapter.attach import attach
 from engine.adapter.check import CHECK_PROMPT, as_stored
 from engine.adapter.export import Choice, write_checked_export
-from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.gguf_merged import write_gguf_merged
+from engine.adapter.gguf import write_gguf_adapter
+from engine.adapter.merged import write_gguf_merged
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import prompt_ids
 from engine.base.load import LoadedBase
@@ -45,12 +46,13 @@ def largest(first: np.ndarray, second: np.ndarray) -> float:
 
 def reordered_wrongly(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     """Leave the permutation out where it belongs, and do it where it does not."""
-    own = gguf_adapter.permuted_heads
+    own = gguf_files.permuted_heads
 
-    def other(path: str, architecture: str, **heads: int) -> int | None:
-        return None if architecture == "llama" else own(path, "llama", **heads)
+    def other(path: str, config: Any) -> int | None:
+        heads = {name: getattr(config, name) for name in ("num_attention_heads", "num_key_value_heads")}
+        return None if config.model_type == "llama" else own(path, SimpleNamespace(model_type="llama", **heads))
 
-    monkeypatch.setattr(gguf_adapter, "permuted_heads", other)
+    monkeypatch.setattr(gguf_files, "permuted_heads", other)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])

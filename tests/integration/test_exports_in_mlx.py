@@ -21,14 +21,14 @@ from safetensors.numpy import load_file, save_file
 
 from engine.adapter.attach import attach
 from engine.adapter.check import CHECK_PROMPT, as_stored
-from engine.adapter.commands import mlx_command
+from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, write_checked_export
-from engine.adapter.mlx_folder import CONFIG_FILE, WEIGHTS_FILE
-from engine.adapter.peft_folder import read_peft_folder
+from engine.adapter.peft_folder import CONFIG_FILE, read_peft_folder
+from engine.adapter.writers import MLX_WEIGHTS_FILE
 from engine.base.chat import prompt_ids
 from engine.base.config_file import complete_config
 from engine.base.load import LoadedBase, load_base, resolve_base
-from engine.base.source import source_of
+from engine.base.source import BaseSource, source_of
 from engine.files import read_json
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
@@ -132,15 +132,19 @@ def test_matrices_that_are_not_transposed_are_refused(
 ) -> None:
     folder = exported("mlx", "float32")
     (tmp_path / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
-    turned = {name: matrix.T.copy() for name, matrix in load_file(folder / WEIGHTS_FILE).items()}
-    save_file(turned, tmp_path / WEIGHTS_FILE)
+    turned = {name: matrix.T.copy() for name, matrix in load_file(folder / MLX_WEIGHTS_FILE).items()}
+    save_file(turned, tmp_path / MLX_WEIGHTS_FILE)
     with pytest.raises(ValueError, match="does not match model parameter shape"):
         log_probabilities(Path(default_base.ref.folder), [1, 2], tmp_path)
 
 
 def test_the_line_that_is_told_answers(default_base: LoadedBase, exported: Callable[[str, str], Path]) -> None:
     pytest.importorskip("mlx_lm", reason="mlx-lm is not installed")
-    line = mlx_command(str(default_base.ref.folder), str(exported("mlx", "float32")))
+    layout = derive_layout(default_base.ref.config)
+    base = BaseSource(str(default_base.ref.folder), "llama")
+    found = {each.consumer: each.command for each in consumers(exported("mlx", "float32"), layout, base, form="mlx")}
+    line = found["MLX"]
+    assert line is not None
     place = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     words = [*shlex.split(line), "--max-tokens", "4"]
     done = subprocess.run(words, env=os.environ | {"PATH": place}, capture_output=True, text=True)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from engine.adapter.attach import attach
-from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
+from engine.adapter.gguf import write_gguf_adapter
+from engine.adapter.peft_folder import read_peft_folder
 from engine.errors import EngineError
 from engine.events import Note, Reporter
 from engine.jobs import run
@@ -21,7 +21,7 @@ from engine.requests import ExportRequest, ImportRequest, InfoRequest, ModelChoi
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_config
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -183,7 +183,7 @@ def test_the_default_base_by_other_names(
     def found(*_: Any) -> None:
         raise EngineError("the default base was asked for")
 
-    monkeypatch.setattr(import_adapter, "load_chosen_base", found)
+    monkeypatch.setattr(import_adapter, "find_chosen_base", found)
     rewrite_config(theirs, base_model_name_or_path=named)
     with pytest.raises(EngineError, match="the default base was asked for"):
         imported("default", theirs, tmp_path / "out")

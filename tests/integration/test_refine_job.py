@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.adapter.card import read_provenance
 from engine.adapter.peft_folder import peft_files, read_peft_folder, write_files
-from engine.adapter.solved import Trained
+from engine.adapter.provenance import Trained, read_provenance
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Note, Reporter, StageAdvanced, UpdateNorms
 from engine.files import digest_file

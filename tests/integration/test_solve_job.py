@@ -10,9 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from dnd_tui.cli import app
-from engine.adapter.card import read_provenance
 from engine.adapter.peft_folder import read_peft_folder
-from engine.adapter.solved import Solved
+from engine.adapter.provenance import Solved, read_provenance
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Note, Reporter, StageAdvanced, StageStarted, UpdateNorms
 from engine.files import digest_file

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engine.adapter.card import read_provenance
+from engine.adapter.provenance import read_provenance
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.fetch import find_model_files
 from engine.errors import Cancelled, EngineError

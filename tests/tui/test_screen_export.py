@@ -26,11 +26,11 @@ from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
 from dnd_tui.widgets.facts import Facts
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
-from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
+from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import resolve_base
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tui.conftest import until
-from tests.unit.adapter_parts import random_adapter
+from tests.unit.adapter_parts import random_adapter, write_peft_folder
 
 NAME = "animals and legs"
 

@@ -20,7 +20,7 @@ from dnd_tui.screens.library import LibraryScreen
 from dnd_tui.state.adapter_record import REFINED, AdapterRecord
 from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
-from engine.adapter.solved import Trained
+from engine.adapter.provenance import Trained
 from engine.events import Event, StageAdvanced, StageFinished, StageStarted
 from engine.host import Finished, JobEnded, JobEvent, JobStarted, Message, Stopped
 from engine.jobs.refinable import STATE_FILE

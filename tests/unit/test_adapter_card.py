@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from engine.adapter import card as cards
-from engine.adapter.card import Provenance, Subject, read_provenance
+from engine.adapter.card import Subject
 from engine.adapter.formats import FORMATS
+from engine.adapter.provenance import Provenance, read_provenance
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from adapter_parts import TINY, random_adapter, tiny_model, tiny_with
+from adapter_parts import TINY, random_adapter, tiny_model, tiny_with, write_peft_folder
 
-from engine.adapter import check
+from engine.adapter import writers
 from engine.adapter.attach import attach
 from engine.adapter.check import check_peft_folder
 from engine.adapter.export import Choice, export_adapter, write_checked_export
-from engine.adapter.peft_folder import read_peft_folder, write_peft_folder
+from engine.adapter.peft_folder import read_peft_folder
 from engine.errors import EngineError
 from engine.events import Event, Note, Reporter
 from engine.weights.layout import LoraSpec, derive_layout
@@ -107,7 +107,7 @@ def test_a_failed_check_leaves_what_was_there(
     target = tmp_path / "out"
     target.mkdir()
     (target / "mine.txt").write_text("mine")
-    monkeypatch.setattr(check, "check_peft_folder", lambda *_: difference)
+    monkeypatch.setattr(writers, "check_peft_folder", lambda *_: difference)
     with pytest.raises(EngineError, match="other answers"):
         export_adapter(source, target, base, IDS, Choice(replace=True))
     with pytest.raises(EngineError, match="other answers"):

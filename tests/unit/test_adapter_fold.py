@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.adapter.fold import fit, fold, plan
-from engine.adapter.foreign import Pair, Read, paired
+from engine.adapter.foreign import Pair, Read, fit, fold, paired, plan
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter

@@ -15,10 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.adapter.peft_folder import peft_files, read_peft_folder, read_peft_layout, write_peft_folder
+from engine.adapter.peft_folder import peft_files, read_peft_folder, read_peft_layout
 from engine.errors import EngineError
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 from engine.weights.lora import LoraAdapter
+from tests.unit.adapter_parts import write_peft_folder
 
 SIZES = {"q_proj": (6, 6), "k_proj": (6, 4), "down_proj": (10, 6)}
 

@@ -13,10 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.adapter.fold import fit, fold, plan
-from engine.adapter.foreign_gguf import open_foreign_gguf
-from engine.adapter.gguf_adapter import write_gguf_adapter
-from engine.adapter.gguf_header import BrokenHeader, parse_header
+from engine.adapter.foreign import fit, fold, plan
+from engine.adapter.foreign_gguf import BrokenHeader, open_foreign_gguf, parse_header
+from engine.adapter.gguf import write_gguf_adapter
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
@@ -200,9 +199,10 @@ def test_the_header_is_read_as_the_gguf_package_reads_it(tmp_path: Path) -> None
     adapter = random_adapter(derive_layout(CONFIG, LoraSpec(2, 3)))
     write_gguf_adapter(tmp_path / "a.gguf", adapter, CONFIG, name="mine")
     data = (tmp_path / "a.gguf").read_bytes()
-    read, theirs = parse_header(data, len(data)), gguf.GGUFReader(tmp_path / "a.gguf")
-    assert read.fields == {k: f.contents() for k, f in theirs.fields.items() if not k.startswith("GGUF.")}
-    assert [(each.name, each.shape, each.type, each.start, each.bytes) for each in read.tensors] == [
+    theirs = gguf.GGUFReader(tmp_path / "a.gguf")
+    fields, tensors = parse_header(data, len(data))
+    assert fields == {k: f.contents() for k, f in theirs.fields.items() if not k.startswith("GGUF.")}
+    assert [(each.name, each.shape, each.type, each.start, each.bytes) for each in tensors] == [
         (each.name, tuple(each.data.shape), each.tensor_type, each.data_offset, each.n_bytes) for each in theirs.tensors
     ]
 

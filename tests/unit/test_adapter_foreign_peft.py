@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.adapter.fold import fit, fold, plan
+from engine.adapter.foreign import fit, fold, plan
 from engine.adapter.foreign_peft import open_foreign_peft
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.adapter.formats import FORMATS, NUMBER_SIZES, chosen_format, estimated_bytes, refusal
+from engine.adapter.export import Writer
+from engine.adapter.formats import CHAIN_FORMATS, FORMATS, NUMBER_SIZES, Format, chosen_format
 from engine.base.source import BaseSource
 from engine.errors import EngineError
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
@@ -32,11 +33,12 @@ def test_unknown_forms_and_number_formats_are_told_with_those_there_are() -> Non
 def test_a_base_of_the_known_architectures_with_a_file_goes_into_every_form() -> None:
     for architecture in ("llama", "mistral", "qwen2", "qwen3"):
         source = BaseSource("owner/model", architecture, FILE)
-        assert [refusal(name, layout(), source) for name in FORMATS] == [None] * len(FORMATS)
+        assert [form.refusal(layout(), source) for form in FORMATS.values()] == [None] * len(FORMATS)
 
 
 def refused(architecture: str | None, local: Path | None, *paths: str) -> list[str]:
-    found = {name: refusal(name, layout(*paths), BaseSource("owner/model", architecture, local)) for name in FORMATS}
+    source = BaseSource("owner/model", architecture, local)
+    found = {name: form.refusal(layout(*paths), source) for name, form in FORMATS.items()}
     for each in found.values():
         assert each is None or (each.reason and each.fix)
     return [name for name, each in found.items() if each]
@@ -52,5 +54,10 @@ def test_what_cannot_be_written_is_refused_beforehand() -> None:
 
 
 def test_a_size_needs_to_know_how_large_the_base_is_only_where_the_base_is_written() -> None:
-    unknown = [name for name, form in FORMATS.items() if estimated_bytes(form, "float16", layout(), None, None) is None]
+    unknown = [name for name, form in FORMATS.items() if form.estimated_bytes("float16", layout(), None, None) is None]
     assert unknown == ["merged", "gguf-merged"]
+
+
+@pytest.mark.parametrize("form", [*FORMATS.values(), *CHAIN_FORMATS.values()], ids=lambda form: form.writer)
+def test_every_format_names_its_writer(form: Format) -> None:
+    assert issubclass(form.load_writer(), Writer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -13,12 +14,14 @@ import pytest
 import torch
 from adapter_parts import random_adapter
 
-from engine.adapter import gguf_adapter
-from engine.adapter.gguf_adapter import read_gguf_adapter, write_gguf_adapter
-from engine.adapter.gguf_merged import largest_difference, write_gguf_merged
-from engine.adapter.merged import update
-from engine.adapter.mlx_folder import read_mlx_files, write_mlx_files
+from engine.adapter import gguf as gguf_files
+from engine.adapter.export import AdapterWork
+from engine.adapter.gguf import read_gguf_adapter, write_gguf_adapter
+from engine.adapter.merged import largest_difference, write_gguf_merged
+from engine.adapter.writers import MlxFolder
+from engine.base.source import BaseSource
 from engine.errors import EngineError
+from engine.events import Reporter
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
 from tests.tiny import tiny_config, tiny_model
@@ -110,7 +113,7 @@ def test_a_merged_file_without_the_permutation_is_found(
 ) -> None:
     file = tmp_path / "model.gguf"
     with monkeypatch.context() as left_out:
-        left_out.setattr(gguf_adapter, "permuted_heads", lambda *_, **__: None)
+        left_out.setattr(gguf_files, "permuted_heads", lambda *_: None)
         write_gguf_merged(file, base_file, adapter, CONFIG, name="mine")
     with pytest.raises(EngineError, match=r"attn_[qk]\.weight: the written tensor differs"):
         largest_difference(file, base_file, adapter, CONFIG)
@@ -151,9 +154,17 @@ def read_safetensors_by_hand(file: Path) -> tuple[dict[str, Any], dict[str, np.n
     return metadata, matrices
 
 
+def mlx_folder(folder: Path, adapter: LoraAdapter, float_type: str) -> MlxFolder:
+    base: Any = SimpleNamespace(model=SimpleNamespace(config=CONFIG))
+    written = MlxFolder(AdapterWork(adapter, base, "base", BaseSource("base", "llama"), float_type, []))
+    with Reporter().stage("write") as stage:
+        written.write(folder, stage)
+    return written
+
+
 @pytest.mark.parametrize("float_type", ["float32", "float16"])
 def test_an_mlx_folder_computes_the_update_as_mlx_does(tmp_path: Path, adapter: LoraAdapter, float_type: str) -> None:
-    write_mlx_files(tmp_path, adapter, layers=CONFIG.num_hidden_layers, float_type=float_type)
+    folder = mlx_folder(tmp_path, adapter, float_type)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["fine_tune_type"], config["num_layers"]) == ("lora", 2)
     parameters = config["lora_parameters"]
@@ -169,15 +180,15 @@ def test_an_mlx_folder_computes_the_update_as_mlx_does(tmp_path: Path, adapter: 
         assert a.shape == (module.in_features, 2) and b.shape == (2, module.out_features)
         given = x[:, : module.in_features]
         mlx = parameters["scale"] * (given @ a) @ b
-        peft = given @ update(adapter, module.path).numpy().T
+        peft = given @ adapter.update(module.path).numpy().T
         assert abs(mlx - peft).max() <= {"float32": 1e-5, "float16": 1e-2}[float_type]
     if float_type == "float32":
-        assert same(read_mlx_files(tmp_path, adapter.layout), adapter)
+        assert same(folder.read(tmp_path), adapter)
 
 
 def test_an_mlx_folder_that_says_another_scale_is_told(tmp_path: Path, adapter: LoraAdapter) -> None:
-    write_mlx_files(tmp_path, adapter, layers=2)
+    folder = mlx_folder(tmp_path, adapter, "float32")
     file = tmp_path / "adapter_config.json"
     file.write_text(file.read_text().replace("1.5", "20.0"))
     with pytest.raises(EngineError, match="is not the adapter that was written"):
-        read_mlx_files(tmp_path, adapter.layout)
+        folder.read(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gguf
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
-from engine.adapter.gguf_names import (
+from engine.adapter.gguf import (
     GGUF_ARCHITECTURES,
     module_path,
     permute_rows,
@@ -76,10 +78,11 @@ def test_rows_that_no_heads_fit_are_refused() -> None:
 
 
 def test_only_q_and_k_of_llama_are_reordered() -> None:
-    counts = {"heads": 9, "key_value_heads": 3}
+    config = SimpleNamespace(model_type="llama", num_attention_heads=9, num_key_value_heads=3)
     found = {
-        path.rsplit(".")[-1]: permuted_heads(path, "llama", **counts)
+        path.rsplit(".")[-1]: permuted_heads(path, config)
         for path in (f"model.layers.0.self_attn.{kind}_proj" for kind in "qkvo")
     }
     assert found == {"q_proj": 9, "k_proj": 3, "v_proj": None, "o_proj": None}
-    assert permuted_heads("model.layers.0.self_attn.q_proj", "qwen2", **counts) is None
+    config.model_type = "qwen2"
+    assert permuted_heads("model.layers.0.self_attn.q_proj", config) is None

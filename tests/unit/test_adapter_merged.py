@@ -12,8 +12,8 @@ from adapter_parts import random_adapter
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from engine.adapter import shards
-from engine.adapter.merged import write_merged
+from engine.adapter import merged as merging
+from engine.adapter.merged import check_digests, write_merged
 from engine.errors import EngineError
 from engine.files import read_json
 from engine.weights.layout import LoraSpec, derive_layout
@@ -85,7 +85,7 @@ def test_a_large_model_is_in_several_files(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
     merged(tmp_path / "whole", "llama", "float32")
-    monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)
+    monkeypatch.setattr(merging, "SHARD_BYTES", 30_000)
     _, _, digests = merged(tmp_path / "parts", "llama", "float32")
     files = sorted(file.name for file in (tmp_path / "parts").glob("*.safetensors"))
     assert len(files) > 2 and files[0] == f"model-00001-of-{len(files):05d}.safetensors" and files == sorted(digests)
@@ -100,9 +100,9 @@ def test_a_large_model_is_in_several_files(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_file_that_changed_on_its_way_is_found(tmp_path: Path) -> None:
     _, _, digests = merged(tmp_path, "llama", "float32")
-    shards.check_digests(tmp_path, digests)
+    check_digests(tmp_path, digests)
     with open(tmp_path / "model.safetensors", "r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x01")
     with pytest.raises(EngineError, match=r"model\.safetensors: is not what was written"):
-        shards.check_digests(tmp_path, digests)
+        check_digests(tmp_path, digests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.adapter.norms import norms_by_layer, update_norm
+from engine.weights.lora import norms_by_layer, update_norm
 from tests.unit.test_generator import hidden, make_generator
 
 

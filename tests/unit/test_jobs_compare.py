@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from judge_parts import random_adapter
 
-from engine.adapter.peft_folder import write_peft_folder
 from engine.base.chat import fitting_examples, prompts_ids, stop_ids
 from engine.decode import answer_all
 from engine.errors import Cancelled, EngineError
@@ -20,6 +19,7 @@ from engine.jobs import run
 from engine.pipeline import load_chosen_base
 from engine.requests import CompareRequest, ModelChoice, PromptChoice
 from tests.tiny import tiny_config
+from tests.unit.adapter_parts import write_peft_folder
 
 
 @pytest.fixture(scope="module")
