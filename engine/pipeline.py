@@ -15,8 +15,7 @@ from typing import Any
 from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.norms import norms_by_layer
 from engine.base.device import device_memory, out_of_memory_told, pick_device
-from engine.base.encoder import resolve_encoder
-from engine.base.fetch import cache_folder
+from engine.base.fetch import cache_folder, resolve_encoder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError

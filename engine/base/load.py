@@ -1,6 +1,6 @@
 """A base model: from the name a person gives to a reference, from the reference to a model in memory.
 
-"default" | folder | file.gguf | hub id  --resolve_base-->  BaseRef (no weights read)  --load_base-->  LoadedBase
+"default" | name | folder | file.gguf | hub id  --resolve_base-->  BaseRef (no weights read)  --load_base-->  LoadedBase
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.base.catalog import DEFAULT_BASE
-from engine.base.convert import default_base
+from engine.base.catalog import BASES, bundled_base
+from engine.base.convert import base_folder
 from engine.base.fingerprint import fingerprint
 from engine.base.gguf import forget_quantisation, reading_gguf
-from engine.base.hub import hub_snapshot, looks_like_hub_id
-from engine.base.quiet import quiet_libraries
+from engine.base.hub import hub_snapshot, looks_like_hub_id, quiet_libraries
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
 
@@ -60,15 +59,16 @@ class LoadedBase:
 def resolve_base(
     name: str = "default", *, trust_remote_code: bool = False, reporter: Reporter | None = None
 ) -> BaseRef:
-    """Find the base called `name`: "default", a folder, a .gguf file or a hub id.
+    """Find the base called `name`: "default", one of the catalogue, a folder, a .gguf file or a hub id.
 
-    The default is fetched and converted at first need; of a hub model only config and tokenizer are fetched.
+    One of the catalogue is fetched and converted at first need; of a hub model only config and tokenizer are fetched.
 
     Raises:
         EngineError: it is not there, cannot be fetched, or is not a causal language model.
     """
-    if name in ("default", DEFAULT_BASE.name):
-        return _folder_ref(name, default_base(reporter), DEFAULT_BASE.hub_id, trust_remote_code)
+    bundled = bundled_base(name)
+    if bundled:
+        return _folder_ref(name, base_folder(bundled, reporter), bundled.id, trust_remote_code)
     path = Path(name).expanduser()
     if path.is_dir():
         return _folder_ref(name, path, path.resolve().name, trust_remote_code)
@@ -76,9 +76,9 @@ def resolve_base(
         return _gguf_ref(name, path)
     if path.exists() or not looks_like_hub_id(name):
         problem = "is neither a model folder nor a .gguf file" if path.exists() else "no such base model"
-        raise EngineError(
-            problem, where=name, hint='Name a folder with config.json, a .gguf file, a hub id or "default"'
-        )
+        names = ", ".join(base.name for base in BASES)
+        hint = f'Name a folder with config.json, a .gguf file, a hub id, "default", or one of {names}'
+        raise EngineError(problem, where=name, hint=hint)
     folder = hub_snapshot(name, trust_remote_code=trust_remote_code)
     config = _read_config(folder, name, trust_remote_code=trust_remote_code)
     return BaseRef(name, name, str(folder), None, config, fingerprint(config, [], commit=folder.name), hub_id=name)

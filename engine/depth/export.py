@@ -26,8 +26,8 @@ from engine.adapter.attach import AttachedModel
 from engine.adapter.check import TOLERANCE
 from engine.adapter.peft_folder import peft_files
 from engine.base.config_file import complete_config
+from engine.base.hub import quiet_libraries
 from engine.base.load import load_base, resolve_base
-from engine.base.quiet import quiet_libraries
 from engine.base.source import source_of
 from engine.depth.chain import Chain, identity, runs
 from engine.depth.forms import form_refusal

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.base.device import out_of_memory_told, pick_device
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.base.load import LoadedBase, resolve_base
 from engine.condition.encoder import TextEncoder, prompt_directions
 from engine.depth.chain import Chain, format_chain, identity

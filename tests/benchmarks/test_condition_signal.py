@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.condition.encoder import TextEncoder
 from engine.forge.recipe import DecoderRecipe, read_recipe
 from engine.generator.artifact import load_generator
