@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,15 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 from engine.base.catalog import BASES, bundled_base
 from engine.base.convert import base_folder
-from engine.base.fingerprint import fingerprint
 from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.hub import hub_snapshot, looks_like_hub_id, quiet_libraries
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
+from engine.files import digest_bytes, digest_json
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_MIB = 1 << 20
+# Fields that decide what the weights mean and that every transformers version writes in the same way.
+_ESSENTIAL = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "tie_word_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,7 @@ class BaseRef:
     id: what goes into an adapter's config: the hub id, or the name of the folder or file.
     folder, gguf_file: what `from_pretrained` takes; both are local.
     config: the model's config.
-    fingerprint: see `engine.base.fingerprint`.
+    fingerprint: see the function of that name.
     hub_id: the hub model whose weights are still to be fetched into the hub cache, if it is one.
     """
 
@@ -232,3 +248,33 @@ def _broken_told(name: str, what: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "Files of it are missing or broken: fetch or save the model again"
         raise EngineError(f"{what} cannot be loaded: {reason}", where=name, hint=hint) from error
+
+
+def fingerprint(config: PretrainedConfig, files: list[Path], *, commit: str | None = None) -> str:
+    """A cheap content hash of a base: enough to see that an adapter or a generator was made for another one.
+
+    SHA-256 over the essentials of `config` and over `files` (their names do not count, their order does): of each its
+    size and its first and last MiB. In a safetensors file the first MiB holds the names and shapes of all tensors and
+    mostly also the start of the embedding. A change that keeps the size and touches only the middle of a large file is
+    not seen: this is a guard against mistakes, not tampering.
+
+    Args:
+        files: the weight files, in a fixed order; none for a hub model whose weights are not fetched yet.
+        commit: the commit of a hub model; it stands for the files.
+
+    Raises:
+        EngineError: a file cannot be read.
+    """
+    essentials = {name: getattr(config, name, None) for name in _ESSENTIAL}
+    return digest_json({"config": essentials, "commit": commit, "files": [_file_digest(file) for file in files]})
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            first = file.read(_MIB)
+            file.seek(max(len(first), size - _MIB))
+            return digest_bytes(str(size).encode(), b"\0", first, file.read(_MIB))
+    except OSError as error:
+        raise EngineError(f"cannot be read: {error.strerror}", where=str(path)) from error

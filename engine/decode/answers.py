@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from engine.base.attention import empty_cache, has_full_attention, has_plain_cache
+from engine.base.network import empty_cache, has_full_attention, has_plain_cache
 from engine.decode.sampling import Choose, greedy
 from engine.decode.text_stream import TextStream
 

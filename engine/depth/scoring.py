@@ -26,8 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.attention import has_full_attention
-from engine.base.head import output_logits
+from engine.base.network import has_full_attention, output_logits
 from engine.depth.chain import Chain, identity
 from engine.depth.scores import RowScores
 from engine.depth.view import decoder_layers

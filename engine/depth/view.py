@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.base.attention import has_plain_cache
+from engine.base.network import has_plain_cache
 from engine.depth.chain import Chain, check_chain
 from engine.errors import EngineError
 

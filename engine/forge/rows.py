@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.base.attention import has_full_attention
 from engine.base.chat import answers_ids, prompts_ids
+from engine.base.network import has_full_attention
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.forge.recipe import DataRecipe
