@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
-from engine.base.attention import empty_cache, has_full_attention, has_plain_cache
+from engine.base.network import empty_cache, has_full_attention, has_plain_cache
 from engine.errors import EngineError
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import Any
 
 from engine.adapter.formats import NUMBER_SIZES
 from engine.base.device import device_memory, dtype_name, out_of_memory_told, pick_device
-from engine.base.encoder import resolve_encoder
-from engine.base.fetch import cache_folder
+from engine.base.fetch import cache_folder, resolve_encoder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.base.load import load_base, resolve_base
 from engine.condition.encoder import TextEncoder
 from engine.events import Reporter

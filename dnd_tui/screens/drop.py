@@ -34,7 +34,7 @@ from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
 from engine.errors import EngineError
-from engine.prompts.diverse import diverse_places
+from engine.prompts.sample import diverse_places
 from engine.released import example_prompts
 
 # Actions that have a meaning in one of the two states only.

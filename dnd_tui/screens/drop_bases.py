@@ -10,11 +10,11 @@ from textual.suggester import Suggester
 
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_completion import list_folder
-from engine.base.catalog import DEFAULT_BASE
+from engine.base.catalog import BASES
 from engine.requests import ModelChoice
 
-# Both name the base that comes with the program.
-DEFAULTS = (ModelChoice.base, DEFAULT_BASE.name)
+# Bases of the catalogue, as they can be typed.
+CATALOGUE = (ModelChoice.base, *(base.name for base in BASES))
 _PATH_STARTS = ("/", "~", ".")
 
 
@@ -27,7 +27,7 @@ class BaseSuggester(Suggester):
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
-        self._names = (*DEFAULTS, *sorted(set(names)))
+        self._names = (*CATALOGUE, *sorted(set(names)))
 
     async def get_suggestion(self, value: str) -> str | None:
         """The whole text that `value` may become."""

@@ -16,9 +16,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from dnd_tui import jobs
-from dnd_tui.screens.drop_bases import DEFAULTS
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
+from engine.base.catalog import bundled_base
 from engine.events import StageStarted
 from engine.host import Failed, Finished
 from engine.requests import LoadRequest, ModelChoice, ModelsRequest
@@ -62,7 +62,7 @@ class ModelsLine(Static):
 
     @work(exclusive=True, group="look")
     async def _look(self, models: ModelChoice) -> None:
-        if models.base not in DEFAULTS and not await _is_there(models.base):
+        if bundled_base(models.base) is None and not await _is_there(models.base):
             self._tell("The base comes from the hub: it is fetched when you generate")
         else:
             self._listing = self.dnd.engine.start(ModelsRequest(), "look for models", self, light=True)
@@ -87,9 +87,13 @@ class ModelsLine(Static):
         wanted = self._wanted
         if wanted is None or self._loading is not None:
             return
-        kinds = {"encoder"} if self._with_generator else set()
-        kinds |= {"base"} if wanted.base in DEFAULTS else set()
-        size = sum(model["size"] for model in models if model["kind"] in kinds and not model["present"])
+        base = bundled_base(wanted.base)
+        needed = [
+            model
+            for model in models
+            if (self._with_generator and model["kind"] == "encoder") or (base and model["name"] == base.name)
+        ]
+        size = sum(model["size"] for model in needed if not model["present"])
         if size:
             self._tell(f"First run: Generate fetches {readable_size(size)} of models")
         elif not self.dnd.settings.load_ahead:
@@ -128,7 +132,7 @@ class ModelsLine(Static):
 
 
 async def _is_there(base: str) -> bool:
-    """Whether a base other than the default is on the disk."""
+    """Whether a base that is none of the catalogue is on the disk."""
     try:
         return await ask_disk(partial(Path.exists, Path(base).expanduser()))
     except (OSError, ValueError):

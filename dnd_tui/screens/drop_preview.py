@@ -35,7 +35,7 @@ from dnd_tui.widgets.failure_card import FailureCard
 from dnd_tui.widgets.panes import Pane, Panes
 from engine.events import Note, StageAdvanced
 from engine.host import Failed, Finished
-from engine.prompts.diverse import MOST_LOOKED_AT
+from engine.prompts.sample import MOST_LOOKED_AT
 from engine.requests import ContextChoice, ModelChoice, PreviewRequest, PromptChoice
 from engine.solver.plan import AUTO, GENERATOR
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 from dnd_tui.settings import Settings
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import printable
-from engine.requests import ModelChoice
+from dnd_tui.text import duration, printable
+from engine.base.catalog import DEFAULT_BASE, bundled_base
 from engine.text import readable_size
 
 Kind = Literal["base", "encoder", "generator"]
@@ -24,6 +24,9 @@ class ModelRow:
 
     choice: what the setting `base` or `generator` says for it; None is the default.
     size: bytes to fetch, or on the disk; None where that is not known.
+    memory: what its weights take in memory, in words.
+    convert_seconds: of its conversion at first use.
+    listed: it is in the engine's list.
     present: None where only the hub knows.
     ready: nothing has to be fetched or converted before its first use.
     """
@@ -37,6 +40,9 @@ class ModelRow:
     ready: bool = False
     where: str = ""
     about: str = ""
+    memory: str = ""
+    convert_seconds: int | None = None
+    listed: bool = False
 
     @property
     def state(self) -> str:
@@ -50,12 +56,13 @@ class ModelRow:
     @property
     def can_be_fetched(self) -> bool:
         """Whether the engine can make it ready by its name."""
-        return self.kind != "generator" and self.choice is None and not self.ready
+        return self.kind != "generator" and self.listed and not self.ready
 
     def is_chosen(self, settings: Settings) -> bool:
         """Whether new drops use it."""
         if self.kind == "base":
-            return settings.base == (self.choice or ModelChoice.base)
+            bundled = bundled_base(settings.base)
+            return self.listed and self.name == bundled.name if bundled else self.choice == settings.base
         if self.kind == "generator":
             return settings.generator == (Path(self.choice) if self.choice else None)
         return True
@@ -63,13 +70,18 @@ class ModelRow:
     def facts(self) -> list[tuple[str, str]]:
         """Everything, for the details."""
         size = readable_size(self.size) if self.size is not None else ""
+        conversion = ""
+        if self.convert_seconds is not None and not self.ready:
+            conversion = f"once, at its first use, about {duration(self.convert_seconds)} on two cores"
         found = [
             ("name", self.name),
             ("kind", self.kind),
             ("about", self.about),
             ("licence", self.licence),
             ("size", size),
+            ("memory", self.memory),
             ("state", _STATES[self.state]),
+            ("conversion", conversion),
             ("where", self.where),
         ]
         return [(label, value) for label, value in found if value]
@@ -77,7 +89,7 @@ class ModelRow:
 
 _STATES = {
     "here": "here, ready to use",
-    "to convert": "here; it is converted at its first use, which takes about half a minute",
+    "to convert": "here; it is converted at its first use",
     "not here": "not here",
     "on the hub": "a name of the hub: looked up, and if need be fetched, at its first use",
 }
@@ -89,17 +101,21 @@ def listed(entries: Iterable[Mapping[str, Any]]) -> list[ModelRow]:
     for entry in entries:
         kind = str(entry["kind"])
         is_generator = kind.startswith("generator")
+        memory = (f"{readable_size(size)} ({name})" for name, size in (entry.get("memory") or {}).items())
         rows.append(
             ModelRow(
                 str(entry["name"]),
                 "generator" if is_generator else "base" if kind == "base" else "encoder",
-                None,
+                str(entry["name"]) if kind == "base" and entry["name"] != DEFAULT_BASE.name else None,
                 licence=str(entry["licence"]),
                 size=int(entry["size"]),
                 present=bool(entry["present"]),
                 ready=bool(entry.get("ready", entry["present"])),
                 where=str(entry["where"] or ""),
                 about=kind if is_generator else str(entry["source"]),
+                memory=" or ".join(memory),
+                convert_seconds=entry.get("convert_seconds"),
+                listed=not is_generator,
             )
         )
     return rows
@@ -110,7 +126,7 @@ def own(settings: Settings, records: Sequence[object]) -> list[ModelRow]:
     made = [record for record in records if isinstance(record, AdapterRecord)]
     bases = dict.fromkeys([settings.base, *(record.base for record in made)])
     generators = dict.fromkeys([settings.generator, *(record.generator for record in made)])
-    return [_own_base(base) for base in bases if base != ModelChoice.base] + [
+    return [_own_base(base) for base in bases if bundled_base(base) is None] + [
         _own_generator(folder) for folder in generators if folder is not None
     ]
 

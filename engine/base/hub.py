@@ -1,4 +1,7 @@
-"""The files of a hub model in the local hub cache, fetched when there is a network; errors in plain words."""
+"""The files of a hub model in the local hub cache, fetched when there is a network; errors in plain words.
+
+And the libraries' own bars and remarks, kept off the terminal while they work for us.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.base.quiet import quiet_libraries
+from engine.base.catalog import BASES
 from engine.errors import EngineError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -39,11 +42,28 @@ def hub_snapshot(
 
 
 @contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars and no remarks below an error from transformers and the hub client inside of the block."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
 def _told_to_people(hub_id: str) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.errors import RepositoryNotFoundError as UnknownError
 
-    elsewhere = 'name a folder, a .gguf file or "default"'
+    packaged = next((f"take --base {base.name}, or " for base in BASES if base.hub_id == hub_id), "")
+    elsewhere = f'{packaged}name a folder, a .gguf file or "default"'
     try:
         yield
     except GatedRepoError as error:

@@ -1,28 +1,43 @@
 """A base model: from the name a person gives to a reference, from the reference to a model in memory.
 
-"default" | folder | file.gguf | hub id  --resolve_base-->  BaseRef (no weights read)  --load_base-->  LoadedBase
+"default" | name | folder | file.gguf | hub id  --resolve_base-->  BaseRef (no weights read)  --load_base-->  LoadedBase
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.base.catalog import DEFAULT_BASE
-from engine.base.convert import default_base
-from engine.base.fingerprint import fingerprint
+from engine.base.catalog import BASES, bundled_base
+from engine.base.convert import base_folder
 from engine.base.gguf import forget_quantisation, reading_gguf
-from engine.base.hub import hub_snapshot, looks_like_hub_id
-from engine.base.quiet import quiet_libraries
+from engine.base.hub import hub_snapshot, looks_like_hub_id, quiet_libraries
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
+from engine.files import digest_bytes, digest_json
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_MIB = 1 << 20
+# Fields that decide what the weights mean and that every transformers version writes in the same way.
+_ESSENTIAL = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "tie_word_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class BaseRef:
     id: what goes into an adapter's config: the hub id, or the name of the folder or file.
     folder, gguf_file: what `from_pretrained` takes; both are local.
     config: the model's config.
-    fingerprint: see `engine.base.fingerprint`.
+    fingerprint: see the function of that name.
     hub_id: the hub model whose weights are still to be fetched into the hub cache, if it is one.
     """
 
@@ -60,15 +75,16 @@ class LoadedBase:
 def resolve_base(
     name: str = "default", *, trust_remote_code: bool = False, reporter: Reporter | None = None
 ) -> BaseRef:
-    """Find the base called `name`: "default", a folder, a .gguf file or a hub id.
+    """Find the base called `name`: "default", one of the catalogue, a folder, a .gguf file or a hub id.
 
-    The default is fetched and converted at first need; of a hub model only config and tokenizer are fetched.
+    One of the catalogue is fetched and converted at first need; of a hub model only config and tokenizer are fetched.
 
     Raises:
         EngineError: it is not there, cannot be fetched, or is not a causal language model.
     """
-    if name in ("default", DEFAULT_BASE.name):
-        return _folder_ref(name, default_base(reporter), DEFAULT_BASE.hub_id, trust_remote_code)
+    bundled = bundled_base(name)
+    if bundled:
+        return _folder_ref(name, base_folder(bundled, reporter), bundled.id, trust_remote_code)
     path = Path(name).expanduser()
     if path.is_dir():
         return _folder_ref(name, path, path.resolve().name, trust_remote_code)
@@ -76,9 +92,9 @@ def resolve_base(
         return _gguf_ref(name, path)
     if path.exists() or not looks_like_hub_id(name):
         problem = "is neither a model folder nor a .gguf file" if path.exists() else "no such base model"
-        raise EngineError(
-            problem, where=name, hint='Name a folder with config.json, a .gguf file, a hub id or "default"'
-        )
+        names = ", ".join(base.name for base in BASES)
+        hint = f'Name a folder with config.json, a .gguf file, a hub id, "default", or one of {names}'
+        raise EngineError(problem, where=name, hint=hint)
     folder = hub_snapshot(name, trust_remote_code=trust_remote_code)
     config = _read_config(folder, name, trust_remote_code=trust_remote_code)
     return BaseRef(name, name, str(folder), None, config, fingerprint(config, [], commit=folder.name), hub_id=name)
@@ -232,3 +248,33 @@ def _broken_told(name: str, what: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = "Files of it are missing or broken: fetch or save the model again"
         raise EngineError(f"{what} cannot be loaded: {reason}", where=name, hint=hint) from error
+
+
+def fingerprint(config: PretrainedConfig, files: list[Path], *, commit: str | None = None) -> str:
+    """A cheap content hash of a base: enough to see that an adapter or a generator was made for another one.
+
+    SHA-256 over the essentials of `config` and over `files` (their names do not count, their order does): of each its
+    size and its first and last MiB. In a safetensors file the first MiB holds the names and shapes of all tensors and
+    mostly also the start of the embedding. A change that keeps the size and touches only the middle of a large file is
+    not seen: this is a guard against mistakes, not tampering.
+
+    Args:
+        files: the weight files, in a fixed order; none for a hub model whose weights are not fetched yet.
+        commit: the commit of a hub model; it stands for the files.
+
+    Raises:
+        EngineError: a file cannot be read.
+    """
+    essentials = {name: getattr(config, name, None) for name in _ESSENTIAL}
+    return digest_json({"config": essentials, "commit": commit, "files": [_file_digest(file) for file in files]})
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            first = file.read(_MIB)
+            file.seek(max(len(first), size - _MIB))
+            return digest_bytes(str(size).encode(), b"\0", first, file.read(_MIB))
+    except OSError as error:
+        raise EngineError(f"cannot be read: {error.strerror}", where=str(path)) from error

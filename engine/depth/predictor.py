@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.base.device import out_of_memory_told, pick_device
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.condition.encoder import TextEncoder, prompt_directions
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.dataset import DatasetChain

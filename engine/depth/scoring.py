@@ -35,10 +35,9 @@ from torch import Tensor, nn
 
 from engine.adapter.attach import AttachedModel
 from engine.adapter.peft_folder import read_peft_folder
-from engine.base.attention import has_full_attention
 from engine.base.chat import padding_id
 from engine.base.device import dtype_name, out_of_memory_told
-from engine.base.head import output_logits
+from engine.base.network import has_full_attention, output_logits
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.record import adapter_digest
 from engine.depth.scores import RowScores, joined

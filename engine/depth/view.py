@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import nn
 
-from engine.base.attention import has_plain_cache
+from engine.base.network import has_plain_cache
 from engine.decode import stream_answers
 from engine.depth.chain import Chain, check_chain
 from engine.errors import EngineError

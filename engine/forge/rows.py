@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.base.attention import has_full_attention
 from engine.base.chat import answers_ids, prompts_ids
+from engine.base.network import has_full_attention
 from engine.condition.encoder import TextEncoder, fill_condition
 from engine.errors import EngineError
 from engine.events import Reporter

@@ -11,8 +11,8 @@ from engine.depth.chain import check_chain_words
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.prompts import PromptRow, PromptSet, read_prompts
-from engine.prompts.numbered import numbered_prompts
 from engine.prompts.prompt_set import counted_rows
+from engine.prompts.sample import numbered_prompts
 from engine.requests import CompareRequest
 from engine.tasks.labels import balanced, chosen_metric, few_labels
 from engine.tasks.metrics import normalised

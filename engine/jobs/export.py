@@ -6,7 +6,6 @@ from engine.adapter.check import CHECK_PROMPT, Differences
 from engine.adapter.consumers import consumers
 from engine.adapter.export import Choice, export_adapter
 from engine.adapter.formats import FORMATS
-from engine.base.catalog import DEFAULT_BASE
 from engine.base.chat import prompt_ids
 from engine.base.fetch import model_files
 from engine.base.source import source_of
@@ -22,9 +21,10 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
     """Write an adapter folder anew, read back what was written and compare."""
     form = FORMATS[request.format]
     base = (load_base_alone if form.uses_up_base else load_chosen_base)(request.models, reporter)
-    if form.needs_base_file and base.ref.id == DEFAULT_BASE.hub_id:
-        model_files(DEFAULT_BASE, reporter)  # the converted base may have outlived the file
     source = source_of(base.ref)
+    if form.needs_base_file and source.bundled and source.local is None:
+        model_files(source.bundled, reporter)  # the converted base has outlived the file
+        source = source_of(base.ref)
     choice = Choice(
         form=request.format,
         float_type=request.float_type,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.base.device import out_of_memory_told, pick_device
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter

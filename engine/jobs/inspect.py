@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS
-from engine.base.fetch import cache_folder
-from engine.base.listing import ModelEntry, fetch_model, list_models
+from engine.base.catalog import BUNDLED, BundledBase, BundledModel
+from engine.base.convert import base_folder, converted_base, memory_needed
+from engine.base.fetch import cache_folder, find_model_files, model_files
 from engine.base.source import BaseSource, base_parameters, source_named
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -22,11 +24,53 @@ from engine.text import readable_size
 from engine.weights.layout import Layout
 
 
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the catalogue.
+
+    kind: "base" or "encoder".
+    size: bytes to fetch.
+    memory: bytes of a base's weights in memory, by number format; None of an encoder.
+    present: usable without a network. `where`: the folder that is used then.
+    ready: usable at once; a base that is present but not yet converted takes `convert_seconds` first, on two cores.
+    source: what it is and which packages carry it.
+    """
+
+    name: str
+    kind: str
+    licence: str
+    size: int
+    memory: dict[str, int] | None
+    present: bool
+    ready: bool
+    convert_seconds: int | None
+    where: str | None
+    source: str
+
+
+def list_models() -> list[ModelEntry]:
+    """All models of the catalogue. Looks at the disk only: names and sizes, no network, no hashing."""
+    return [_entry(model) for model in BUNDLED]
+
+
+def fetch_model(name: str, reporter: Reporter | None = None) -> Path:
+    """Make the model called `name` in the catalogue ready to use; the folder it is in.
+
+    Raises:
+        EngineError: no such model, or it cannot be fetched.
+    """
+    for model in BUNDLED:
+        if name == model.name:
+            return base_folder(model, reporter) if isinstance(model, BundledBase) else model_files(model, reporter)
+    hint = f"There is: {', '.join(model.name for model in BUNDLED)}"
+    raise EngineError(f"no bundled model is called {name!r}", hint=hint)
+
+
 def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:
     """Fetch what is asked for, then list every model there is to use."""
     for name in request.fetch:
         fetch_model(name, reporter)
-    entries = [_entry_json(entry) for entry in list_models()]
+    entries = [asdict(entry) for entry in list_models()]
     try:
         folder = released_generator()
         entries.append(_generator_json(folder))
@@ -48,13 +92,38 @@ def info_job(request: InfoRequest, reporter: Reporter) -> Result:
     return _prompts_info(target, request.column)
 
 
-def _entry_json(entry: ModelEntry) -> dict[str, Any]:
-    return {key: value if not isinstance(value, Path) else str(value) for key, value in vars(entry).items()}
+def _entry(model: BundledModel) -> ModelEntry:
+    base = model if isinstance(model, BundledBase) else None
+    files = find_model_files(model)
+    ready = converted_base(base) if base else files
+    where = ready or files
+    packages = [package.requirement for package in model.packages]
+    carriers = f"the package {packages[0]}" if len(packages) == 1 else f"{len(packages)} packages, {packages[0]} and on"
+    return ModelEntry(
+        model.name,
+        model.kind,
+        model.licence,
+        model.download_size,
+        memory=memory_needed(base) if base else None,
+        present=where is not None,
+        ready=ready is not None,
+        convert_seconds=base.convert_seconds if base else None,
+        where=str(where) if where else None,
+        source=f"{model.hub_id}, in {carriers}",
+    )
 
 
 def _entry_line(entry: dict[str, Any]) -> str:
-    where = f"here: {entry['where']}" if entry["present"] else "not here yet: fetched at first use, or with --fetch"
-    return f"{entry['kind']}, {entry['licence']}, {readable_size(entry['size'])}, {where}"
+    said = [entry["kind"], entry["licence"], readable_size(entry["size"])]
+    if memory := entry.get("memory"):
+        sizes = " or ".join(f"{readable_size(size)} ({name})" for name, size in memory.items())
+        said.append(f"in memory {sizes}")
+    said.append(
+        f"here: {entry['where']}" if entry["present"] else "not here yet: fetched at first use, or with --fetch"
+    )
+    if entry.get("convert_seconds") and not entry["ready"]:
+        said.append(f"then converted once, about {entry['convert_seconds']} s")
+    return ", ".join(said)
 
 
 def _generator_json(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.base.catalog import DEFAULT_BASE, DEFAULT_ENCODER
+from engine.base.catalog import DEFAULT_BASE, DEFAULT_ENCODER, bundled_base
 from engine.base.convert import converted_base
 from engine.base.fetch import find_model_files
 from engine.errors import EngineError
@@ -61,14 +61,13 @@ def _layout(request: PlanRequest, lora: LoraSpec, reporter: Reporter) -> Layout 
     base = request.models.base
     if request.out and (request.out / LIBRARY_FILE).is_file():
         return Layout.from_json(read_json(request.out / LIBRARY_FILE)["layout"])
-    if base in ("default", DEFAULT_BASE.name):
+    bundled = bundled_base(base)
+    if bundled is DEFAULT_BASE:
         known = _default_layout(request.models.generator)
         if known and known.lora == lora:
             return known
-        here = converted_base() is not None
-    else:
-        here = (Path(base).expanduser() / "config.json").is_file()
-    if not here:
+    folder = converted_base(bundled) if bundled else Path(base).expanduser()
+    if folder is None or not (folder / "config.json").is_file():
         return None
     with reporter.stage("import"):
         from engine.base.load import resolve_base

@@ -16,8 +16,8 @@ from engine.jobs.preview_context import context_data, context_of, looked_at
 from engine.jobs.results import Result
 from engine.jobs.sampling import sample_batch
 from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe, read_prompts
-from engine.prompts.columns import label_columns, likeliest_column, prompt_columns
 from engine.prompts.prompt_set import counted_rows
+from engine.prompts.report import label_columns, likeliest_column, prompt_columns
 from engine.released import released_generator
 from engine.requests import PreviewRequest, PromptChoice
 from engine.solver.plan import GENERATOR

@@ -9,8 +9,8 @@ from engine.events import Reporter
 from engine.jobs.results import Result
 from engine.prompts import read_prompts
 from engine.prompts.answer_sheet import SheetRow, write_sheet
-from engine.prompts.diverse import MOST_LOOKED_AT, diverse_places
 from engine.prompts.prompt_set import counted_rows
+from engine.prompts.sample import MOST_LOOKED_AT, diverse_places
 from engine.requests import SheetRequest
 
 

@@ -1,14 +1,17 @@
-"""What a prompt set looks like, for a person who wants to know before using it."""
+"""What a prompt set looks like, and which columns could be named, for a person who wants to know before using it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median_low
+from typing import Any, NamedTuple
 
 from engine.files import digest_bytes
-from engine.prompts.prompt_set import PromptSet
+from engine.prompts.prompt_set import PromptSet, first_rows, place_of
+from engine.prompts.rows import PROMPT_COLUMNS, RowError, find_shape, read_prompt, read_references
 
 _CHARACTERS = 2**25
 
@@ -76,3 +79,76 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
         median=median_low(lengths) if lengths else 0,
         longest=max(lengths, default=0),
     )
+
+
+class PromptColumn(NamedTuple):
+    """A column, and the first prompt that it would give."""
+
+    name: str
+    example: str
+
+
+def prompt_columns(prompts: PromptSet) -> list[PromptColumn]:
+    """The columns that give a prompt when they are named, in the order of the data; none for plain text.
+
+    As `read_prompts` does, it looks at the first rows only: a column that cannot be read there, or is empty, is not
+    one of them.
+    """
+    return _usable(_objects(prompts.files, prompts.format))
+
+
+def likeliest_column(source: Path) -> str | None:
+    """The column with the longest example, for a source in which no column is known by its name to hold prompts.
+
+    None if there is one that is known, or none that could be named. Raises EngineError as `read_prompts` does.
+    """
+    place = place_of(source)
+    objects = _objects(place.files, place.format)
+    if any(str(name).lower() in PROMPT_COLUMNS for row in objects for name in row):
+        return None
+    columns = _usable(objects)
+    return max(columns, key=lambda column: len(column.example)).name if columns else None
+
+
+def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:
+    """The columns that give labels when they are named, in the order of the data; none for plain text.
+
+    Only the first rows are looked at. A column whose text stands in the prompts is not one of them.
+
+    Args:
+        column: the prompt column, where it is named.
+    """
+    objects = _objects(prompts.files, prompts.format)
+    names = dict.fromkeys(str(name) for row in objects for name in row)
+    return [name for name in names if _gives_labels(objects, column, name)]
+
+
+def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, label: str) -> bool:
+    try:
+        shape = find_shape(rows, column=column, label=label)
+        if label in (*shape.before, *shape.after, shape.options):
+            return False
+        return any(read_references(shape, row) for row in rows)
+    except RowError:
+        return False
+
+
+def _objects(files: Sequence[Path], format: str) -> list[dict[str, Any]]:
+    """The first rows; none if they are no objects."""
+    rows = next((first for file in files if (first := first_rows(file, format))), [])
+    objects = [located.row for located in rows]
+    return objects if all(isinstance(row, dict) for row in objects) else []
+
+
+def _usable(objects: Sequence[dict[str, Any]]) -> list[PromptColumn]:
+    names = dict.fromkeys(str(name) for row in objects for name in row)
+    return [PromptColumn(name, example) for name in names if (example := _first_prompt(objects, name))]
+
+
+def _first_prompt(rows: Sequence[dict[str, Any]], column: str) -> str:
+    """What the first row with text in `column` gives; "" when there is none, or a row cannot be read."""
+    try:
+        shape = find_shape(rows, column=column)
+        return next(filter(None, [read_prompt(shape, row) for row in rows]), "")
+    except RowError:
+        return ""

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.prompts.options import option_lines, read_options
-from engine.prompts.turns import as_turns, assistant_texts, last_exchange
+from engine.prompts.values import as_turns, assistant_texts, last_exchange, option_lines, read_options
 
 # The first of these that a row has is the prompt.
 PROMPT_COLUMNS = (

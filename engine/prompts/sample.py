@@ -1,9 +1,10 @@
-"""A seeded sample of prompts, in one pass over a set of any size."""
+"""Prompts chosen from a set of any size: a seeded sample, those with given numbers, a few that differ."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,11 @@ from engine.events import Reporter
 from engine.files import digest_json
 from engine.prompts.prompt_set import PromptRow, PromptSet, counted_rows, no_prompts
 
+MOST_LOOKED_AT = 500
+"""`diverse_places` does not look at prompts after these."""
+
+_REPORT_EVERY = 2000
+_COMPARED = 2000  # characters of a prompt
 _Item = TypeVar("_Item")
 
 
@@ -83,3 +89,76 @@ def reservoir(items: Iterable[_Item], count: int, seed: int) -> list[_Item]:
         if slot < count:
             kept[slot] = (place, item)
     return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
+
+
+def numbered_prompts(prompts: PromptSet, numbers: Sequence[int], reporter: Reporter) -> list[PromptRow]:
+    """The prompts with these numbers (`PromptRow.number`), each once, in file order; the pass ends at the last.
+
+    Reports a stage "read" (unit: rows), in which a wish to stop is heard.
+
+    Raises:
+        EngineError: there is no such row, it has no prompt, or a row before it cannot be read.
+    """
+    wanted = set(numbers)
+    last = max(wanted, default=0)
+    found: list[PromptRow] = []
+    seen = 0
+    with reporter.stage("read", unit="rows") as stage, closing(prompts.every_row()) as rows:
+        for row in rows:
+            seen = row.number
+            if seen % _REPORT_EVERY == 0:
+                stage.advance(_REPORT_EVERY)
+            if seen in wanted:
+                found.append(row)
+            if seen >= last:
+                break
+        stage.advance(seen % _REPORT_EVERY)
+    missing = sorted(wanted - {row.number for row in found})
+    if missing:
+        raise EngineError(
+            f"there is no row {missing[0]}", where=str(prompts.source), hint=f"Its rows are numbered from 1 to {seen}"
+        )
+    for row in found:
+        if not row.prompt:
+            raise EngineError(f"row {row.number} has no prompt", where=str(prompts.source))
+    return found
+
+
+def diverse_places(prompts: Sequence[str], count: int) -> list[int]:
+    """Places of up to `count` prompts that differ, in the order of the prompts; always the same for the same prompts.
+
+    The first is the one that is most like all others, so that a stray prompt does not begin; each next one shares the
+    smallest part of its letter triples (Jaccard) with the one most like it among those chosen. Of equal prompts at most
+    one is chosen, and none that is empty.
+    """
+    triples: dict[int, frozenset[str]] = {}
+    seen: set[str] = set()
+    for place, prompt in enumerate(prompts[:MOST_LOOKED_AT]):
+        text = " ".join(prompt.split()).casefold()
+        if text and text not in seen:
+            seen.add(text)
+            triples[place] = _triples(text[:_COMPARED])
+    if count < 1 or not triples:
+        return []
+    common: dict[str, int] = {}
+    for each in triples.values():
+        for triple in each:
+            common[triple] = common.get(triple, 0) + 1
+    first = max(triples, key=lambda place: sum(common[triple] for triple in triples[place]) / len(triples[place]))
+    chosen = [first]
+    nearest = {place: _shared(triples[first], each) for place, each in triples.items() if place != first}
+    while nearest and len(chosen) < count:
+        farthest = min(nearest, key=lambda place: nearest[place])
+        chosen.append(farthest)
+        del nearest[farthest]
+        nearest = {place: max(near, _shared(triples[farthest], triples[place])) for place, near in nearest.items()}
+    return sorted(chosen)
+
+
+def _triples(text: str) -> frozenset[str]:
+    return frozenset(text[at : at + 3] for at in range(max(len(text) - 2, 1)))
+
+
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    """Jaccard: 1 for equal sets, 0 for sets with nothing in common."""
+    return len(one & other) / len(one | other)

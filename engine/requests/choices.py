@@ -10,7 +10,7 @@ from pathlib import Path
 class ModelChoice:
     """Base model, generator and where they run.
 
-    base: "default", a hub id, a folder, or a .gguf file.
+    base: "default", a name of the catalogue (`engine.base.catalog`), a hub id, a folder, or a .gguf file.
     generator: folder of a generator artifact; None is the released one.
     device: "auto", "cpu", "cuda", "cuda:1", "mps".
     dtype: "auto", "float32", "bfloat16", "float16"; of the base model.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.base.attention import has_full_attention
-from engine.base.products import short_products
+from engine.base.device import short_products
+from engine.base.network import has_full_attention
 from engine.training.batched import adapters_in_batch, answer_losses
 from engine.training.loop import clip_each
 from engine.training.packing import TokenRow, pack, take_that_fit

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.attention import has_full_attention, takes_positions
+from engine.base.network import has_full_attention, takes_positions
 from engine.errors import EngineError
 from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
 

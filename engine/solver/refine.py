@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.base.products import short_products
+from engine.base.device import short_products
 from engine.errors import Cancelled
 from engine.solver.fit import LEARNING_RATE, Fit
 from engine.training.likelihood import answer_figures

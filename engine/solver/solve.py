@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.attention import has_plain_cache
-from engine.base.head import output_logits
+from engine.base.device import exact_products, short_products
+from engine.base.network import has_plain_cache, output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
-from engine.base.products import exact_products, short_products
 from engine.errors import EngineError
 from engine.solver.matching import TAIL, ContextRow, lay_out, matched_places, matched_tokens
 from engine.solver.residual import StreamLayer, Writer, stream_layers

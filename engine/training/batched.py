@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.head import output_logits
+from engine.base.network import output_logits
 from engine.training.packing import IGNORED, PackedBatch
 from engine.weights.layout import Layout
 
@@ -78,7 +78,7 @@ def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None
     """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
 
     The output head runs at answer positions only. Packed rows never see one another, as long as the model reaches
-    other tokens by full attention alone (`engine.base.attention`): their mask is given to it as it is. Lines of one
+    other tokens by full attention alone (`engine.base.network`): their mask is given to it as it is. Lines of one
     row the model masks as it masks any text; that is right for every causal model, since padding comes after the row.
 
     Args:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from engine.base.attention import has_plain_cache
-from engine.base.head import output_logits
+from engine.base.network import has_plain_cache, output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
 from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
 

@@ -26,7 +26,7 @@ from tests.unit.adapter_parts import write_peft_folder
 
 @pytest.fixture(scope="module")
 def base() -> LoadedBase:
-    if converted_base() is None and find_model_files(DEFAULT_BASE) is None:
+    if converted_base(DEFAULT_BASE) is None and find_model_files(DEFAULT_BASE) is None:
         pytest.skip("the default base is not on this machine")
     return load_base(resolve_base(), device="cpu", dtype="float32")
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from engine.base.convert import default_base
+from engine.base.catalog import DEFAULT_BASE
+from engine.base.convert import base_folder
 from engine.base.load import load_base, resolve_base
 from engine.depth.chain import parse_chain
 from engine.depth.export import MERGEKIT_FILE
@@ -65,7 +66,7 @@ def test_a_recipe_of_the_default_base(tmp_path: Path) -> None:
     """Of a folder as the hub has it; copies that older versions converted do not name their architecture."""
     folder = tmp_path / "base"
     folder.mkdir()
-    for file in default_base().iterdir():
+    for file in base_folder(DEFAULT_BASE).iterdir():
         (folder / file.name).symlink_to(file)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
 from engine.base.packages import FetchError
 from engine.condition.encoder import TextEncoder
 from engine.errors import EngineError

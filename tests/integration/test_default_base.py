@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from engine.base import convert
-from engine.base.catalog import DEFAULT_BASE
+from engine.base.catalog import DEFAULT_BASE, DEFAULT_ENCODER
 from engine.base.chat import answer_ids, prompt_ids, stop_ids
-from engine.base.encoder import resolve_encoder
-from engine.base.fetch import CACHE_VARIABLE, model_files
-from engine.base.listing import list_models
+from engine.base.fetch import CACHE_VARIABLE, model_files, resolve_encoder
 from engine.base.load import LoadedBase, resolve_base
 from engine.errors import Cancelled
 from engine.events import Event, Reporter, StageAdvanced
+from engine.jobs.inspect import list_models
 from engine.weights.layout import derive_layout
 
 # A released generator names its base by this; it must not depend on the machine or on library versions.
@@ -66,7 +65,7 @@ def test_its_tokenizer_splits_every_digit(default_base: LoadedBase) -> None:
 
 def test_it_and_the_encoder_are_listed_as_ready(default_base: LoadedBase) -> None:
     resolve_encoder()
-    assert [entry.ready for entry in list_models()] == [True, True]
+    assert all(entry.ready for entry in list_models() if entry.name in (DEFAULT_BASE.name, DEFAULT_ENCODER.name))
     assert resolve_base("default").folder == default_base.ref.folder
 
 
@@ -83,7 +82,7 @@ def test_its_conversion_is_counted_and_can_be_stopped(
             seen.append(event)
 
     with pytest.raises(Cancelled):
-        convert.default_base(Reporter(sink, lambda: bool(seen) and seen[-1].step == 10))
+        convert.base_folder(DEFAULT_BASE, Reporter(sink, lambda: bool(seen) and seen[-1].step == 10))
     # Heard before the first tensor too: the fields of the file's head come first.
     assert [event.step for event in seen if event.step] == list(range(1, 11)) and seen[0].step == 0
     assert seen[-1].total == 272

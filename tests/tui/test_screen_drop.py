@@ -733,9 +733,9 @@ async def test_a_first_run_says_what_will_be_fetched(
     # Packages of the same names, without the models, hide those that carry them from the engine process.
     monkeypatch.setenv("DND_TUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hiding"))
-    for model in BUNDLED:
-        package = tmp_path / "hiding" / model.folder.partition("/")[0]
-        package.mkdir(parents=True)
+    for member in [part.member for model in BUNDLED for file in model.files for part in file.parts]:
+        package = tmp_path / "hiding" / member.partition("/")[0]
+        package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
     app = DndApp()
     async with app.run_test(size=WIDE) as pilot:

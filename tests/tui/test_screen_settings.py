@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.help import HelpDialog
 from dnd_tui.screens.key_dialog import KeyDialog
 from dnd_tui.screens.settings import SettingsScreen
+from dnd_tui.settings import Settings
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.model_rows import ModelRow, base_looked_up, generator_looked_up, own
+from dnd_tui.widgets.model_rows import ModelRow, base_looked_up, generator_looked_up, listed, own
 from dnd_tui.widgets.settings_field import SettingField
 from dnd_tui.widgets.settings_models import ModelsPane
 from dnd_tui.widgets.stages import StageList
 from dnd_tui.widgets.theme_list import ThemeList
 from engine.base.catalog import DEFAULT_ENCODER
-from engine.base.encoder import resolve_encoder
+from engine.base.fetch import resolve_encoder
+from engine.jobs.inspect import list_models
 from engine.requests import ModelChoice
 from tests.tui.conftest import until
 from tests.tui.package_index import Index, serving, wheel_of
@@ -164,7 +167,22 @@ def test_states_of_models_in_words() -> None:
     assert ModelRow("x", "base", None, present=True).state == "to convert"
     assert ModelRow("x", "base", None, present=True, ready=True).state == "here"
     assert not ModelRow("x", "base", "owner/x").can_be_fetched
-    assert ModelRow("x", "base", None, present=True).can_be_fetched
+    assert ModelRow("x", "base", None, present=True, listed=True).can_be_fetched
+
+
+def test_a_base_of_the_catalogue_is_chosen_by_its_name() -> None:
+    name = "Qwen2.5-Coder-0.5B-Instruct"
+    found = {row.name: row for row in listed(asdict(entry) for entry in list_models())}
+    row = replace(found[name], present=False, ready=False, where="")
+    assert row.choice == name and row.can_be_fetched
+    facts = dict(row.facts())
+    assert (facts["size"], facts["memory"]) == ("478 MB", "2.0 GB (float32) or 988 MB (bfloat16)")
+    assert facts["conversion"].startswith("once, at its first use, about ")
+    settings = Settings(base=name)
+    assert [row.name for row in found.values() if row.kind == "base" and row.is_chosen(settings)] == [name]
+    assert own(settings, []) == []
+    # The default by its own name is the default.
+    assert found["SmolLM2-135M-Instruct"].is_chosen(Settings(base="SmolLM2-135M-Instruct"))
 
 
 def rows(screen: SettingsScreen) -> dict[str, ModelRow]:

@@ -172,7 +172,7 @@ def test_the_source_of_a_base_that_was_found() -> None:
 
 def test_the_default_base_is_given_by_its_hub_id_and_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "find_model_files", lambda model: tmp_path)
-    expected = BaseSource(DEFAULT_BASE.hub_id, "llama", tmp_path / DEFAULT_BASE.weights.path)
+    expected = BaseSource(DEFAULT_BASE.hub_id, "llama", tmp_path / DEFAULT_BASE.weights.path, DEFAULT_BASE)
     assert source_of(ref(id=DEFAULT_BASE.hub_id)) == expected == source_named(DEFAULT_BASE.hub_id, "default")
     monkeypatch.setattr(source, "find_model_files", lambda model: None)
     assert source_named(DEFAULT_BASE.hub_id, "default").local is None

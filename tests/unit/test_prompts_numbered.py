@@ -10,7 +10,7 @@ import pytest
 from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced
 from engine.prompts import read_prompts
-from engine.prompts.numbered import numbered_prompts
+from engine.prompts.sample import numbered_prompts
 
 
 def written(folder: Path, prompts: list[str], more: str = "") -> Path:

@@ -1,9 +1,10 @@
-"""Chat turns: lists of {role, content}, or of {from, value} as ShareGPT writes them."""
+"""What a column may hold besides plain text: chat turns, and the options of a multiple-choice row."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 _USER = frozenset({"user", "human", "prompter"})
@@ -66,3 +67,41 @@ def _content(turn: Mapping[str, Any]) -> str:
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         return "\n".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
+
+
+def read_options(value: Any) -> list[tuple[str, str]]:
+    """Options as (letter, text).
+
+    Known ways: ["x", "y"]; [{"label": "A", "text": "x"}, ...]; {"label": ["A", ...], "text": ["x", ...]};
+    {"A": "x", ...}. Anything else gives no options.
+    """
+    if isinstance(value, dict):
+        labels, texts = value.get("label"), value.get("text")
+        if isinstance(labels, list) and isinstance(texts, list):
+            return [(str(label), str(text)) for label, text in zip(labels, texts, strict=False)]
+        if isinstance(texts, list):
+            return _lettered(texts)
+        return [(str(label), str(text)) for label, text in value.items() if text is not None]
+    if not isinstance(value, list):
+        return []
+    if value and all(isinstance(option, dict) and "text" in option for option in value):
+        letters = _letters(len(value))
+        return [
+            (str(option.get("label") or letter), str(option["text"]))
+            for option, letter in zip(value, letters, strict=True)
+        ]
+    return _lettered(value)
+
+
+def option_lines(options: list[tuple[str, str]]) -> str:
+    """One line an option: "A. text"."""
+    return "\n".join(f"{letter}. {text}" for letter, text in options)
+
+
+def _lettered(texts: list[Any]) -> list[tuple[str, str]]:
+    return [(letter, str(text)) for letter, text in zip(_letters(len(texts)), texts, strict=True)]
+
+
+def _letters(count: int) -> list[str]:
+    """A, B, ...; numbers when the alphabet is too short."""
+    return list(ascii_uppercase[:count]) if count <= len(ascii_uppercase) else [str(n + 1) for n in range(count)]

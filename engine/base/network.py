@@ -1,4 +1,4 @@
-"""What the layers of a base reach: whether rows may share a sequence, whether its cache is keys and values alone."""
+"""What the layers of a base reach, what its cache holds, and from its last hidden states to logits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+
+from engine.base.device import exact_products
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -43,3 +46,12 @@ def has_plain_cache(network: torch.nn.Module) -> bool:
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in empty_cache(network).layers)
+
+
+def output_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits (…, vocabulary) in float32 after the model's final norm gave `hidden` (…, hidden size)."""
+    # The head is large and the positions are few: to round its weights would take longer than the product.
+    with exact_products():
+        logits: Tensor = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits
