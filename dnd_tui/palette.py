@@ -13,10 +13,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from dnd_tui.bindings import shown_keys
+from dnd_tui.places import PLACES
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.navigation import PLACES
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.errors import EngineError
 
@@ -66,10 +66,10 @@ def _commands_now(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     if app.engine.jobs:
         yield Command("Stop the job", app.engine.jobs[0].title, app.action_stop_job)
     yield from _commands_here(app, screen)
-    for mode, name, key in PLACES:
+    for mode, place in PLACES.items():
         if mode != getattr(screen, "MODE", None):
-            keys = app.settings.keys.get(f"go.{mode}", key)
-            yield Command(f"Go to {name}", f"Key {shown_keys(keys)}", partial(app.action_go, mode))
+            keys = app.settings.keys.get(f"go.{mode}", place.key)
+            yield Command(f"Go to {place.name}", f"Key {shown_keys(keys)}", partial(app.action_go, mode))
     yield Command("Change theme", "Colours of the app; kept in the settings", app.action_change_theme)
     yield Command("Jump", "Put a letter on everything that can have the focus", app.action_jump)
     yield Command("Help", "What this screen does, and its keys", app.action_help)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,7 +251,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         if kept is None:
             return
         try:
-            await self.dnd.keep_figures(*kept)
+            id, scores, picks = kept
+            await asyncio.to_thread(self.dnd.library.add_scores, id, scores)
+            await asyncio.to_thread(self.dnd.library.set_picks, id, picks)
         except EngineError as error:
             self.dnd.tell(error)
 

@@ -10,23 +10,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
+from dnd_tui.bindings import shown_keys
+from dnd_tui.places import PLACES, Place
 from dnd_tui.text import duration
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
-# Mode, name, key that works wherever no text is typed, unless the settings name another.
-PLACES = (
-    ("drop", "Drop", "1"),
-    ("generate", "Generate", "2"),
-    ("compare", "Compare", "3"),
-    ("export", "Export", "4"),
-    ("library", "Library", "5"),
-    ("forge", "Forge", "6"),
-    ("settings", "Settings", "7"),
-    ("log", "Log", "8"),
-    ("depth", "Depth", "9"),
-)
 # What a job's sign takes in its longest form, "● generate stopping ■ stop".
 _SIGN_WIDTH = 27
 
@@ -34,24 +24,21 @@ _SIGN_WIDTH = 27
 class NavigationItem(Static):
     """One screen's name; a click goes there."""
 
-    def __init__(self, mode: str, name: str, key: str, *, here: bool) -> None:
+    def __init__(self, place: Place, *, here: bool) -> None:
         super().__init__(classes="-here" if here else "")
-        self.mode, self.label, self.here = mode, name, here
-        self._default = key
+        self.place, self.here = place, here
         self._shown = Content()
 
     @property
     def key(self) -> str:
         """The first of its keys, as the settings have it."""
-        from dnd_tui.bindings import shown_keys  # which knows the places of this module
-
-        chosen = cast("DndApp", self.app).settings.keys.get(f"go.{self.mode}", self._default)
+        chosen = cast("DndApp", self.app).settings.keys.get(f"go.{self.place.mode}", self.place.key)
         return shown_keys(chosen.split(",")[0])
 
     @property
     def full_width(self) -> int:
         """Cells that key and name take."""
-        return len(f"{self.key} {self.label} ") + (len("▸  ") if self.here else 0)
+        return len(f"{self.key} {self.place.name} ") + (len("▸  ") if self.here else 0)
 
     @property
     def key_width(self) -> int:
@@ -61,16 +48,16 @@ class NavigationItem(Static):
     def fit(self, *, full: bool) -> None:
         """Show the name, or the key alone; the screen that is open keeps its name."""
         mark = "▸" if self.here else ""
-        name = f" {self.label}" if full or self.here else ""
+        name = f" {self.place.name}" if full or self.here else ""
         shown = Content.assemble((f"{mark}{self.key}", "bold"), name)
         if shown != self._shown:
             self._shown = shown
-            self.tooltip = f"{self.label} (key {self.key})"
+            self.tooltip = f"{self.place.name} (key {self.key})"
             self.update(shown)
 
     async def on_click(self) -> None:
         """Go there."""
-        await cast("DndApp", self.app).go(self.mode)
+        await cast("DndApp", self.app).go(self.place.mode)
 
 
 class JobSign(Static):
@@ -134,8 +121,8 @@ class NavigationBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         """The names, the job."""
-        for mode, name, key in PLACES:
-            yield NavigationItem(mode, name, key, here=mode == self._mode)
+        for mode, place in PLACES.items():
+            yield NavigationItem(place, here=mode == self._mode)
         yield Static(classes="spacer")
         yield JobSign()
 
