@@ -52,8 +52,8 @@ from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
 
 if TYPE_CHECKING:
-    from dnd_tui.screens.compare_arms import Compared
-    from dnd_tui.screens.generate_plan import Plan
+    from dnd_tui.screens.compare.arms import Compared
+    from dnd_tui.screens.generate.plan import Plan
 
 _OUTCOMES: dict[type[Outcome], Literal["done", "failed", "cancelled"]] = {
     Finished: "done",
@@ -278,7 +278,7 @@ class DndApp(DropApp[None]):
 
     async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
         """Make an adapter from what stands in `prompts`, into the library."""
-        from dnd_tui.screens.generate_plan import Generation
+        from dnd_tui.screens.generate.plan import Generation
 
         await self.make(Generation(prompts, models, solve))
 
@@ -289,7 +289,7 @@ class DndApp(DropApp[None]):
 
     async def compare(self, records: Sequence[AdapterRecord]) -> None:
         """Open adapters of the library beside their base."""
-        from dnd_tui.screens.compare_arms import Compared
+        from dnd_tui.screens.compare.arms import Compared
 
         screen = await self.go("compare")
         screen.open(Compared.of_records(records))  # type: ignore[attr-defined]

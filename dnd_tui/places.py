@@ -40,14 +40,14 @@ class Place:
 PLACES: Mapping[str, Place] = {
     place.mode: place
     for place in (
-        Place("drop", "Drop", "1", "drop.DropScreen"),
-        Place("generate", "Generate", "2", "generate.GenerateScreen"),
-        Place("compare", "Compare", "3", "compare.CompareScreen"),
-        Place("export", "Export", "4", "export.ExportScreen"),
-        Place("library", "Library", "5", "library.LibraryScreen"),
-        Place("forge", "Forge", "6", "forge.ForgeScreen"),
-        Place("settings", "Settings", "7", "settings.SettingsScreen"),
-        Place("log", "Log", "8", "log.LogScreen"),
-        Place("depth", "Depth", "9", "depth.DepthScreen"),
+        Place("drop", "Drop", "1", "drop.screen.DropScreen"),
+        Place("generate", "Generate", "2", "generate.screen.GenerateScreen"),
+        Place("compare", "Compare", "3", "compare.screen.CompareScreen"),
+        Place("export", "Export", "4", "export.screen.ExportScreen"),
+        Place("library", "Library", "5", "library.screen.LibraryScreen"),
+        Place("forge", "Forge", "6", "forge.screen.ForgeScreen"),
+        Place("settings", "Settings", "7", "settings.screen.SettingsScreen"),
+        Place("log", "Log", "8", "log.screen.LogScreen"),
+        Place("depth", "Depth", "9", "depth.screen.DepthScreen"),
     )
 }

@@ -21,10 +21,10 @@ from textual.widgets import Button, DataTable, Input
 
 from dnd_tui.app import DndApp
 from dnd_tui.places import PLACES
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_options import CompareOptions
-from dnd_tui.screens.drop_rows import RowList, RowsPane
-from dnd_tui.screens.generate import GenerateScreen
+from dnd_tui.screens.compare.options import CompareOptions
+from dnd_tui.screens.compare.screen import CompareScreen
+from dnd_tui.screens.drop.rows import RowList, RowsPane
+from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.widgets.path_inputs import Dropped
 
 PAUSE = 0.005

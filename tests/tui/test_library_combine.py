@@ -12,9 +12,9 @@ from textual.widgets import Button, Input, Static
 from dnd_tui.app import DndApp
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.library import LibraryScreen
-from dnd_tui.screens.library_combine import CombineDialog
-from dnd_tui.screens.library_job import LibraryJob
+from dnd_tui.screens.library.combine import CombineDialog
+from dnd_tui.screens.library.job import LibraryJob
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, WeightedName
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField

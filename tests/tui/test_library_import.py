@@ -11,12 +11,12 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_prompts import PromptList
+from dnd_tui.screens.compare.prompts import PromptList
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.library import LibraryScreen
-from dnd_tui.screens.library_import import ImportDialog
+from dnd_tui.screens.export.screen import ExportScreen
+from dnd_tui.screens.library.importing import ImportDialog
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField

@@ -15,8 +15,8 @@ from dnd_tui.app import DndApp
 from dnd_tui.bindings import EVERYWHERE, _subclasses, all_bindings, shown_keys, taken_by
 from dnd_tui.places import PLACES
 from dnd_tui.screens.help import HelpDialog
-from dnd_tui.screens.log import LogScreen
-from dnd_tui.screens.settings import SettingsScreen
+from dnd_tui.screens.log.screen import LogScreen
+from dnd_tui.screens.settings.screen import SettingsScreen
 from dnd_tui.screens.theme_dialog import ThemeDialog
 from dnd_tui.widgets.jump import JumpDialog, JumpLetter
 from tests.tui.conftest import until

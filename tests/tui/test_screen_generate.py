@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.generate import GenerateScreen
+from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
