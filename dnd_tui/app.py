@@ -43,9 +43,8 @@ from dnd_tui.state.recent import RecentSources
 from dnd_tui.state.runs import PastRun, RunHistory
 from dnd_tui.stylesheet import KeptStylesheet
 from dnd_tui.themes import DARK, OURS
-from dnd_tui.widgets.drop_app import DropApp
-from dnd_tui.widgets.navigation import JobSign, NavigationBar
-from dnd_tui.widgets.path_inputs import DropMissing, Dropped
+from dnd_tui.widgets.bars import JobSign, NavigationBar
+from dnd_tui.widgets.path_inputs import DropApp, DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
 from engine.jobs.command_line import command_line
@@ -358,7 +357,7 @@ class DndApp(DropApp[None]):
 
     def action_jump(self) -> None:
         """Letters on everything that can have the focus."""
-        from dnd_tui.widgets.jump import JumpDialog
+        from dnd_tui.screens.dialogs import JumpDialog
 
         self.push_screen(JumpDialog(self.screen), lambda widget: widget.focus() if widget else None)
 

@@ -11,8 +11,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from dnd_tui.widgets.key_bar import KeyBar
-from dnd_tui.widgets.navigation import NavigationBar
+from dnd_tui.widgets.bars import KeyBar, NavigationBar
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp

@@ -28,9 +28,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 from dnd_tui.text import figure
-from dnd_tui.widgets.cells import fitted
-from dnd_tui.widgets.map_picture import BETWEEN, VIEWS, Picture, View, value_of
-from dnd_tui.widgets.module_grid import Cell, ModuleGrid
+from dnd_tui.widgets.lines import fitted
+from dnd_tui.widgets.module_grid import BETWEEN, VIEWS, Cell, ModuleGrid, Picture, View, value_of
 
 _SHADES = " ░▒▓█"
 # Cells of the legend's scale; with fewer than the least, its words are left out.

@@ -22,7 +22,7 @@ from textual.widget import Widget
 
 from dnd_tui.progress import RunningStage
 from dnd_tui.text import duration, one_line
-from dnd_tui.widgets.cells import fitted
+from dnd_tui.widgets.lines import fitted
 from engine.events import Event, StageAdvanced, StageFinished, StageStarted
 from engine.text import readable_size
 

@@ -21,7 +21,7 @@ from textual.widgets import Button, DataTable, Input
 
 from dnd_tui.app import DndApp
 from dnd_tui.places import PLACES
-from dnd_tui.screens.compare.options import CompareOptions
+from dnd_tui.screens.compare.arms import CompareOptions
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.drop.rows import RowList, RowsPane
 from dnd_tui.screens.generate.screen import GenerateScreen

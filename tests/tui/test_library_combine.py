@@ -13,11 +13,11 @@ from dnd_tui.app import DndApp
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.library.combine import CombineDialog
-from dnd_tui.screens.library.job import LibraryJob
+from dnd_tui.screens.library.entries import LibraryJob
 from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, WeightedName
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from engine.adapter.peft_folder import read_peft_folder
 from engine.requests import CompareRequest, ModelChoice
 from tests.tui.conftest import until

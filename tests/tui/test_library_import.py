@@ -18,8 +18,8 @@ from dnd_tui.screens.export.screen import ExportScreen
 from dnd_tui.screens.library.importing import ImportDialog
 from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from engine.adapter.peft_folder import read_peft_folder
 from engine.requests import ExportRequest, ModelChoice

@@ -14,11 +14,11 @@ from textual.widgets import Button, Input, OptionList, Static
 from dnd_tui.app import DndApp
 from dnd_tui.bindings import EVERYWHERE, _subclasses, all_bindings, shown_keys, taken_by
 from dnd_tui.places import PLACES
+from dnd_tui.screens.dialogs import JumpDialog, JumpLetter
 from dnd_tui.screens.help import HelpDialog
 from dnd_tui.screens.log.screen import LogScreen
 from dnd_tui.screens.settings.screen import SettingsScreen
 from dnd_tui.screens.theme_dialog import ThemeDialog
-from dnd_tui.widgets.jump import JumpDialog, JumpLetter
 from tests.tui.conftest import until
 
 

@@ -10,8 +10,7 @@ from textual.widgets import DataTable, Input, Select, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare.answers import AnswerPanes, StateLine
-from dnd_tui.screens.compare.options import OptionsDialog
-from dnd_tui.screens.compare.save import SaveDialog
+from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable

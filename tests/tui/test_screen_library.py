@@ -17,7 +17,7 @@ from dnd_tui.screens.export.screen import ExportScreen
 from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import Library
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from tests.tui.conftest import until
 
 RECORD = AdapterRecord(

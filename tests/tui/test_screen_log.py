@@ -9,12 +9,10 @@ from textual.widgets import Input, OptionList, TabbedContent
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.log.journal_list import JournalList
-from dnd_tui.screens.log.log_tail import LogTail
-from dnd_tui.screens.log.run_list import RunList
 from dnd_tui.screens.log.screen import LogScreen
+from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
 from dnd_tui.state.runs import PastRun
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from engine.requests import InfoRequest, ModelChoice
 from tests.tui.conftest import until
 

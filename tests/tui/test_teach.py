@@ -18,9 +18,9 @@ from dnd_tui.screens.drop.preview import PreviewView
 from dnd_tui.screens.drop.screen import DropScreen
 from dnd_tui.screens.teach.answers import TaughtDialog
 from dnd_tui.screens.teach.form import TeachDialog
-from dnd_tui.screens.teach.run import TeachRun
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.screens.teach.teaching import TeachRun
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.events import StageAdvanced, StageStarted
 from engine.host import Finished, JobEnded, JobEvent, Stopped

@@ -23,8 +23,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static, Tab, Tabs
 
-from dnd_tui.screens.compare.answer_text import AnswerText
-from dnd_tui.screens.compare.differences import word_differences
+from dnd_tui.screens.compare.answer_text import AnswerText, word_differences
 from dnd_tui.text import duration, one_line, printable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a comparison is of: adapters of the library, or a chain of layers, beside their base."""
+"""What a comparison is of, adapters of the library or a chain of layers beside their base; how answers are made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnd_tui.judged import verdict_text
-from dnd_tui.screens.compare.options import CompareOptions
 from dnd_tui.screens.compare.rows import Comparison
+from dnd_tui.settings import Settings
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from engine.events import AnswersScored
 from engine.requests import CompareRequest, ModelChoice, PromptChoice
@@ -16,6 +16,35 @@ from engine.requests import CompareRequest, ModelChoice, PromptChoice
 BASE = "base"
 EXAMPLES = "examples in the prompt"
 _ADAPTED = "adapted"
+# Of a metric that fits the labels.
+BY_ITSELF = "chosen by itself"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """As in `engine.requests.CompareRequest`; without a metric it is chosen by itself."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    metric: str | None = None
+    examples: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> CompareOptions:
+        """The person's defaults."""
+        return cls(settings.max_new_tokens, metric=settings.metric)
+
+    def lines(self) -> dict[str, str]:
+        """Name and value of each, for a transcript."""
+        drawn = f"temperature {self.temperature:g}, seed {self.seed}" if self.temperature else "the likeliest token"
+        shown = {"examples in the prompt": str(self.examples)} if self.examples else {}
+        return {
+            "longest answer": f"{self.max_new_tokens} tokens",
+            "chosen": drawn,
+            "metric": self.metric or BY_ITSELF,
+            **shown,
+        }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Static
 
 from dnd_tui import jobs
 from dnd_tui.judged import kept_as_examples
-from dnd_tui.screens.compare.options import CompareOptions
+from dnd_tui.screens.compare.arms import CompareOptions
 from dnd_tui.screens.compare.rows import Comparison
 from dnd_tui.text import one_line
 from engine.host import Failed, Finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dnd_tui.screens.compare.score_bars import ArmScore
+from dnd_tui.screens.compare.scores import ArmScore
 from dnd_tui.state.adapter_record import AdapterScore
 from dnd_tui.state.transcript import TranscriptRow
 from engine.events import AnswerText

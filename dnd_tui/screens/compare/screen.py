@@ -16,13 +16,11 @@ from textual.widgets import Input
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.compare.answers import AnswerPanes
-from dnd_tui.screens.compare.arms import Compared
-from dnd_tui.screens.compare.foot import CompareFoot
-from dnd_tui.screens.compare.options import CompareOptions, OptionsDialog
+from dnd_tui.screens.compare.arms import Compared, CompareOptions
+from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog, ask_for_prompts, dropped_prompts, transcript_of
 from dnd_tui.screens.compare.prompts import PromptList
 from dnd_tui.screens.compare.rows import ComparedPrompt, Comparison
-from dnd_tui.screens.compare.save import SaveDialog, transcript_of
-from dnd_tui.screens.compare.source import ask_for_prompts, dropped_prompts
+from dnd_tui.screens.compare.scores import CompareFoot
 from dnd_tui.screens.generate.plan import Training
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.panes import Pane, Panes

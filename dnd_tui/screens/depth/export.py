@@ -16,8 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, RadioSet, Static
 
 from dnd_tui.screens.dialogs import FRAME, Question
-from dnd_tui.screens.export.choices import Choice
-from dnd_tui.screens.export.target import contents
+from dnd_tui.screens.export.choices import Choice, contents
 from dnd_tui.state.chains import CHAIN_FILE
 from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.disk import ask_disk

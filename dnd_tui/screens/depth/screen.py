@@ -22,16 +22,13 @@ from textual.widgets import Button
 from dnd_tui import jobs
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.depth.chains import FoundChains, Lines, outcome_words
+from dnd_tui.screens.depth.chain_view import ChainView
+from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words
 from dnd_tui.screens.depth.export import STAGES as EXPORT_STAGES
 from dnd_tui.screens.depth.export import ChainExportDialog
-from dnd_tui.screens.depth.form import DepthForm
-from dnd_tui.screens.depth.pareto_plot import ParetoPlot
-from dnd_tui.screens.depth.result import AcceptedList, ChainMenu
-from dnd_tui.screens.depth.run import STAGES, SearchFigures, SearchStanding, kept_chains
-from dnd_tui.screens.depth.setup import SearchSetup
-from dnd_tui.screens.depth.subject import Subject
-from dnd_tui.screens.depth.view import ChainView
+from dnd_tui.screens.depth.lists import AcceptedList, ChainMenu
+from dnd_tui.screens.depth.search import STAGES, ParetoPlot, SearchFigures, SearchStanding, kept_chains
+from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.text import one_line

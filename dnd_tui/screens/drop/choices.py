@@ -18,12 +18,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select
 
-from dnd_tui.screens.drop.bases import BaseSuggester
 from dnd_tui.screens.drop.context import QueryView
 from dnd_tui.settings import Settings
 from dnd_tui.text import printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.requests import ContextChoice, ModelChoice, PromptChoice

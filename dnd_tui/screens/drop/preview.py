@@ -2,7 +2,7 @@
 
     begin(source) -> facts, columns, first rows, context (PreviewRequest without sample: quick)
                   -> the rows used                       (one pass over the source)
-                  -> models into memory                  (`models`)     
+                  -> models into memory                  (`models`)
 
 Answers come from the engine's process for files. Each question has its job; what an older job still says is ignored.
 """
@@ -25,13 +25,11 @@ from textual.widgets import Button, Static
 from dnd_tui import jobs
 from dnd_tui.jobs import Job
 from dnd_tui.screens.drop.choices import ChoicesForm
-from dnd_tui.screens.drop.context import ContextNotice
-from dnd_tui.screens.drop.facts import fact_lines, row_count
-from dnd_tui.screens.drop.failure_card import FailureCard
-from dnd_tui.screens.drop.models import ModelsLine
+from dnd_tui.screens.drop.context import ContextNotice, fact_lines, row_count
+from dnd_tui.screens.drop.models import FailureCard, ModelsLine
 from dnd_tui.screens.drop.rows import Row, RowsPane
 from dnd_tui.text import one_line, short_path
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from engine.events import Note, StageAdvanced
 from engine.host import Failed, Finished

@@ -26,7 +26,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.text import one_line, printable
-from dnd_tui.widgets.table_line import Cell, TableLine
+from dnd_tui.widgets.lines import Cell, TableLine
 from engine.text import shared_start
 
 SAMPLED = "●"

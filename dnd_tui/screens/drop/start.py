@@ -25,8 +25,8 @@ from textual.widgets.option_list import Option
 
 from dnd_tui.state.recent import RecentSource
 from dnd_tui.text import printable, short_path, when_words
+from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.table_line import Cell, TableLine
 
 ACCEPTED = ".jsonl .json .csv .tsv .parquet .txt .md, gzipped too, or a folder of them"
 _TAGLINE = (

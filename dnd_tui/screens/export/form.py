@@ -14,12 +14,11 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
-from dnd_tui.screens.export.choices import ExportChoices
-from dnd_tui.screens.export.target import contents, folder_name
+from dnd_tui.screens.export.choices import ExportChoices, contents, folder_name
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable, short_path
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.stages import StageList
 from engine.requests import export_target

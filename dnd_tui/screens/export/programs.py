@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.css.styles import RulesMap
 from textual.strip import Strip
 from textual.style import Style
 from textual.visual import RenderOptions, Visual
-from textual.widgets import OptionList
+from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.screens.export.choices import form_title
+from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
 from engine.adapter.consumers import Verdict, advice
+from engine.errors import EngineError
 
 _INDENT = Content(" " * 4)
 _COMMAND_LINE = "Command line"
@@ -146,3 +150,40 @@ class _Paragraphs(Visual):
     def get_height(self, rules: RulesMap, width: int) -> int:
         """That of all."""
         return sum(text.get_height(rules, width - before.cell_length) for before, text in self._parts)
+
+
+class NothingChosen(Vertical):
+    """A sentence and two buttons."""
+
+    DEFAULT_CSS = """
+    NothingChosen {
+        height: 1fr; align: center middle;
+        Static { width: 100%; padding: 0 2; height: auto; text-align: center; margin-bottom: 1; }
+        Horizontal { width: 100%; height: auto; align-horizontal: center; }
+        Button { margin: 0 1; max-width: 40; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Nothing is known of the library yet."""
+        yield Static("Choose an adapter in the Library (key 5)", markup=False)
+        with Horizontal():
+            yield Button("Newest", id="newest", variant="primary", disabled=True)
+            yield Button("Library", id="library")
+
+    def complain(self, error: EngineError) -> None:
+        """The library cannot be read."""
+        self.query_one("#newest").display = False
+        self.query_one(Static).update(f"✗ {printable(str(error))}")
+
+    def offer(self, newest: AdapterRecord | None) -> None:
+        """The newest adapter of the library; None while there is none at all."""
+        button = self.query_one("#newest", Button)
+        button.display = newest is not None
+        button.disabled = newest is None
+        if newest is None:
+            text = "There is no adapter yet. Drop a prompt file to make one (key 1)"
+        else:
+            named = f"{one_line(newest.name)}, from {one_line(newest.source_words)}"
+            text = f"No adapter is chosen. Pick one in the Library (key 5),\nor take the newest (key n): {named}"
+        self.query_one(Static).update(text)

@@ -17,10 +17,9 @@ from textual.widgets import Button
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.export.empty import NothingChosen
+from dnd_tui.screens.export.choices import contents
 from dnd_tui.screens.export.form import STAGES, ExportForm
-from dnd_tui.screens.export.programs import ProgramList
-from dnd_tui.screens.export.target import contents
+from dnd_tui.screens.export.programs import NothingChosen, ProgramList
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.disk import ask_disk

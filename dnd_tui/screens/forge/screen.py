@@ -22,11 +22,9 @@ from textual.widgets import Button
 from dnd_tui import jobs
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.forge.choices import ForgeForm
-from dnd_tui.screens.forge.curves import ForgeCurves
-from dnd_tui.screens.forge.plan import DOING, KINDS
-from dnd_tui.screens.forge.run import RunFigures, RunStanding
-from dnd_tui.screens.forge.view import GeneratorView, PlanView
+from dnd_tui.screens.forge.form import ForgeForm
+from dnd_tui.screens.forge.plan import DOING, KINDS, GeneratorView, PlanView
+from dnd_tui.screens.forge.run import ForgeCurves, RunFigures, RunStanding
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.panes import Pane, Panes

@@ -1,16 +1,121 @@
-"""What is said of one run: what the adapter is made from, what a query costs, seconds."""
+"""What is said of runs: what the adapter is made from, what a query costs, seconds; of training its curves."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from dnd_tui.screens.generate.training import TrainingFacts
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import DataTable, Static
+
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, REFINED, AdapterRecord
-from dnd_tui.text import answers_words, duration, figure
-from engine.events import Event, StageAdvanced, StageFinished
+from dnd_tui.text import answers_words, duration, figure, one_line, when_words
+from dnd_tui.widgets.loss_plot import LossPlot
+from engine.adapter.card import read_provenance
+from engine.adapter.kind import CONFIG_FILE
+from engine.adapter.peft_folder import read_peft_layout
+from engine.adapter.solved import Trained
+from engine.errors import EngineError
+from engine.events import Event, Note, StageAdvanced, StageFinished, StageStarted
 from engine.solver.plan import GENERATOR
 from engine.text import readable_size
+
+_STAGE = "train"
+STOPPED = "stopped"
+"""Why a training ended that the person stopped."""
+
+
+class TrainingPlot(LossPlot):
+    """The loss of each step, and that of the watched rows."""
+
+    def handle(self, event: Event) -> None:
+        """Take in an event of the run."""
+        if isinstance(event, StageAdvanced) and event.stage == _STAGE:
+            for name, curve in (("loss", "loss"), ("watched_nats", "watched rows")):
+                if name in event.figures:
+                    self.add(curve, event.step, event.figures[name])
+
+
+class TrainingFacts:
+    """Steps so far, what the watched rows say of them, and how long it will take."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.seconds = 0.0
+        self._began = False
+        self._will_take = ""
+        # Right answers and likelihood of the watched rows: more is better.
+        self._looks: list[tuple[float, float]] = []
+
+    def handle(self, event: Event) -> None:
+        """Take in an event of the run."""
+        if isinstance(event, StageStarted) and event.stage == _STAGE:
+            self._began = True
+        elif isinstance(event, Note) and self._began and not event.warning:
+            self._will_take = event.text
+        elif isinstance(event, StageAdvanced) and event.stage == _STAGE:
+            self.steps, self.seconds = event.step, event.seconds
+            if "watched_right" in event.figures:
+                self._looks.append((event.figures["watched_right"], -event.figures["watched_nats"]))
+
+    @property
+    def gained(self) -> bool:
+        """Whether there is something to keep: the watched rows say so, or, without any, a step was taken."""
+        return max(self._looks) > self._looks[0] if self._looks else self.steps > 0
+
+    def lines(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Label and value of each fact; `data` is what the job answered, empty before that."""
+        lines = []
+        if "steps" in data:
+            watched = f"{data['watched']} watched" if data["watched"] else "too few to watch some"
+            lines.append(("rows", f"{data['rows']} trained on, {watched}"))
+            lines.append(("steps", f"{data['steps']}, the best after {data['best_step']}; {data['ended']}"))
+        if self._looks:
+            at_first, best = (_look_words(look) for look in (self._looks[0], max(self._looks)))
+            now = "" if data else f", now {_look_words(self._looks[-1])}"
+            lines.append(("watched rows", f"at first {at_first}{now}, at best {best}"))
+        if self._will_take and not data:
+            lines.append(("will take", self._will_take))
+        return lines
+
+
+def _look_words(look: tuple[float, float]) -> str:
+    right, likelihood = look
+    return f"{right:.0f} right ({figure(-likelihood)} nats a token)"
+
+
+def what_was_kept(folder: Path) -> dict[str, Any] | None:
+    """What a training that was stopped has written to `folder`, told as one that ends tells it; None for nothing.
+
+    Touches the disk.
+
+    Raises:
+        EngineError: what stands there cannot be read.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    told = read_provenance(folder)
+    if not isinstance(told, Trained):
+        return None
+    layout, _ = read_peft_layout(folder)
+    return {
+        "parameters": layout.parameters,
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "rows": told.rows,
+        "taught_by": dict(told.taught_by),
+        "watched": told.watched,
+        "steps": told.steps,
+        "best_step": told.best_step,
+        "ended": told.ended,
+    }
+
 
 # From prompts to an adapter in memory: what every further generation costs.
 OWN_STAGES = ("read", "answer", "context", "solve", "fit", "train", "encode", "decode", "detokenise")
@@ -156,3 +261,66 @@ class RunFacts:
             scored = f"{scores[arm]:.2f} by {metric}, " if arm in scores else ""
             lines.append((_ARMS.get(arm, arm), f"{scored}{asked}"))
         return [*lines, *(("difference", told) for told in checked.get("differences", ()))]
+
+
+class History(Vertical):
+    """A table; choosing a run shows its times and picture again."""
+
+    DEFAULT_CSS = """
+    History { height: 1fr; DataTable { height: 1fr; } Static { color: $text-muted; } }
+    """
+
+    class Chosen(Message):
+        """The person wants to see this run again."""
+
+        def __init__(self, record: AdapterRecord) -> None:
+            super().__init__()
+            self.record = record
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._records: dict[str, AdapterRecord] = {}
+
+    def compose(self) -> ComposeResult:
+        """The table, or a line that says there is nothing yet."""
+        yield Static(id="none", markup=False)
+        yield DataTable(cursor_type="row", id="runs")
+
+    async def on_mount(self) -> None:
+        """Fill it."""
+        table = self.query_one(DataTable)
+        table.add_columns("Adapter", "Made", "To adapter", "Whole run", "Start", "Prompts")
+        await self.refresh_rows()
+
+    async def refresh_rows(self) -> None:
+        """Read the library again."""
+        none = "No adapter has been made yet"
+        try:
+            records = await asyncio.to_thread(self.app.library.entries)  # type: ignore[attr-defined]
+        except EngineError as error:
+            records, none = [], f"✗ {one_line(str(error))}"
+        generated = (record for record in records if isinstance(record, AdapterRecord) and record.prompts)
+        self._records = {record.id: record for record in generated}
+        table = self.query_one(DataTable)
+        table.clear()
+        today = datetime.now().astimezone()
+        for record in self._records.values():
+            facts = RunFacts.of(record)
+            cells = (
+                one_line(record.name),
+                when_words(record.made, today),
+                duration(facts.own_seconds),
+                duration(sum(facts.seconds.values())),
+                "warm" if record.warm else "cold",
+                one_line(record.dataset),
+            )
+            table.add_row(*map(Text, cells), key=record.id)
+        self.query_one("#none", Static).update(none)
+        self.query_one("#none").display = not self._records
+        table.display = bool(self._records)
+
+    @on(DataTable.RowSelected)
+    def _selected(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        if event.row_key.value in self._records:
+            self.post_message(self.Chosen(self._records[event.row_key.value]))

@@ -17,13 +17,11 @@ from textual.widgets import Button, Static
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.generate.facts import RunFacts
-from dnd_tui.screens.generate.history import History
+from dnd_tui.screens.generate.facts import STOPPED, History, RunFacts, TrainingPlot, what_was_kept
 from dnd_tui.screens.generate.plan import STAGES, Plan, Training, plan_of
-from dnd_tui.screens.generate.training import STOPPED, TrainingPlot, what_was_kept
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError

@@ -37,7 +37,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class CombinePlan:
-    """A weighted sum; see `dnd_tui.screens.library.job.Plan`."""
+    """A weighted sum; see `dnd_tui.screens.library.entries.Plan`."""
 
     records: tuple[AdapterRecord, ...]
     weights: tuple[float, ...]

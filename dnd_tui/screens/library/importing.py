@@ -20,11 +20,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.screens.dialogs import FRAME
-from dnd_tui.screens.drop.bases import BaseSuggester
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.adapter.kind import CONFIG_FILE, known_kind
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportPlan:
-    """An adapter that another tool made; see `dnd_tui.screens.library.job.Plan`."""
+    """An adapter that another tool made; see `dnd_tui.screens.library.entries.Plan`."""
 
     source: Path
     name: str

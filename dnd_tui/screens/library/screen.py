@@ -20,13 +20,12 @@ from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
 from dnd_tui.screens.generate.plan import Training, plan_of
 from dnd_tui.screens.library.combine import ask_how_to_combine
-from dnd_tui.screens.library.entry import COLUMNS, Entry, cells, facts, finished_words, matches
+from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, cells, facts, finished_words, matches
 from dnd_tui.screens.library.importing import ask_what_to_import
-from dnd_tui.screens.library.job import AGAIN, LibraryJob
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError

@@ -16,9 +16,7 @@ from textual.widgets import Button, Input, TabbedContent, TabPane
 from dnd_tui.bug_report import bug_report, tail
 from dnd_tui.folders import data_folder, log_folder
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.log.journal_list import JournalList
-from dnd_tui.screens.log.log_tail import LogTail
-from dnd_tui.screens.log.run_list import RunList
+from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.files import write_text

@@ -1,4 +1,4 @@
-"""One setting on the screen: its name, a control that fits its type, what it is for, what is wrong with its value.
+"""Settings on the screen: one with its control; those of the engine and of how the app looks.
 
 A value is written to config.toml as soon as it is decided on: by Enter, by leaving the field, in a list.
 An empty text is the default, which the field shows in grey.
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args, get_type_hints
 
 from textual import on
 from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
 from textual.events import DescendantBlur
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static
 
+from dnd_tui.screens.theme_dialog import ThemeList
 from dnd_tui.settings import Settings, about, checked_value
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField
@@ -26,6 +28,7 @@ from dnd_tui.widgets.path_inputs import DropInput
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
+
 
 LookUp = Callable[[str], tuple[str, str]]
 
@@ -183,3 +186,47 @@ class SettingField(FormField):
     @property
     def _dnd(self) -> DndApp:
         return cast("DndApp", self.app)
+
+
+_NAMES = ("device", "dtype", "load_ahead", "count", "seed", "max_new_tokens", "metric")
+
+
+class EnginePane(VerticalScroll, can_focus=False):
+    """One field a setting."""
+
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#setting-device Input"
+
+    def compose(self) -> ComposeResult:
+        """In the order of their use."""
+        for name in _NAMES:
+            yield SettingField(name)
+
+    def show(self) -> None:
+        """What the settings say now."""
+        for field in self.query(SettingField):
+            field.show()
+
+
+class LookPane(Vertical):
+    """Animations, and the list of themes."""
+
+    # Has the focus first.
+    FIRST: ClassVar[str] = "#themes"
+
+    DEFAULT_CSS = """
+    LookPane {
+        ThemeList { max-width: 60; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """The list takes the room that is left."""
+        yield SettingField("animations")
+        yield Static("Theme: the arrows try one on, Enter keeps it", classes="muted")
+        yield ThemeList(id="themes", compact=True)
+
+    def show(self) -> None:
+        """What the settings say now."""
+        self.query_one(SettingField).show()
+        self.query_one(ThemeList).fill()

@@ -15,9 +15,8 @@ from textual.widgets.option_list import Option
 from dnd_tui import jobs
 from dnd_tui.screens.settings.field import SettingField
 from dnd_tui.screens.settings.model_rows import KINDS, ModelRow, base_looked_up, generator_looked_up, listed, own
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Cell, Facts, TableLine
 from dnd_tui.widgets.stages import StageList
-from dnd_tui.widgets.table_line import Cell, TableLine
 from engine.errors import EngineError
 from engine.events import Note
 from engine.host import Failed, Finished, Stopped

@@ -33,9 +33,9 @@ from textual.widgets import Button, OptionList, Static, TextArea
 from dnd_tui.screens.dialogs import FRAME, Question
 from dnd_tui.screens.drop.rows import common_beginning
 from dnd_tui.text import answers_words, one_line, printable, short_path
-from dnd_tui.widgets.key_bar import KeyBar
+from dnd_tui.widgets.bars import KeyBar
+from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_inputs import Dropped, DropTextArea
-from dnd_tui.widgets.table_line import Cell, TableLine
 from engine.errors import EngineError
 from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.solver.plan import FEWEST_ANSWERS

@@ -22,9 +22,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.screens.dialogs import FRAME
-from dnd_tui.screens.drop.bases import BaseSuggester
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.errors import EngineError
 from engine.requests import ModelChoice, PromptChoice, TeachRequest

@@ -13,11 +13,11 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from dnd_tui.screens.depth.chain_view import small_strip
 from dnd_tui.screens.depth.chains import FoundChain, FoundChains
-from dnd_tui.screens.depth.layer_strip import small_strip
 from dnd_tui.state.chains import AcceptedChain, JudgedChain
 from dnd_tui.text import one_line, when_words
-from dnd_tui.widgets.table_line import Cell, TableLine
+from dnd_tui.widgets.lines import Cell, TableLine
 from engine.depth.chain import parse_chain
 
 _STRIP = 30

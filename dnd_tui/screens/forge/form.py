@@ -8,9 +8,9 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Input, Select
 
-from dnd_tui.screens.drop.bases import BaseSuggester
 from dnd_tui.state.forge import ForgeChoices
 from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.requests import ModelChoice

@@ -1,14 +1,14 @@
-"""The bar on top: every screen by name and key, and the job that is under way."""
+"""The bars of every screen: all screens by name and key and the job under way on top, the keys at the bottom."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
+from textual.widgets import Footer, Static
 
 from dnd_tui.bindings import shown_keys
 from dnd_tui.places import PLACES, Place
@@ -16,6 +16,7 @@ from dnd_tui.text import duration
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
+
 
 # What a job's sign takes in its longest form, "● generate stopping ■ stop".
 _SIGN_WIDTH = 27
@@ -140,3 +141,21 @@ class NavigationBar(Horizontal):
         for item in items:
             room -= 0 if item.here else item.full_width - item.key_width
             item.fit(full=room >= 0)
+
+
+class KeyBar(Footer):
+    """Textual's footer, made anew only where other keys are to be shown: every move of the focus asks for that."""
+
+    DEFAULT_CSS = """
+    KeyBar.-compact FooterKey.-command-palette { margin-right: 0; padding-right: 1; }
+    """
+
+    _shown: list[tuple[Any, ...]] | None = None
+
+    async def recompose(self) -> None:
+        """Show the keys that work now."""
+        active = self.screen.active_bindings.values()
+        shown = [(each.binding, each.enabled, each.tooltip) for each in active if each.binding.show]
+        if shown != self._shown:
+            self._shown = shown
+            await super().recompose()
