@@ -35,7 +35,7 @@ from dnd_tui.jobs import Job
 from dnd_tui.journal import Journal
 from dnd_tui.palette import Commands
 from dnd_tui.places import PLACES
-from dnd_tui.screens.dialogs import ErrorDialog, Question
+from dnd_tui.screens.dialogs import ErrorDialog, JumpDialog, Question
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
 from dnd_tui.state.lines import now
@@ -357,8 +357,6 @@ class DndApp(DropApp[None]):
 
     def action_jump(self) -> None:
         """Letters on everything that can have the focus."""
-        from dnd_tui.screens.dialogs import JumpDialog
-
         self.push_screen(JumpDialog(self.screen), lambda widget: widget.focus() if widget else None)
 
     def _job_changed(self, job: Job) -> None:

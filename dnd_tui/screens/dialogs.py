@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -13,9 +13,12 @@ from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from dnd_tui.services import app_of
 from dnd_tui.text import sentence
 from engine.errors import EngineError
 from engine.host import Failed
+
+Answer = TypeVar("Answer")
 
 FRAME = """
     { align: center middle; background: $background 60%; }
@@ -68,7 +71,7 @@ class ErrorDialog(ModalScreen[None]):
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
         """Copy everything."""
-        self.app.copy_text(self.text, "the details")  # type: ignore[attr-defined]
+        app_of(self).copy_text(self.text, "the details")
 
     @on(Button.Pressed, "#close")
     def action_close(self) -> None:
@@ -111,10 +114,20 @@ class Question(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class TextQuestion(ModalScreen[str | None]):
+class FormDialog(ModalScreen[Answer | None]):
+    """A form in a frame; None when the person thinks better of it, by the button "cancel" or by `action_leave`."""
+
+    DEFAULT_CSS = f"FormDialog {FRAME} FormDialog .frame {{ border: round $primary; }}"
+
+    @on(Button.Pressed, "#cancel")
+    def action_leave(self) -> None:
+        """Leave everything as it was."""
+        self.dismiss(None)
+
+
+class TextQuestion(FormDialog[str]):
     """Asks for a line of text; None when the person thinks better of it."""
 
-    DEFAULT_CSS = f"TextQuestion {FRAME} TextQuestion .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="text.cancel", tooltip="Leave it as it was")
     ]
@@ -136,11 +149,6 @@ class TextQuestion(ModalScreen[str | None]):
     @on(Input.Submitted)
     def _save(self) -> None:
         self.dismiss(self.query_one(Input).value)
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Leave it as it was."""
-        self.dismiss(None)
 
 
 # Those under the fingers first; all of them are one key on every keyboard.

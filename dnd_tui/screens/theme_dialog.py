@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,10 +14,8 @@ from textual.theme import Theme
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from dnd_tui.services import app_of
 from dnd_tui.themes import OURS
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class ThemeList(OptionList):
@@ -30,7 +28,7 @@ class ThemeList(OptionList):
     def on_mount(self) -> None:
         """The kept theme is under the cursor."""
         self.fill()
-        self.highlighted = self.get_option_index(self._dnd.chosen_theme)
+        self.highlighted = self.get_option_index(app_of(self).chosen_theme)
 
     def fill(self) -> None:
         """Draw the lines anew; the kept theme is marked."""
@@ -39,12 +37,14 @@ class ThemeList(OptionList):
         themes = sorted(
             self.app.available_themes.values(), key=lambda theme: (theme.name not in ours, not theme.dark, theme.name)
         )
-        self.set_options(Option(_line(theme, theme.name == self._dnd.chosen_theme), id=theme.name) for theme in themes)
+        self.set_options(
+            Option(_line(theme, theme.name == app_of(self).chosen_theme), id=theme.name) for theme in themes
+        )
         self.highlighted = at
 
     def restore(self) -> None:
         """Draw the app in the kept theme again."""
-        self.app.theme = self._dnd.chosen_theme
+        self.app.theme = app_of(self).chosen_theme
 
     def on_blur(self) -> None:
         """What was only tried on goes."""
@@ -58,12 +58,8 @@ class ThemeList(OptionList):
 
     @on(OptionList.OptionSelected)
     def _keep(self, event: OptionList.OptionSelected) -> None:
-        self._dnd.change_settings(theme=event.option_id)
+        app_of(self).change_settings(theme=event.option_id)
         self.fill()
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 def _line(theme: Theme, kept: bool) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -12,11 +12,8 @@ from textual.widgets import Footer, Static
 
 from dnd_tui.bindings import shown_keys
 from dnd_tui.places import PLACES, Place
+from dnd_tui.services import app_of
 from dnd_tui.text import duration
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 # What a job's sign takes in its longest form, "● generate stopping ■ stop".
 _SIGN_WIDTH = 27
@@ -33,7 +30,7 @@ class NavigationItem(Static):
     @property
     def key(self) -> str:
         """The first of its keys, as the settings have it."""
-        chosen = cast("DndApp", self.app).settings.keys.get(f"go.{self.place.mode}", self.place.key)
+        chosen = app_of(self).settings.keys.get(f"go.{self.place.mode}", self.place.key)
         return shown_keys(chosen.split(",")[0])
 
     @property
@@ -58,7 +55,7 @@ class NavigationItem(Static):
 
     async def on_click(self) -> None:
         """Go there."""
-        await cast("DndApp", self.app).go(self.place.mode)
+        await app_of(self).go(self.place.mode)
 
 
 class JobSign(Static):
@@ -78,7 +75,7 @@ class JobSign(Static):
         """Draw anew."""
         if self._timer is None:
             return  # not mounted yet: mounting draws it
-        app = cast("DndApp", self.app)
+        app = app_of(self)
         job = app.engine.running or next(iter(app.engine.jobs), None)
         if self.display != (job is not None):
             self.display = job is not None
@@ -97,7 +94,7 @@ class JobSign(Static):
 
     def on_click(self) -> None:
         """Stop the job."""
-        cast("DndApp", self.app).action_stop_job()
+        app_of(self).action_stop_job()
 
 
 class NavigationBar(Horizontal):

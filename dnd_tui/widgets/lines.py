@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual import events
@@ -27,10 +27,8 @@ from textual.visual import RenderOptions, Visual
 from textual.widget import Widget
 from textual.widgets import Static
 
+from dnd_tui.services import app_of
 from dnd_tui.text import printable
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 def fitted(text: str, width: int) -> str:
@@ -186,7 +184,7 @@ class Facts(Widget, can_focus=True):
         """Copy the chosen value."""
         if self._lines:
             label, value = self._lines[self.chosen]
-            cast("DndApp", self.app).copy_text(value, label)
+            app_of(self).copy_text(value, label)
 
     def _show_chosen(self) -> None:
         for value in self.query(".value.-chosen"):

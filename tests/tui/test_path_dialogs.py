@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from textual_fspicker.parts import DirectoryNavigation
 
-from dnd_tui.widgets.path_field import FilePicker, FolderPicker, Kind, PathPicker
+from dnd_tui.widgets.path_field import Kind
+from dnd_tui.widgets.pickers import FilePicker, FolderPicker, PathPicker
 from tests.tui.conftest import until
 from tests.tui.path_field_parts import Host, make_tree, type_text
 

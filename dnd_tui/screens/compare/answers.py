@@ -12,7 +12,7 @@ Pieces of text are collected and drawn every 100 ms, not one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -24,10 +24,8 @@ from textual.widget import Widget
 from textual.widgets import Static, Tab, Tabs
 
 from dnd_tui.screens.compare.answer_text import AnswerText, word_differences
+from dnd_tui.services import app_of
 from dnd_tui.text import duration, one_line, printable
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 # Seconds between two drawings of new text.
 _PAUSE = 0.1
@@ -291,7 +289,7 @@ class AnswerPanes(Vertical):
     def action_copy(self) -> None:
         """Copy the answer in front."""
         if self.current is not None:
-            cast("DndApp", self.app).copy_text(self.answer(self.current), f"the answer of {self.current}")
+            app_of(self).copy_text(self.answer(self.current), f"the answer of {self.current}")
 
     def on_resize(self, event: events.Resize) -> None:
         """Columns or tabs."""

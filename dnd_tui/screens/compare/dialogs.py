@@ -14,15 +14,15 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.validation import Number
 from textual.widgets import Button, Input, Select, Static
 
 from dnd_tui.options import OPTIONS
 from dnd_tui.screens.compare.arms import BY_ITSELF, Compared, CompareOptions
 from dnd_tui.screens.compare.rows import Comparison
-from dnd_tui.screens.dialogs import FRAME, Question
+from dnd_tui.screens.dialogs import FormDialog, Question
 from dnd_tui.screens.drop.sources import source_of
+from dnd_tui.services import app_of
 from dnd_tui.state.transcript import Transcript, write_transcript
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber
@@ -39,14 +39,13 @@ if TYPE_CHECKING:
 _EXAMPLES = 8
 
 
-class OptionsDialog(ModalScreen[CompareOptions | None]):
+class OptionsDialog(FormDialog[CompareOptions]):
     """The form; None when the person thinks better of it.
 
     Args:
         answered: the prompts have known answers, so that there can be examples.
     """
 
-    DEFAULT_CSS = f"OptionsDialog {FRAME} OptionsDialog .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="options.cancel", tooltip="Leave the options as they were")
     ]
@@ -116,11 +115,6 @@ class OptionsDialog(ModalScreen[CompareOptions | None]):
             CompareOptions(int(value["max"]), float(value["temperature"]), int(value["seed"]), metric, examples)
         )
 
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Leave the options as they were."""
-        self.dismiss(None)
-
 
 async def ask_for_prompts(app: DndApp) -> Path | None:
     """Ask for a prompt file, the one used last at hand; None when the person thinks better of it. From a worker."""
@@ -143,10 +137,9 @@ async def dropped_prompts(app: DndApp, paths: tuple[Path, ...]) -> Path | None:
     return None
 
 
-class PromptsDialog(ModalScreen[Path | None]):
+class PromptsDialog(FormDialog[Path]):
     """A path field."""
 
-    DEFAULT_CSS = f"PromptsDialog {FRAME} PromptsDialog .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="prompts.cancel", tooltip="Leave the prompts as they were")
     ]
@@ -176,11 +169,6 @@ class PromptsDialog(ModalScreen[Path | None]):
         if path is not None:
             self.dismiss(path)
 
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Leave the prompts as they were."""
-        self.dismiss(None)
-
 
 def transcript_of(
     comparison: Comparison, compared: Compared, options: CompareOptions, scored: AnswersScored | None
@@ -198,10 +186,9 @@ def transcript_of(
     )
 
 
-class SaveDialog(ModalScreen[Path | None]):
+class SaveDialog(FormDialog[Path]):
     """A path field; the ending of the name says the format."""
 
-    DEFAULT_CSS = f"SaveDialog {FRAME} SaveDialog .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="save.cancel", tooltip="Do not save")
     ]
@@ -235,12 +222,7 @@ class SaveDialog(ModalScreen[Path | None]):
         try:
             await asyncio.to_thread(partial(write_transcript, self._transcript, path, replace=True))
         except EngineError as error:
-            self.app.tell(error)  # type: ignore[attr-defined]
+            app_of(self).tell(error)
             return
         self.notify(f"Saved to {path}")
         self.dismiss(path)
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Do not save."""
-        self.dismiss(None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual import on
@@ -17,13 +16,11 @@ from dnd_tui import jobs
 from dnd_tui.judged import kept_as_examples
 from dnd_tui.screens.compare.arms import CompareOptions
 from dnd_tui.screens.compare.rows import Comparison
+from dnd_tui.services import app_of
 from dnd_tui.text import one_line
 from engine.host import Failed, Finished
 from engine.requests import PreviewRequest, PromptChoice
 from engine.text import shared_start
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 _PAGE = 200
 # Rows below the cursor that should be there before it comes to them.
@@ -169,7 +166,7 @@ class PromptList(Vertical):
         request = PreviewRequest(prompts=self._prompts, sample=False, start=self._read, rows=_PAGE)
         title = f"read prompts of {self._prompts.source.name}"
         self._more = False
-        self._job = cast("DndApp", self.app).engine.start(request, title, self, light=True)
+        self._job = app_of(self).engine.start(request, title, self, light=True)
 
     @on(jobs.JobEnded)
     def _arrived(self, message: jobs.JobEnded) -> None:

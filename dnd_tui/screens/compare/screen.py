@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from dnd_tui import jobs
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.compare.answers import AnswerPanes
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
 from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog, ask_for_prompts, dropped_prompts, transcript_of
@@ -31,7 +31,7 @@ from engine.host import Failed
 from engine.requests import PromptChoice
 
 
-class CompareScreen(AppScreen):
+class CompareScreen(JobScreen):
     """Prompts on the left, one column of answers an arm on the right, scores below."""
 
     MODE = "compare"
@@ -85,7 +85,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self._compared: Compared | None = None
         self._earlier: dict[str, int] = {}
         self._scored: AnswersScored | None = None
-        self._job: jobs.Job | None = None
         self._differences = True
         self._typed = 0
         self.comparison = Comparison()
@@ -113,11 +112,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self._settle()
 
     # -- what is compared
-
-    @property
-    def running(self) -> bool:
-        """Whether answers are coming."""
-        return self._job is not None and self._job.outcome is None
 
     def open(self, compared: Compared) -> None:
         """Compare adapters, or a chain, with their base; an open comparison of the same goes on."""
@@ -334,11 +328,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             self._run([number for number in numbers if number not in kept])
         else:
             self.notify("All prompts of the list are answered", timeout=3)
-
-    def action_stop(self) -> None:
-        """Stop answering; finished answers stay."""
-        if self._job is not None:
-            self.dnd.engine.stop(self._job)
 
     def action_type(self) -> None:
         """To the field for a prompt of one's own."""

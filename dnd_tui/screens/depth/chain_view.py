@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from typing import Literal
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -24,7 +23,7 @@ from textual.widget import Widget
 
 from dnd_tui.screens.depth.chains import Lines
 from dnd_tui.widgets.lines import Facts
-from dnd_tui.widgets.stages import StageList
+from dnd_tui.widgets.stages import Ending, StageList
 from engine.depth.chain import Chain, parse_chain, runs
 from engine.events import Event
 
@@ -215,7 +214,7 @@ class ChainView(VerticalScroll, can_focus=False):
         """Take in an event of the job."""
         self.query_one(StageList).handle(event)
 
-    def end(self, outcome: Literal["done", "stopped", "failed"], *, stages: bool) -> None:
+    def end(self, outcome: Ending, *, stages: bool) -> None:
         """The job ended; `stages` says whether they are still shown."""
         self.query_one(StageList).stop(outcome)
         self.query_one(StageList).display = stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from functools import partial
@@ -12,17 +13,20 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, RadioSet, Static
 
-from dnd_tui.screens.dialogs import FRAME, Question
+from dnd_tui.screens.depth.chains import Lines
+from dnd_tui.screens.dialogs import FormDialog, Question
 from dnd_tui.screens.export.choices import Choice, contents
+from dnd_tui.services import app_of
 from dnd_tui.state.chains import CHAIN_FILE
 from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
 from engine.depth.forms import FORMATS, form_refusal
 from engine.errors import EngineError
+from engine.files import tidy_after_kill
+from engine.host import Failed, Finished, Outcome
 from engine.requests import ChainExportRequest, ModelChoice
 
 STAGES = ("import", "load", "write", "check")
@@ -40,7 +44,16 @@ _CHECKED = (
 )
 
 
-class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
+async def export_lines(outcome: Outcome, request: ChainExportRequest) -> Lines:
+    """Label and value of what came of an export. What a broken one has left in its folder is tidied up."""
+    if isinstance(outcome, Finished):
+        return [(f"exported, {label}", text) for label, text in outcome.result.summary()[1:]]
+    await asyncio.to_thread(tidy_after_kill, request.out)
+    how = "failed" if isinstance(outcome, Failed) else "stopped"
+    return [("export", f"✗ {how}; {'what was there is as it was' if request.replace else 'nothing was written'}")]
+
+
+class ChainExportDialog(FormDialog[ChainExportRequest]):
     """Form and folder; the request, or None when the person thinks better of it.
 
     Args:
@@ -52,16 +65,15 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
     """
 
     AUTO_FOCUS = "#forms"
-    DEFAULT_CSS = f"""
-    ChainExportDialog {FRAME}
-    ChainExportDialog {{
-        .frame {{ border: round $primary; width: 84; }}
-        RadioSet {{ width: 1fr; background: transparent; }}
-        .caption {{ margin-top: 1; color: $text-muted; }}
-        #remark {{ height: auto; color: $text-muted; }}
-        &.-short .frame {{ padding: 0 1; }}
-        &.-short .caption, &.-short .buttons {{ margin-top: 0; }}
-    }}
+    DEFAULT_CSS = """
+    ChainExportDialog {
+        .frame { width: 84; }
+        RadioSet { width: 1fr; background: transparent; }
+        .caption { margin-top: 1; color: $text-muted; }
+        #remark { height: auto; color: $text-muted; }
+        &.-short .frame { padding: 0 1; }
+        &.-short .caption, &.-short .buttons { margin-top: 0; }
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="chain-export.cancel", tooltip="Do not export")
@@ -151,9 +163,4 @@ class ChainExportDialog(ModalScreen[ChainExportRequest | None]):
         return bool(answer)
 
     def _tell(self, error: EngineError) -> None:
-        self.app.tell(error)  # type: ignore[attr-defined]
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Do not export."""
-        self.dismiss(None)
+        app_of(self).tell(error)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -21,11 +21,11 @@ from textual.widgets import Button
 
 from dnd_tui import jobs
 from dnd_tui.folders import data_folder
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.depth.chain_view import ChainView
 from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words
 from dnd_tui.screens.depth.export import STAGES as EXPORT_STAGES
-from dnd_tui.screens.depth.export import ChainExportDialog
+from dnd_tui.screens.depth.export import ChainExportDialog, export_lines
 from dnd_tui.screens.depth.lists import AcceptedList, ChainMenu
 from dnd_tui.screens.depth.search import STAGES, ParetoPlot, SearchFigures, SearchStanding, kept_chains
 from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
@@ -34,15 +34,15 @@ from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.text import one_line
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import Dropped
+from dnd_tui.widgets.stages import ending
 from engine.depth.chain import format_chain, identity
 from engine.errors import EngineError
 from engine.events import Note
-from engine.files import tidy_after_kill
 from engine.host import Failed, Finished, Stopped
 from engine.requests import ChainExportRequest, DepthRequest
 
 
-class DepthScreen(AppScreen):
+class DepthScreen(JobScreen):
     """Choices and accepted chains on the left; the chain that is looked at, and all others, on the right."""
 
     MODE = "depth"
@@ -88,14 +88,11 @@ base's side by side, or **export** it for other programs.
         &.-narrow #buttons Button, &.-normal #buttons Button { min-width: 8; }
     }
     """
-    # Over the app's own style sheet, which the default styles of a widget are not.
-    CSS = "DepthForm PathField Button { min-width: 8; height: 1; }"
 
     def __init__(self) -> None:
         super().__init__()
         self._accepted = AcceptedChains(data_folder() / "chains")
         self._loaded = False
-        self._job: jobs.Job | None = None
         self._figures = SearchFigures()
         self._found: FoundChains | None = None
         self._export: jobs.Job | None = None
@@ -166,10 +163,6 @@ base's side by side, or **export** it for other programs.
         self.query_one(SearchSetup).offer([entry for entry in entries if isinstance(entry, AdapterRecord)])
         self.query_one(AcceptedList).show(accepted)
 
-    @on(SearchSetup.Looked)
-    def _looked(self) -> None:
-        self._settle()
-
     @on(Dropped)
     def _dropped(self, message: Dropped) -> None:
         """One drop is the prompts, two are prompts and held-out rows."""
@@ -183,11 +176,6 @@ base's side by side, or **export** it for other programs.
         self.query_one("#search").focus()
 
     # -- the search
-
-    @property
-    def running(self) -> bool:
-        """Whether a search is on, or waits for the device."""
-        return self._job is not None and self._job.outcome is None
 
     @work(exclusive=True, group="search")
     async def action_search(self) -> None:
@@ -211,10 +199,6 @@ base's side by side, or **export** it for other programs.
     def _begin(self, stages: tuple[str, ...]) -> None:
         self.query_one(ChainView).begin(stages)
         self.query_one(Panes).show("chain-pane")
-
-    @on(jobs.JobBegan)
-    def _began(self, message: jobs.JobBegan) -> None:
-        self._settle()
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
@@ -303,6 +287,8 @@ base's side by side, or **export** it for other programs.
 
     # -- what is shown
 
+    @on(SearchSetup.Looked)
+    @on(jobs.JobBegan)
     def _settle(self) -> None:
         """Buttons and texts as the state has it."""
         running, busy = self.running, self._export is not None and self._export.outcome is None
@@ -388,20 +374,14 @@ base's side by side, or **export** it for other programs.
         self._settle()
 
     async def _finish_export(self, message: jobs.JobEnded) -> None:
-        outcome, request, view = message.outcome, message.job.request, self.query_one(ChainView)
+        outcome, request = message.outcome, message.job.request
         assert isinstance(request, ChainExportRequest)
+        self._exported = await export_lines(outcome, request)
+        self.query_one(ChainView).end(ending(outcome), stages=False)
         if isinstance(outcome, Finished):
-            view.end("done", stages=False)
-            self._exported = [(f"exported, {label}", text) for label, text in outcome.result.summary()[1:]]
             self.notify(f"Exported to {request.out}")
-        else:
-            await asyncio.to_thread(tidy_after_kill, request.out)
-            before = "what was there is as it was" if request.replace else "nothing was written"
-            how: Literal["failed", "stopped"] = "failed" if isinstance(outcome, Failed) else "stopped"
-            view.end(how, stages=False)
-            self._exported = [("export", f"✗ {how}; {before}")]
-            if isinstance(outcome, Failed):
-                self.dnd.tell(outcome)
+        elif isinstance(outcome, Failed):
+            self.dnd.tell(outcome)
         self._settle()
 
     def action_copy(self) -> None:

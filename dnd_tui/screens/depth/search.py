@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from textual.app import ComposeResult
@@ -22,6 +22,7 @@ from textual.widgets import Static
 from dnd_tui.jobs import Job
 from dnd_tui.progress import RunningStage
 from dnd_tui.screens.depth.chains import FoundChains
+from dnd_tui.services import app_of
 from dnd_tui.state.chains import CHAIN_FILE
 from dnd_tui.text import duration
 from dnd_tui.widgets.curves import DrawnSoon, LossCanvas
@@ -29,10 +30,6 @@ from dnd_tui.widgets.disk import ask_disk
 from engine.errors import EngineError
 from engine.events import ChainScored, Event, StageAdvanced, StageStarted
 from engine.files import read_json
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 Kind = Literal["few", "whole", "front", "base", "chosen"]
 
@@ -253,7 +250,7 @@ class SearchStanding(Vertical):
         if job.stopping:
             headline = "Stopping; the best chain so far is kept"
         elif job.began is None:
-            before = cast("DndApp", self.app).engine.running
+            before = app_of(self).engine.running
             headline = f"Waits until this is done: {before.title if before else 'a job'}"
         else:
             headline = f"{figures.place[:1].upper()}{figures.place[1:]}"

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Collapsible, Input, Select
 
 from dnd_tui.folders import data_folder
+from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.form_field import Form, FormField, WholeNumber
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
@@ -30,28 +30,19 @@ from engine.errors import EngineError
 from engine.jobs.command_line import command_line
 from engine.requests import DepthRequest
 
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
-
 _MOVES = (("skip and loop", "both"), ("skip only", "skip"), ("loop only", "loop"))
 _NO_ADAPTER = ("none", "")
 
 
-class DepthForm(Vertical, can_focus=False):
+class DepthForm(Form):
     """Prompts, adapter, size of the search."""
 
     DEFAULT_CSS = """
     DepthForm {
-        height: auto;
         .label { width: 10; }
         .problem { margin-left: 10; }
-        DropInput, Select, PathField { width: 1fr; }
     }
     """
-
-    class Changed(Message):
-        """A choice was changed; perhaps to one that cannot be."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -121,31 +112,8 @@ class DepthForm(Vertical, can_focus=False):
         if held_out is not None:
             self._held_out.value = held_out
 
-    def focus_source(self) -> None:
-        """To the first field."""
-        self._source.focus()
-
     def _choose(self, adapter: str) -> None:
         self._adapter.value = adapter if adapter in self._offered else ""
-
-    @on(Input.Changed)
-    def _typed(self, message: Input.Changed) -> None:
-        message.stop()
-        result = message.validation_result
-        if result is not None:
-            field = next(node for node in message.input.ancestors if isinstance(node, FormField))
-            field.complain("; ".join(result.failure_descriptions))
-        self.post_message(self.Changed())
-
-    @on(Select.Changed)
-    @on(PathField.Changed)
-    def _changed(self, message: Message) -> None:
-        message.stop()
-        self.post_message(self.Changed())
-
-    @on(PathField.Submitted)
-    def _decided(self, message: PathField.Submitted) -> None:
-        message.stop()
 
 
 # Seconds without a change after which the choices are looked at.
@@ -224,7 +192,7 @@ class SearchSetup(VerticalScroll, can_focus=False):
         choices = self.form.choices
         adapter = self._adapters.get(choices.adapter)
         # An adapter is of use on its own base only.
-        models = adapter.models if adapter else cast("DndApp", self.app).models
+        models = adapter.models if adapter else app_of(self).models
         request = choices.request(models, adapter.folder if adapter else None)
         try:
             return await ask_disk(partial(in_own_folder, request, data_folder() / "depth"))
@@ -260,4 +228,4 @@ class SearchSetup(VerticalScroll, can_focus=False):
         try:
             await asyncio.to_thread(self._remembered.save, choices)
         except EngineError as error:
-            cast("DndApp", self.app).journal.add(str(error), warning=True)
+            app_of(self).journal.add(str(error), warning=True)

@@ -15,14 +15,13 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
-from textual.widget import Widget
 from textual.widgets import Input, Select
 
 from dnd_tui.screens.drop.context import QueryView
 from dnd_tui.settings import Settings
 from dnd_tui.text import printable
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
@@ -155,14 +154,14 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         """Show one query of the "context" of a preview, and what is wrong with the choice; the fields that matter."""
         self._query.show(context)
         self.complain_context(context.get("problem") or "")
-        _field_of(self._count).display = context.get("kind") == GENERATOR
+        FormField.of(self._count).display = context.get("kind") == GENERATOR
 
     def complain_context(self, problem: str) -> None:
         """Show why the choice of a context cannot be, at the field that has to be changed."""
         named = self._instruction.value.strip() and self._made_from.value in (AUTO, INSTRUCTION)
         for control in (self._instruction, self._made_from):
             wrong = control is (self._instruction if named else self._made_from)
-            _field_of(control).complain(problem if wrong else "")
+            FormField.of(control).complain(problem if wrong else "")
 
     def focus_instruction(self) -> None:
         """Go to the field of the instruction."""
@@ -200,7 +199,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
 
     def prompts(self, source: Path) -> PromptChoice:
         """The prompts chosen. Only while the form is valid."""
-        count = self._count.value.strip() if _field_of(self._count).display else ""
+        count = self._count.value.strip() if FormField.of(self._count).display else ""
         return PromptChoice(
             source=source,
             column=self.column,
@@ -222,9 +221,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
         message.stop()
-        result = message.validation_result
-        problem = "; ".join(result.failure_descriptions) if result else ""
-        _field_of(message.input).complain(problem)
+        FormField.of(message.input).complain(problem_in(message.validation_result))
         self.post_message(self.Changed("models" if message.input is self._base else "prompts"))
 
     @on(Select.Changed)
@@ -245,7 +242,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
                 problem = "" if held else "must be a folder with a generator.json"
             except (OSError, ValueError) as error:
                 problem = f"cannot be looked at: {error}"
-        _field_of(self._generator).complain(problem)
+        FormField.of(self._generator).complain(problem)
         self.post_message(self.Changed("models"))
 
     @on(PathField.Submitted)
@@ -260,7 +257,3 @@ def _select(values: Sequence[str], id: str) -> Select[str]:
 def _named(select: Select[tuple[str, str]]) -> str | None:
     value = select.value
     return value[0] or None if isinstance(value, tuple) else None
-
-
-def _field_of(control: Widget) -> FormField:
-    return next(node for node in control.ancestors if isinstance(node, FormField))

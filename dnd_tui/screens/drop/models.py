@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from textual import on, work
 from textual.content import Content
 from textual.widgets import Static
 
 from dnd_tui import jobs
+from dnd_tui.services import app_of
 from dnd_tui.text import one_line, printable, sentence
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_completion import DEFAULTS
@@ -23,9 +24,6 @@ from engine.events import StageStarted
 from engine.host import Failed, Finished
 from engine.requests import LoadRequest, ModelChoice, ModelsRequest
 from engine.text import readable_size
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class ModelsLine(Static):
@@ -44,11 +42,6 @@ class ModelsLine(Static):
         self._listing: jobs.Job | None = None
         self._loading: jobs.Job | None = None
 
-    @property
-    def dnd(self) -> DndApp:
-        """The app."""
-        return cast("DndApp", self.app)
-
     def prepare(self, models: ModelChoice, *, with_generator: bool) -> None:
         """See to these models, as far as that can be done without a network.
 
@@ -65,7 +58,7 @@ class ModelsLine(Static):
         if models.base not in DEFAULTS and not await _is_there(models.base):
             self._tell("The base comes from the hub: it is fetched when you generate")
         else:
-            self._listing = self.dnd.engine.start(ModelsRequest(), "look for models", self, light=True)
+            self._listing = app_of(self).engine.start(ModelsRequest(), "look for models", self, light=True)
 
     @on(jobs.JobEnded)
     def _ended(self, message: jobs.JobEnded) -> None:
@@ -92,9 +85,9 @@ class ModelsLine(Static):
         size = sum(model["size"] for model in models if model["kind"] in kinds and not model["present"])
         if size:
             self._tell(f"First run: Generate fetches {readable_size(size)} of models")
-        elif not self.dnd.settings.load_ahead:
+        elif not app_of(self).settings.load_ahead:
             self._tell("")
-        elif self.dnd.engine.jobs:
+        elif app_of(self).engine.jobs:
             self._tell("The device is busy: the models are loaded when you generate")
         else:
             self._tell("Loading the models ahead …")
@@ -102,7 +95,7 @@ class ModelsLine(Static):
 
     def _load(self, models: ModelChoice) -> jobs.Job:
         request = LoadRequest(models=models, with_generator=self._with_generator)
-        return self.dnd.engine.start(request, "load the models", self)
+        return app_of(self).engine.start(request, "load the models", self)
 
     def _loaded(self, message: jobs.JobEnded) -> None:
         request = message.job.request

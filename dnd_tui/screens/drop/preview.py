@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -28,6 +28,7 @@ from dnd_tui.screens.drop.choices import ChoicesForm
 from dnd_tui.screens.drop.context import ContextNotice, fact_lines, row_count
 from dnd_tui.screens.drop.models import FailureCard, ModelsLine
 from dnd_tui.screens.drop.rows import Row, RowsPane
+from dnd_tui.services import app_of
 from dnd_tui.text import one_line, short_path
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
@@ -36,9 +37,6 @@ from engine.host import Failed, Finished
 from engine.prompts.diverse import MOST_LOOKED_AT
 from engine.requests import ContextChoice, ModelChoice, PreviewRequest, PromptChoice
 from engine.solver.plan import AUTO, GENERATOR
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 _FIRST_ROWS, _PAGE_ROWS = 100, 200
 # A number is typed digit by digit.
@@ -108,11 +106,6 @@ class PreviewView(Vertical):
         self._form = ChoicesForm()
         self._models = ModelsLine(id="models-line")
 
-    @property
-    def dnd(self) -> DndApp:
-        """The app."""
-        return cast("DndApp", self.app)
-
     def compose(self) -> ComposeResult:
         """Name above, panes, button below."""
         with Horizontal(id="source"):
@@ -163,7 +156,7 @@ class PreviewView(Vertical):
         self._source = source
         self.query_one("#source .name", Static).update(Content(one_line(source.name) or "/"))
         self.query_one("#source .place", Static).update(Content(one_line(short_path(source.parent))))
-        self._form.begin(self.dnd.settings, self.dnd.models)
+        self._form.begin(app_of(self).settings, app_of(self).models)
         self._form.offer_columns((), "", None)
         self._form.offer_labels((), "", None)
         self.query_one(ContextNotice).show(False)
@@ -180,7 +173,7 @@ class PreviewView(Vertical):
         self._facts = self._sample = self._failure = None
         self._plan = {}
         self._form.complain_context("")
-        self._looking = self.dnd.engine.start(self._look_request(), "look at the prompts", self, light=True)
+        self._looking = app_of(self).engine.start(self._look_request(), "look at the prompts", self, light=True)
         self._judge()
 
     def leave(self) -> None:
@@ -190,8 +183,8 @@ class PreviewView(Vertical):
 
     def follow_models(self) -> None:
         """Take over what was chosen elsewhere in the meantime, in the settings for example."""
-        if self._prepared is not None and self._prepared != self.dnd.models:
-            self.choose_models(self.dnd.models)
+        if self._prepared is not None and self._prepared != app_of(self).models:
+            self.choose_models(app_of(self).models)
 
     def choose_models(self, models: ModelChoice) -> None:
         """Use other models, a generator that was dropped for example."""
@@ -211,7 +204,7 @@ class PreviewView(Vertical):
         """Let the person answer a few prompts: look for some that differ."""
         if self._looking is not None and self._source is not None:
             request = replace(self._look_request(), rows=MOST_LOOKED_AT)
-            self._choosing = self.dnd.engine.start(request, "choose prompts to answer", self, light=True)
+            self._choosing = app_of(self).engine.start(request, "choose prompts to answer", self, light=True)
 
     def type_instruction(self) -> None:
         """Go to the field of the instruction."""
@@ -232,7 +225,7 @@ class PreviewView(Vertical):
     def _stop_reading(self) -> None:
         for job in (self._looking, self._sampling, self._paging, self._choosing):
             if job is not None:
-                self.dnd.engine.stop(job)
+                app_of(self).engine.stop(job)
         self._looking = self._sampling = self._paging = self._choosing = None
 
     def _look_request(self) -> PreviewRequest:
@@ -263,16 +256,16 @@ class PreviewView(Vertical):
         request = self._sample_request()
         if self._sampling is None or self._sampling.request != request:
             if self._sampling is not None:
-                self.dnd.engine.stop(self._sampling)
+                app_of(self).engine.stop(self._sampling)
             self._notes.clear()
             self._failure = None
-            self._sampling = self.dnd.engine.start(request, "sample the prompts", self, light=True)
+            self._sampling = app_of(self).engine.start(request, "sample the prompts", self, light=True)
         models = self._form.models()
         if models != self._prepared:
             self._prepared = models
             alone = self._plan["kind"] == GENERATOR
-            if models != self.dnd.models:
-                self.dnd.choose_models(models)
+            if models != app_of(self).models:
+                app_of(self).choose_models(models)
             self._models.prepare(models, with_generator=alone)
 
     @on(jobs.JobEnded)
@@ -384,7 +377,7 @@ class PreviewView(Vertical):
         message.stop()
         if self._looking is not None:
             request = replace(self._look_request(), start=message.count, rows=_PAGE_ROWS)
-            self._paging = self.dnd.engine.start(request, "read more rows", self, light=True)
+            self._paging = app_of(self).engine.start(request, "read more rows", self, light=True)
 
     @on(Button.Pressed, "#generate")
     def _pressed(self, message: Button.Pressed) -> None:

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.export.choices import contents
 from dnd_tui.screens.export.form import STAGES, ExportForm
 from dnd_tui.screens.export.programs import NothingChosen, ProgramList
@@ -34,7 +34,7 @@ from engine.jobs.command_line import command_line
 from engine.requests import ExportRequest, InfoRequest, ModelChoice
 
 
-class ExportScreen(AppScreen):
+class ExportScreen(JobScreen):
     """Form and folder on the left, the programs that read the adapter on the right."""
 
     MODE = "export"
@@ -89,7 +89,6 @@ that uses the new folder: choose one with the arrow keys and copy it.
         self.record: AdapterRecord | None = None
         self._newest: AdapterRecord | None = None
         self._info: jobs.Job | None = None
-        self._job: jobs.Job | None = None
         # Of the open adapter, as the engine tells it: see `engine.jobs.inspect`.
         self._formats: Mapping[str, Mapping[str, Any]] = {}
         self._form_shown = "peft"
@@ -149,11 +148,6 @@ that uses the new folder: choose one with the arrow keys and copy it.
         self.query_one("#export").focus()
 
     # -- the export
-
-    @property
-    def running(self) -> bool:
-        """Whether an export is under way."""
-        return self._job is not None and self._job.outcome is None
 
     def _request(self, target: Path, *, replacing: bool = False) -> ExportRequest:
         assert self.record
@@ -333,11 +327,6 @@ that uses the new folder: choose one with the arrow keys and copy it.
         """Type another folder."""
         self.query_one(Panes).show("choices")
         self.call_after_refresh(self.query_one(ExportForm).edit_folder)
-
-    def action_stop(self) -> None:
-        """Stop the export."""
-        if self._job is not None:
-            self.dnd.engine.stop(self._job)
 
     def action_newest(self) -> None:
         """Take the newest adapter."""

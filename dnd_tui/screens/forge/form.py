@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from textual import on
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
-from textual.message import Message
 from textual.widgets import Input, Select
 
 from dnd_tui.state.forge import ForgeChoices
-from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.form_field import Form, FormField, WholeNumber
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
@@ -18,20 +15,15 @@ from engine.requests import ModelChoice
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-class ForgeForm(VerticalScroll, can_focus=False):
+class ForgeForm(Form):
     """Folders, recipe, base, device, seed. What is there and whether it fits is judged by the engine's plan."""
 
     DEFAULT_CSS = """
     ForgeForm {
-        height: auto;
         .label { width: 11; }
         .problem { margin-left: 11; }
-        DropInput, Select, PathField { width: 1fr; }
     }
     """
-
-    class Changed(Message):
-        """A choice was changed; perhaps to one that cannot be."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -83,22 +75,3 @@ class ForgeForm(VerticalScroll, can_focus=False):
             self._device.set_options((name, name) for name in names)
             self._device.value = choices.device or ModelChoice.device
             self._seed.value = choices.seed
-
-    @on(Input.Changed)
-    def _typed(self, message: Input.Changed) -> None:
-        message.stop()
-        result = message.validation_result
-        if result is not None:
-            field = next(node for node in message.input.ancestors if isinstance(node, FormField))
-            field.complain("; ".join(result.failure_descriptions))
-        self.post_message(self.Changed())
-
-    @on(Select.Changed)
-    @on(PathField.Changed)
-    def _changed(self, message: Message) -> None:
-        message.stop()
-        self.post_message(self.Changed())
-
-    @on(PathField.Submitted)
-    def _decided(self, message: PathField.Submitted) -> None:
-        message.stop()

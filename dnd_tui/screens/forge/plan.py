@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Collapsible, Static
 
 from dnd_tui import jobs
+from dnd_tui.services import app_of
 from dnd_tui.state.forge import ForgeChoices
 from dnd_tui.text import duration, printable
 from dnd_tui.widgets.lines import Facts
@@ -25,10 +26,6 @@ from engine.host import Failed, Finished
 from engine.jobs.command_line import command_line
 from engine.requests import InfoRequest, ModelChoice
 from engine.text import readable_size
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 Data = Mapping[str, Any]
 Lines = list[tuple[str, str]]
@@ -220,7 +217,7 @@ class PlanView(Vertical):
         except EngineError as error:
             requests = {}
             self._lines["collect"] = failure_lines(Failed(error.problem, error.where, error.hint))
-        engine = cast("DndApp", self.app).engine
+        engine = app_of(self).engine
         for kind, request in requests.items():
             self._jobs[kind] = engine.start(request, f"plan to {kind}", self, light=True)
         if not requests:
@@ -283,7 +280,7 @@ class GeneratorView(Vertical):
         if folder != self.folder:
             self.folder, self.display = None, False
         if folder is not None:
-            start = cast("DndApp", self.app).engine.start
+            start = app_of(self).engine.start
             self._job = start(InfoRequest(models=models, target=folder), f"look at {folder.name}", self, light=True)
 
     @on(jobs.JobEnded)

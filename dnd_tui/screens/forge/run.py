@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from textual import work
 from textual.app import ComposeResult
@@ -15,6 +14,7 @@ from textual.widgets import Static
 from dnd_tui.jobs import Job
 from dnd_tui.progress import RunningStage
 from dnd_tui.screens.forge.plan import DOING, Data, PlanView, seconds_after, standing, time_left
+from dnd_tui.services import app_of
 from dnd_tui.text import duration, figure
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.loss_plot import LossPlot
@@ -22,9 +22,6 @@ from engine.events import Event, StageAdvanced, StageFinished, StageStarted
 from engine.forge.history import HELD_OUT_CURVE, Curve, read_curves
 from engine.requests import TrainRequest
 from engine.text import readable_size
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class ForgeCurves(LossPlot):
@@ -173,13 +170,13 @@ class RunStanding(Vertical):
         if job.stopping:
             return f"{doing}: pausing"
         if job.began is None:
-            before = cast("DndApp", self.app).engine.running
+            before = app_of(self).engine.running
             return f"{doing} waits until this is done: {before.title if before else 'a job'}"
         return f"{doing}: {figures.place}"
 
     def _waiting(self, run: Job) -> str:
         """What other jobs are to expect."""
-        behind = [job.title for job in cast("DndApp", self.app).engine.jobs if job is not run and job.began is None]
+        behind = [job.title for job in app_of(self).engine.jobs if job is not run and job.began is None]
         if not behind:
             return "Generating and comparing wait behind this run, until it is paused or done"
         return f"{len(behind)} waiting behind this run, until it is paused or done: {', '.join(behind)}"

@@ -21,24 +21,24 @@ from textual.widgets import Button
 
 from dnd_tui import jobs
 from dnd_tui.folders import data_folder
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.forge.form import ForgeForm
 from dnd_tui.screens.forge.plan import DOING, KINDS, GeneratorView, PlanView
 from dnd_tui.screens.forge.run import ForgeCurves, RunFigures, RunStanding
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.panes import Pane, Panes
-from dnd_tui.widgets.stages import StageList
+from dnd_tui.widgets.stages import StageList, ending
 from engine.errors import EngineError
 from engine.events import Note
-from engine.host import Failed, Finished, Stopped
+from engine.host import Failed
 from engine.requests import ModelChoice
 
 # Seconds without a change after which the choices are planned.
 _SETTLED = 0.5
 
 
-class ForgeScreen(AppScreen):
+class ForgeScreen(JobScreen):
     """Choices and plan, the run with its stages, its curves."""
 
     MODE = "forge"
@@ -82,8 +82,6 @@ wait behind it.
         &.-narrow #buttons Button:disabled { display: none; }
     }
     """
-    # Over the app's own style sheet, which the default styles of a widget are not.
-    CSS = "ForgeForm PathField Button { min-width: 8; height: 1; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +89,6 @@ wait behind it.
         self._choices = ForgeChoices()
         self._timer: Timer | None = None
         self._loaded = False
-        self._job: jobs.Job | None = None
         self._figures = RunFigures()
 
     def body(self) -> Iterable[Widget]:
@@ -173,11 +170,6 @@ wait behind it.
 
     # -- the run
 
-    @property
-    def running(self) -> bool:
-        """Whether a run is on, or waits for the device."""
-        return self._job is not None and self._job.outcome is None
-
     def action_start(self, kind: str) -> None:
         """Begin a run, or go on with it."""
         if self.running:
@@ -199,10 +191,6 @@ wait behind it.
         self._settle()
         self._focus_next()
 
-    @on(jobs.JobBegan)
-    def _began(self, message: jobs.JobBegan) -> None:
-        self._settle()
-
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
         if message.job is not self._job:
@@ -221,15 +209,15 @@ wait behind it.
         if message.job is not self._job:
             return
         outcome = message.outcome
-        names = {Finished: "done", Stopped: "stopped", Failed: "failed"}
         self._figures.end(message.job.seconds)
-        self.query_one(StageList).stop(names[type(outcome)])  # type: ignore[arg-type]
+        self.query_one(StageList).stop(ending(outcome))
         if isinstance(outcome, Failed):
             self.dnd.tell(outcome)
         self._plan()
 
     # -- what is shown
 
+    @on(jobs.JobBegan)
     def _settle(self) -> None:
         """Buttons and texts as the state has it."""
         plans, running, folder = self.query_one(PlanView), self.running, self.query_one(GeneratorView).folder

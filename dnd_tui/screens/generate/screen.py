@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from dnd_tui import jobs
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.generate.facts import STOPPED, History, RunFacts, TrainingPlot, what_was_kept
 from dnd_tui.screens.generate.plan import STAGES, Plan, Training, plan_of
 from dnd_tui.state.adapter_record import AdapterRecord
@@ -31,7 +31,7 @@ from engine.jobs.refinable import is_unfinished
 from engine.requests import GenerateRequest, LoadRequest, RefineRequest
 
 
-class GenerateScreen(AppScreen):
+class GenerateScreen(JobScreen):
     """Stages with their times, the adapter as a picture, earlier runs."""
 
     MODE = "generate"
@@ -91,7 +91,6 @@ gain no more, after a minute at the latest. What it will take is told after a fe
         super().__init__()
         self.record: AdapterRecord | None = None
         self._plan: Plan | None = None
-        self._job: jobs.Job | None = None
         # Brings the models into memory, where the run waits for that.
         self._ahead: jobs.Job | None = None
         self._place: str | None = None
@@ -123,11 +122,6 @@ gain no more, after a minute at the latest. What it will take is told after a fe
             yield Button("Stop", id="stop", variant="error", disabled=True)
 
     # -- the run
-
-    @property
-    def running(self) -> bool:
-        """Whether an adapter is being made."""
-        return self._job is not None and self._job.outcome is None
 
     def begin(self, plan: Plan) -> None:
         """Make an adapter into the library; one at a time."""
@@ -355,8 +349,7 @@ gain no more, after a minute at the latest. What it will take is told after a fe
     @on(Button.Pressed, "#stop")
     def action_stop(self) -> None:
         """Stop the job."""
-        if self._job is not None:
-            self.dnd.engine.stop(self._job)
+        super().action_stop()
 
     @on(Button.Pressed, "#compare")
     async def action_compare(self) -> None:

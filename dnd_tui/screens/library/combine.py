@@ -13,14 +13,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.validation import ValidationResult, Validator
 from textual.widgets import Button, Input, Static
 
-from dnd_tui.screens.dialogs import FRAME
+from dnd_tui.screens.dialogs import FormDialog
 from dnd_tui.state.adapter_record import AdapterRecord, WeightedName
 from dnd_tui.text import one_line
-from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.adapter.combination import check_weights
 from engine.adapter.peft_folder import CONFIG_FILE
@@ -111,17 +110,15 @@ class FiniteNumber(Validator):
         return self.success() if finite else self.failure("must be a number like 0.5 or -1")
 
 
-class CombineDialog(ModalScreen[CombinePlan | None]):
+class CombineDialog(FormDialog[CombinePlan]):
     """The form; None when the person thinks better of it."""
 
-    DEFAULT_CSS = f"""
-    CombineDialog {FRAME}
-    CombineDialog {{
-        .frame {{ border: round $primary; }}
-        FormField .label {{ width: 24; height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding-right: 1; }}
-        FormField .problem {{ margin-left: 24; }}
-        .told {{ color: $text-muted; margin-top: 1; }}
-    }}
+    DEFAULT_CSS = """
+    CombineDialog {
+        FormField .label { width: 24; height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding-right: 1; }
+        FormField .problem { margin-left: 24; }
+        .told { color: $text-muted; margin-top: 1; }
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="combine.cancel", tooltip="Combine nothing")
@@ -174,9 +171,9 @@ class CombineDialog(ModalScreen[CombinePlan | None]):
 
     def _problems(self) -> Iterator[str]:
         """What is wrong with each field, in order; empty where nothing is."""
-        found = [_problem(one) for one in self._weights]
+        found = [problem_in(one.validate(one.value)) for one in self._weights]
         yield from found
-        yield _problem(self._rank) or self._rank_problem(sure=not any(found))
+        yield problem_in(self._rank.validate(self._rank.value)) or self._rank_problem(sure=not any(found))
         yield ""
 
     def _rank_problem(self, *, sure: bool) -> str:
@@ -208,16 +205,6 @@ class CombineDialog(ModalScreen[CombinePlan | None]):
             return
         name = self._called.value.strip() or _sum_name(self._records)
         self.dismiss(CombinePlan(self._records, self._chosen_weights, self._chosen_rank, name))
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Combine nothing."""
-        self.dismiss(None)
-
-
-def _problem(one: Input) -> str:
-    result = one.validate(one.value)
-    return "; ".join(result.failure_descriptions) if result else ""
 
 
 def _sum_name(records: Sequence[AdapterRecord]) -> str:

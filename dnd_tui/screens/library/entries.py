@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -21,6 +21,7 @@ from textual.widgets import Button, Static
 
 from dnd_tui import jobs
 from dnd_tui.screens.generate.facts import RunFacts
+from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, AdapterRecord, DamagedAdapter
 from dnd_tui.text import answers_words, duration, one_line, short_path, when_words
 from dnd_tui.widgets.lines import fitted
@@ -32,10 +33,6 @@ from engine.jobs.command_line import command_line
 from engine.requests import ModelChoice, Request
 from engine.solver.plan import GENERATOR
 from engine.text import readable_size
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 Entry = AdapterRecord | DamagedAdapter
 
@@ -222,26 +219,22 @@ class LibraryJob(Vertical):
     def stop(self) -> None:
         """Stop it; nothing is left of it."""
         if self._job is not None:
-            self._dnd.engine.stop(self._job)
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
+            app_of(self).engine.stop(self._job)
 
     @work(exclusive=True, group="library-job")
     async def _start(self, plan: Plan) -> None:
         try:
-            self._place, folder = await asyncio.to_thread(self._dnd.library.new_place)
+            self._place, folder = await asyncio.to_thread(app_of(self).library.new_place)
         except EngineError as error:
             self._end()
-            self._dnd.tell(error)
+            app_of(self).tell(error)
             return
         self._facts = RunFacts()
-        before = self._dnd.engine.jobs
+        before = app_of(self).engine.jobs
         waits = f", after the job before it: {before[-1].title}" if before else ""
         self._say(f"{plan.title}{waits}")
         self.query_one(StageList).expect(plan.stages)
-        self._job = self._dnd.engine.start(plan.request(folder), plan.title, self)
+        self._job = app_of(self).engine.start(plan.request(folder), plan.title, self)
         self.add_class("-running")
         self.post_message(self.Changed())
 
@@ -271,17 +264,17 @@ class LibraryJob(Vertical):
         record = None
         if isinstance(outcome, Finished):
             try:
-                record = await asyncio.to_thread(self._dnd.library.add, self._record(plan, outcome.result.data))
+                record = await asyncio.to_thread(app_of(self).library.add, self._record(plan, outcome.result.data))
             except EngineError as error:
-                self._dnd.tell(error)
+                app_of(self).tell(error)
         if record is None:
             # Stopped a moment too late, the adapter may be there; killed, half of it.
-            await asyncio.to_thread(self._dnd.library.give_up, self._place)
+            await asyncio.to_thread(app_of(self).library.give_up, self._place)
         self._end()
         if record is not None:
             self.post_message(self.Added(record))
         elif isinstance(outcome, Failed):
-            self._dnd.tell(outcome)
+            app_of(self).tell(outcome)
         else:
             self.notify("Stopped; nothing was added")
 
@@ -291,7 +284,7 @@ class LibraryJob(Vertical):
         self.post_message(self.Changed())
 
     def _record(self, plan: Plan, data: Mapping[str, Any]) -> AdapterRecord:
-        library, models = self._dnd.library, plan.models
+        library, models = app_of(self).library, plan.models
         return AdapterRecord(
             id=self._place,
             name=plan.name,

@@ -16,10 +16,9 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from dnd_tui.screens.dialogs import FRAME
+from dnd_tui.screens.dialogs import FormDialog
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
@@ -114,22 +113,20 @@ async def ask_what_to_import(app: DndApp, source: Path | None) -> ImportPlan | N
     return await app.push_screen_wait(ImportDialog(source, app.models, bases))
 
 
-class ImportDialog(ModalScreen[ImportPlan | None]):
+class ImportDialog(FormDialog[ImportPlan]):
     """The form; None when the person thinks better of it.
 
     Args:
         bases: how the bases of the library's adapters were chosen, by their ids.
     """
 
-    DEFAULT_CSS = f"""
-    ImportDialog {FRAME}
-    ImportDialog {{
-        .frame {{ border: round $primary; }}
-        FormField .label {{ width: 10; }}
-        FormField .problem {{ margin-left: 10; }}
-        PathField {{ width: 1fr; }}
-        .told {{ height: auto; color: $text-muted; margin-top: 1; }}
-    }}
+    DEFAULT_CSS = """
+    ImportDialog {
+        FormField .label { width: 10; }
+        FormField .problem { margin-left: 10; }
+        PathField { width: 1fr; }
+        .told { height: auto; color: $text-muted; margin-top: 1; }
+    }
     """
     # Over the app's own style sheet, which the default styles of a widget are not.
     CSS = "ImportDialog PathField Button { min-width: 8; height: 1; }"
@@ -217,7 +214,7 @@ class ImportDialog(ModalScreen[ImportPlan | None]):
         self.query_one("#told", Static).update(text)
 
     def _field(self, id: str) -> FormField:
-        return next(node for node in self.query_one(f"#{id}").ancestors if isinstance(node, FormField))
+        return FormField.of(self.query_one(f"#{id}"))
 
     @on(PathField.Submitted)
     async def _decided(self) -> None:
@@ -247,8 +244,3 @@ class ImportDialog(ModalScreen[ImportPlan | None]):
         )
         name = self._called.value.strip() or self._proposed[0]
         self.dismiss(ImportPlan(source.absolute(), name, models))
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Import nothing."""
-        self.dismiss(None)

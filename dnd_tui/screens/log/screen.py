@@ -15,16 +15,14 @@ from textual.widgets import Button, Input, TabbedContent, TabPane
 
 from dnd_tui.bug_report import bug_report, tail
 from dnd_tui.folders import data_folder, log_folder
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import TabbedScreen
 from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.files import write_text
 
-_TABS = ("journal", "engine", "files", "runs")
 
-
-class LogScreen(AppScreen):
+class LogScreen(TabbedScreen):
     """A search field over four tabs."""
 
     MODE = "log"
@@ -54,9 +52,6 @@ are in it.
     ]  # fmt: skip
     DEFAULT_CSS = """
     LogScreen {
-        #tabs { height: 1fr; }
-        ContentSwitcher { height: 1fr; }
-        TabPane { padding: 0 1; height: 1fr; }
         #top { height: auto; padding: 0 1; }
         #search { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
         #search:focus { border: none; background: $boost; }
@@ -65,11 +60,6 @@ are in it.
     CSS = """
     LogScreen #top Button { height: 1; border: none; margin-left: 1; }
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        # The tab into which the focus goes as soon as it is shown; none when a person walks along the tabs.
-        self._entering: str | None = None
 
     def body(self) -> Iterable[Widget]:
         """Search and button, tabs."""
@@ -90,24 +80,6 @@ are in it.
         """Files are looked at once a second, as long as they are on the screen."""
         self.set_interval(1.0, self._look)
 
-    def open_tab(self, name: str) -> None:
-        """Show one of the logs. The screen may have been made just now: its tabs come first."""
-        self.call_after_refresh(self._open_tab, name)
-
-    def _open_tab(self, name: str) -> None:
-        tabs = self.query_one("#tabs", TabbedContent)
-        if tabs.active == name:
-            self._focus_inside()
-        else:
-            # What is hidden with the focus gives it up later, and would take it from whatever has it then.
-            self.set_focus(None)
-            self._entering = name
-            tabs.active = name
-
-    def action_next_tab(self, by: int) -> None:
-        """Show the tab beside the open one."""
-        self.open_tab(_TABS[(_TABS.index(self.query_one("#tabs", TabbedContent).active) + by) % len(_TABS)])
-
     def action_search(self) -> None:
         """To the search field."""
         self.query_one("#search").focus()
@@ -115,7 +87,7 @@ are in it.
     def action_leave_search(self) -> None:
         """Everything again."""
         self.query_one("#search", Input).value = ""
-        self._focus_inside()
+        self.focus_inside()
 
     @on(Button.Pressed, "#report")
     @work(exclusive=True, group="report")
@@ -134,12 +106,6 @@ are in it.
         self.notify(f"Saved as {file}", timeout=8, markup=False)
 
     @on(TabbedContent.TabActivated)
-    def _activated(self, event: TabbedContent.TabActivated) -> None:
-        self._filter()
-        if event.pane.id == self._entering:
-            self._entering = None
-            self._focus_inside()
-
     @on(Input.Changed, "#search")
     def _filter(self) -> None:
         """What is searched for, in the open tab."""
@@ -149,12 +115,13 @@ are in it.
         self._look()
 
     @on(Input.Submitted, "#search")
-    def _focus_inside(self) -> None:
+    def focus_inside(self) -> None:
+        """What is shown, where the arrows move a cursor."""
         for shown in self._open_view():
             shown.focus()
 
     def _open_view(self) -> list[JournalList | LogTail | RunList]:
-        pane = self.query_one("#tabs", TabbedContent).active_pane
+        pane = self.tabs.active_pane
         if pane is None:
             return []
         return [each for each in pane.children if isinstance(each, JournalList | LogTail | RunList)]

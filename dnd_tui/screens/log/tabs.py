@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import ClassVar, Self
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -21,16 +21,13 @@ from textual.widgets.option_list import Option
 
 from dnd_tui.bug_report import tail
 from dnd_tui.journal import Entry
+from dnd_tui.services import app_of
 from dnd_tui.state.runs import PastRun
 from dnd_tui.text import duration, one_line, printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.lines import Cell, Facts, TableLine
 from dnd_tui.widgets.path_inputs import DropTextArea
 from engine.errors import EngineError
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 # Entries come faster than they are read away now and then; the list is drawn anew only when it is this much too long.
 _TOO_MANY = 500
@@ -62,13 +59,13 @@ class JournalList(OptionList):
     def on_mount(self) -> None:
         """All that happened so far, then every further entry, from whatever thread it comes."""
         self.filter("")
-        self._dnd.journal.listen(self._heard)
+        app_of(self).journal.listen(self._heard)
 
     def filter(self, text: str) -> None:
         """Show the entries that hold every word of `text`."""
         self._words = text.casefold().split()
         self._open.clear()
-        self._shown = [entry for entry in self._dnd.journal.entries if self._fits(entry)]
+        self._shown = [entry for entry in app_of(self).journal.entries if self._fits(entry)]
         self.set_options(Option(_drawn(entry, False)) for entry in self._shown)
         self._to_the_end()
 
@@ -81,7 +78,7 @@ class JournalList(OptionList):
         follows = self.highlighted in (None, self.option_count - 1)
         if not self._fits(message.entry) or any(entry is message.entry for entry in self._shown):
             return
-        if len(self._shown) >= (self._dnd.journal.entries.maxlen or 0) + _TOO_MANY:
+        if len(self._shown) >= (app_of(self).journal.entries.maxlen or 0) + _TOO_MANY:
             self.filter(" ".join(self._words))
             return
         self._shown.append(message.entry)
@@ -99,7 +96,7 @@ class JournalList(OptionList):
     def action_copy(self) -> None:
         """Copy the chosen entry."""
         if self.highlighted is not None:
-            self._dnd.copy_text(self._shown[self.highlighted].line(), "the entry")
+            app_of(self).copy_text(self._shown[self.highlighted].line(), "the entry")
 
     def _fits(self, entry: Entry) -> bool:
         text = f"{entry.text}\n{entry.details}".casefold()
@@ -107,10 +104,6 @@ class JournalList(OptionList):
 
     def _to_the_end(self) -> None:
         self.highlighted = self.option_count - 1 if self.option_count else None
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 def _drawn(entry: Entry, opened: bool) -> Content:
@@ -233,7 +226,7 @@ class RunList(Vertical):
     async def look(self) -> None:
         """Read the history again."""
         try:
-            runs = await asyncio.to_thread(self._dnd.runs.find, self._wanted)
+            runs = await asyncio.to_thread(app_of(self).runs.find, self._wanted)
         except EngineError as error:
             self.query_one(Facts).set([("problem", str(error))])
             return
@@ -260,7 +253,7 @@ class RunList(Vertical):
     def _copy(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         if self._chosen:
-            self._dnd.copy_text(self._chosen.command, "the command")
+            app_of(self).copy_text(self._chosen.command, "the command")
 
     def _show_facts(self) -> None:
         run = self._chosen
@@ -268,10 +261,6 @@ class RunList(Vertical):
         if run and run.error:
             lines.append(("error", run.error))
         self.query_one(Facts).set(lines)
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 def _line_of(run: PastRun) -> TableLine:

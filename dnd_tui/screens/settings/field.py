@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar, cast, get_args, get_type_hints
 
 from textual import on
 from textual.app import ComposeResult
@@ -20,15 +20,12 @@ from textual.widget import Widget
 from textual.widgets import Input, Select, Static
 
 from dnd_tui.screens.theme_dialog import ThemeList
+from dnd_tui.services import app_of
 from dnd_tui.settings import Settings, about, checked_value
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
-
 
 LookUp = Callable[[str], tuple[str, str]]
 
@@ -90,7 +87,7 @@ class SettingField(FormField):
             self._fill()
 
     def _fill(self) -> None:
-        value = getattr(self._dnd.settings, self.setting)
+        value = getattr(app_of(self).settings, self.setting)
         with self.prevent(Input.Changed, PathField.Changed, Select.Changed):
             if isinstance(self._control, Select):
                 self._control.value = Select.NULL if value is None else value
@@ -169,8 +166,8 @@ class SettingField(FormField):
     def _take(self, value: Any) -> None:
         checked, problem = self._checked(value)
         self.complain(problem)
-        if not problem and checked != getattr(self._dnd.settings, self.setting):
-            self._dnd.change_settings(**{self.setting: None if value is None else checked})
+        if not problem and checked != getattr(app_of(self).settings, self.setting):
+            app_of(self).change_settings(**{self.setting: None if value is None else checked})
             self._fill()
             self.post_message(self.Kept(self))
 
@@ -179,13 +176,9 @@ class SettingField(FormField):
         if value is None:
             return self._default, ""
         try:
-            return checked_value(self.setting, value, self._dnd.settings_file.parent), ""
+            return checked_value(self.setting, value, app_of(self).settings_file.parent), ""
         except ValueError as error:
             return None, str(error)
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 _NAMES = ("device", "dtype", "load_ahead", "count", "seed", "max_new_tokens", "metric")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -16,11 +16,9 @@ from textual.widgets.option_list import Option
 
 from dnd_tui.bindings import KnownBinding, all_bindings, shown_keys, taken_by
 from dnd_tui.key_names import checked_keys
+from dnd_tui.services import app_of
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_inputs import DropInput
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class KeyDialog(ModalScreen[str | None]):
@@ -145,7 +143,7 @@ class KeysPane(Vertical):
     async def _ask(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         binding = self._known[event.option_id or ""]
-        key = await self.app.push_screen_wait(KeyDialog(binding, self._dnd.settings.keys))
+        key = await self.app.push_screen_wait(KeyDialog(binding, app_of(self).settings.keys))
         if key is not None:
             self._give(binding, key)
 
@@ -156,27 +154,23 @@ class KeysPane(Vertical):
     def action_reset(self) -> None:
         """The default key again."""
         option = self.query_one("#key-lines", OptionList).highlighted_option
-        if option and option.id in self._dnd.settings.keys:
+        if option and option.id in app_of(self).settings.keys:
             self._give(self._known[option.id or ""], None)
 
     def _give(self, binding: KnownBinding, key: str | None) -> None:
         """Write a key to the settings; None, or the default key, takes the setting out."""
-        self._dnd.change_settings(keys={binding.id: None if key == binding.keys else key})
+        app_of(self).change_settings(keys={binding.id: None if key == binding.keys else key})
         self.show()
 
     def _searched(self, binding: KnownBinding) -> str:
-        keys = self._dnd.settings.keys.get(binding.id, binding.keys)
+        keys = app_of(self).settings.keys.get(binding.id, binding.keys)
         return f"{binding.where} {binding.description} {binding.id} {keys} {shown_keys(keys)}".casefold()
 
     def _line_of(self, binding: KnownBinding) -> TableLine:
-        chosen = self._dnd.settings.keys.get(binding.id)
+        chosen = app_of(self).settings.keys.get(binding.id)
         default = shown_keys(binding.keys)
         key = f"{shown_keys(chosen)} *" if chosen else default
         return _line(binding.where, binding.description, key, default, binding.id, changed=chosen is not None)
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 def _line(where: str, what: str, key: str, default: str, name: str, *, changed: bool = False) -> TableLine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,16 +15,14 @@ from textual.widgets.option_list import Option
 from dnd_tui import jobs
 from dnd_tui.screens.settings.field import SettingField
 from dnd_tui.screens.settings.model_rows import KINDS, ModelRow, base_looked_up, generator_looked_up, listed, own
+from dnd_tui.services import app_of
 from dnd_tui.widgets.lines import Cell, Facts, TableLine
-from dnd_tui.widgets.stages import StageList
+from dnd_tui.widgets.stages import StageList, ending
 from engine.errors import EngineError
 from engine.events import Note
-from engine.host import Failed, Finished, Stopped
+from engine.host import Failed, Finished
 from engine.requests import ModelsRequest
 from engine.text import readable_size
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class ModelsPane(VerticalScroll, can_focus=False):
@@ -73,14 +71,14 @@ class ModelsPane(VerticalScroll, can_focus=False):
 
     def on_mount(self) -> None:
         """Ask the engine what is here."""
-        self._listing = self._dnd.engine.start(ModelsRequest(), "list the models", self, light=True)
+        self._listing = app_of(self).engine.start(ModelsRequest(), "list the models", self, light=True)
         self.show()
 
     def show(self) -> None:
         """What the settings say now."""
         for field in self.query(SettingField):
             field.show()
-        settings, models = self._dnd.settings, self._dnd.models
+        settings, models = app_of(self).settings, app_of(self).models
         other = self.query_one("#other", Static)
         other.display = (settings.base, settings.generator) != (models.base, models.generator)
         generator = models.generator or "the released one"
@@ -103,9 +101,9 @@ class ModelsPane(VerticalScroll, can_focus=False):
     @work(exclusive=True, group="models")
     async def _show_rows(self) -> None:
         """Draw the table: what the engine listed, and what is the person's own."""
-        settings = self._dnd.settings
+        settings = app_of(self).settings
         try:
-            records = await asyncio.to_thread(self._dnd.library.entries)
+            records = await asyncio.to_thread(app_of(self).library.entries)
         except EngineError:
             records = []
         mine = await asyncio.to_thread(own, settings, records)
@@ -154,7 +152,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         row = self.chosen
         if row is None or row.kind == "encoder":
             return
-        self._dnd.change_settings(**{row.kind: row.choice})
+        app_of(self).change_settings(**{row.kind: row.choice})
         self.notify(f"New drops use {row.name}", timeout=3)
         self.show()
 
@@ -166,7 +164,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         row = self.chosen
         if row is None or not row.can_be_fetched or self.fetching:
             return
-        self._job = self._dnd.engine.start(ModelsRequest(fetch=(row.name,)), f"fetch {row.name}", self)
+        self._job = app_of(self).engine.start(ModelsRequest(fetch=(row.name,)), f"fetch {row.name}", self)
         stages = self.query_one(StageList)
         stages.display = True
         stages.expect(("import", "fetch"))
@@ -176,7 +174,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
     def action_stop(self) -> None:
         """Stop fetching."""
         if self._job:
-            self._dnd.engine.stop(self._job)
+            app_of(self).engine.stop(self._job)
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
@@ -195,16 +193,11 @@ class ModelsPane(VerticalScroll, can_focus=False):
         if isinstance(outcome, Finished):
             self._entries = list(outcome.result.to_json()["models"])
         elif isinstance(outcome, Failed):
-            self._dnd.tell(outcome)
+            app_of(self).tell(outcome)
         if message.job is self._job:
-            name = {Finished: "done", Stopped: "stopped", Failed: "failed"}[type(outcome)]
-            self.query_one(StageList).stop(name)  # type: ignore[arg-type]
+            self.query_one(StageList).stop(ending(outcome))
             self._settle()
         self._show_rows()
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 def _line_of(row: ModelRow, chosen: bool) -> TableLine:

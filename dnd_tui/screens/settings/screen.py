@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult, SuspendNotSupported
@@ -18,16 +18,14 @@ from textual.widgets import Button, Static, TabbedContent, TabPane
 from dnd_tui.config import save_settings
 from dnd_tui.editor import edit_command
 from dnd_tui.folders import log_folder
-from dnd_tui.screens.base import AppScreen
+from dnd_tui.screens.base import TabbedScreen
 from dnd_tui.screens.settings.field import EnginePane, LookPane, SettingField
 from dnd_tui.screens.settings.keys import KeysPane
 from dnd_tui.screens.settings.models import ModelsPane
 from dnd_tui.screens.theme_dialog import ThemeList
+from dnd_tui.services import app_of
 from dnd_tui.widgets.lines import Facts
 from engine.errors import EngineError
-
-if TYPE_CHECKING:
-    from dnd_tui.app import DndApp
 
 
 class FilePane(VerticalScroll, can_focus=False):
@@ -67,7 +65,7 @@ class FilePane(VerticalScroll, can_focus=False):
 
     def show(self) -> None:
         """Places and problems."""
-        app = self._dnd
+        app = app_of(self)
         self.query_one("#places", Facts).set(
             [
                 ("settings", str(app.settings_file)),
@@ -84,35 +82,31 @@ class FilePane(VerticalScroll, can_focus=False):
     @on(Button.Pressed, "#reload")
     def action_reload(self) -> None:
         """Read the file again."""
-        self._dnd.apply_settings()
+        app_of(self).apply_settings()
         self.post_message(self.Reloaded())
-        problems = len(self._dnd.problems)
+        problems = len(app_of(self).problems)
         self.notify(f"Read again; mistakes: {problems}" if problems else "Read again; no mistakes", timeout=3)
 
     @on(Button.Pressed, "#edit")
     @work(exclusive=True, group="edit")
     async def action_edit(self) -> None:
         """Leave the screen to the editor, then read the file again."""
-        file = self._dnd.settings_file
+        file = app_of(self).settings_file
         try:
-            command = edit_command(self._dnd.settings.editor, file)
+            command = edit_command(app_of(self).settings.editor, file)
             if not await asyncio.to_thread(file.exists):
                 await asyncio.to_thread(save_settings, file, {})
             with self.app.suspend():
                 subprocess.run(command)
         except SuspendNotSupported:
             hint = "Open the file yourself, then reload it"
-            self._dnd.tell(EngineError("no editor can be opened from here", where=str(file), hint=hint))
+            app_of(self).tell(EngineError("no editor can be opened from here", where=str(file), hint=hint))
             return
         except EngineError as error:
-            self._dnd.tell(error)
+            app_of(self).tell(error)
             return
         self.app.refresh()
         self.action_reload()
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
 
 _PANES: Mapping[str, type[ModelsPane | EnginePane | LookPane | KeysPane | FilePane]] = {
@@ -124,7 +118,7 @@ _PANES: Mapping[str, type[ModelsPane | EnginePane | LookPane | KeysPane | FilePa
 }
 
 
-class SettingsScreen(AppScreen):
+class SettingsScreen(TabbedScreen):
     """Five tabs."""
 
     MODE = "settings"
@@ -150,20 +144,12 @@ marked with ✗ and not kept. An empty field is the default.
     ]  # fmt: skip
     DEFAULT_CSS = """
     SettingsScreen {
-        TabbedContent { height: 1fr; }
-        TabPane { padding: 0 1; height: 1fr; }
         &.-tall TabPane { padding: 1 2; }
-        ContentSwitcher { height: 1fr; }
     }
     """
     CSS = """
     SettingsScreen SettingField Button { height: 1; border: none; }
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        # The tab into which the focus goes as soon as it is shown; none when a person walks along the tabs.
-        self._entering: str | None = None
 
     def body(self) -> Iterable[Widget]:
         """The tabs."""
@@ -181,37 +167,13 @@ marked with ✗ and not kept. An empty field is the default.
         for themes in self.query(ThemeList):
             themes.restore()
 
-    def open_tab(self, name: str) -> None:
-        """Show one group of settings. The screen may have been made just now: its tabs come first."""
-        self.call_after_refresh(self._open_tab, name)
-
-    def _open_tab(self, name: str) -> None:
-        tabs = self.query_one("#tabs", TabbedContent)
-        if tabs.active == name:
-            self._focus_inside()
-        else:
-            # What is hidden with the focus gives it up later, and would take it from whatever has it then.
-            self.set_focus(None)
-            self._entering = name
-            tabs.active = name
-
-    @on(TabbedContent.TabActivated)
-    def _activated(self, event: TabbedContent.TabActivated) -> None:
-        if event.pane.id == self._entering:
-            self._entering = None
-            self._focus_inside()
-
     @on(FilePane.Reloaded)
     def _reloaded(self) -> None:
         self._show()
 
-    def action_next_tab(self, by: int) -> None:
-        """Show the tab beside the open one."""
-        names = list(_PANES)
-        self.open_tab(names[(names.index(self.query_one(TabbedContent).active) + by) % len(names)])
-
-    def _focus_inside(self) -> None:
-        pane = self.query_one(_PANES[self.query_one("#tabs", TabbedContent).active])
+    def focus_inside(self) -> None:
+        """What the group of settings has first."""
+        pane = self.query_one(_PANES[self.tabs.active])
         pane.query_one(pane.FIRST).focus()
 
     def _show(self) -> None:

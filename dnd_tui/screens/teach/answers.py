@@ -32,6 +32,7 @@ from textual.widgets import Button, OptionList, Static, TextArea
 
 from dnd_tui.screens.dialogs import FRAME, Question
 from dnd_tui.screens.drop.rows import common_beginning
+from dnd_tui.services import app_of
 from dnd_tui.text import answers_words, one_line, printable, short_path
 from dnd_tui.widgets.bars import KeyBar
 from dnd_tui.widgets.lines import Cell, TableLine
@@ -216,7 +217,7 @@ class TaughtDialog(ModalScreen[bool]):
         try:
             await asyncio.to_thread(partial(write_sheet, self._file, tuple(self._edits.rows)))
         except EngineError as error:
-            self.app.tell(error)  # type: ignore[attr-defined]
+            app_of(self).tell(error)
             return
         self.dismiss(True)
 

@@ -18,12 +18,11 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from dnd_tui.screens.dialogs import FRAME
+from dnd_tui.screens.dialogs import FormDialog
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import FormField, WholeNumber
+from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.errors import EngineError
@@ -79,7 +78,7 @@ def teacher_problem(teacher: str) -> str:
     return f"must be without a key: it is read from {KEY_FROM}" if "@" in parts.netloc or parts.query else ""
 
 
-class TeachDialog(ModalScreen[TeachWish | None]):
+class TeachDialog(FormDialog[TeachWish]):
     """The form; None when the person thinks better of it.
 
     Args:
@@ -87,15 +86,14 @@ class TeachDialog(ModalScreen[TeachWish | None]):
         goes_on: the file of an earlier start, which keeps its answers and gets the others.
     """
 
-    DEFAULT_CSS = f"""
-    TeachDialog {FRAME}
-    TeachDialog {{
-        .frame {{ border: round $primary; width: 80; }}
-        FormField .label {{ width: 13; }}
-        FormField .problem {{ margin-left: 13; }}
-        .told {{ height: auto; color: $text-muted; margin-top: 1; }}
-        &.-short .frame {{ padding: 0 1; }}
-    }}
+    DEFAULT_CSS = """
+    TeachDialog {
+        .frame { width: 80; }
+        FormField .label { width: 13; }
+        FormField .problem { margin-left: 13; }
+        .told { height: auto; color: $text-muted; margin-top: 1; }
+        &.-short .frame { padding: 0 1; }
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="teach.cancel", tooltip="Let nobody answer")
@@ -145,7 +143,7 @@ class TeachDialog(ModalScreen[TeachWish | None]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         """What was wrong with a field may be right now."""
-        self._field(event.input).complain("")
+        FormField.of(event.input).complain("")
         self._model.disabled = not is_endpoint(self._teacher.value.strip())
 
     @on(Dropped)
@@ -160,27 +158,18 @@ class TeachDialog(ModalScreen[TeachWish | None]):
     async def _start(self) -> None:
         """Hand the wish over, if nothing is wrong with it."""
         teacher, instruction = self._teacher.value.strip(), self._instruction.value.strip()
-        counted = self._count.validate(self._count.value)
         problems = {
             self._teacher: teacher_problem(teacher),
-            self._count: "; ".join(counted.failure_descriptions) if counted else "",
+            self._count: problem_in(self._count.validate(self._count.value)),
             self._instruction: await _instruction_problem(instruction),
         }
         for control, problem in problems.items():
-            self._field(control).complain(problem)
+            FormField.of(control).complain(problem)
         wrong = next((control for control, problem in problems.items() if problem), None)
         if wrong is not None:
             wrong.focus()
             return
         self.dismiss(TeachWish(teacher, self._model.value.strip(), int(self._count.value), instruction))
-
-    def _field(self, control: Input) -> FormField:
-        return next(node for node in control.ancestors if isinstance(node, FormField))
-
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Let nobody answer."""
-        self.dismiss(None)
 
 
 async def _instruction_problem(instruction: str) -> str:

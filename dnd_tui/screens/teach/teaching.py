@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -26,6 +26,7 @@ from dnd_tui.screens.answer_dialog import free_answers_file
 from dnd_tui.screens.dialogs import FRAME
 from dnd_tui.screens.teach.answers import TaughtDialog
 from dnd_tui.screens.teach.form import TeachDialog, TeachWish
+from dnd_tui.services import app_of
 from dnd_tui.text import one_line
 from dnd_tui.widgets.path_inputs import Dropped
 from dnd_tui.widgets.stages import StageList
@@ -76,20 +77,16 @@ class TeachRun(ModalScreen[Outcome | None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        before = self._dnd.engine.jobs
+        before = app_of(self).engine.jobs
         waits = f"After the job before it: {before[-1].title}" if before else ""
         self._say(waits or self._told)
         loads = () if is_endpoint(self._request.teacher) else ("load",)
         self.query_one(StageList).expect(("import", "read", *loads, "teach"))
-        self._job = self._dnd.engine.start(self._request, self._title, self)
+        self._job = app_of(self).engine.start(self._request, self._title, self)
 
     def on_unmount(self) -> None:
         """Whoever goes on to something else, by a drop for example, wants no more answers."""
         self.action_stop()
-
-    @property
-    def _dnd(self) -> DndApp:
-        return cast("DndApp", self.app)
 
     @property
     def _told(self) -> str:
@@ -114,7 +111,7 @@ class TeachRun(ModalScreen[Outcome | None]):
         self._outcome = message.outcome
         if isinstance(message.outcome, Failed):
             self.query_one(StageList).stop("failed")
-            self._dnd.tell(message.outcome)
+            app_of(self).tell(message.outcome)
         self._close()
 
     @on(events.ScreenResume)
@@ -127,7 +124,7 @@ class TeachRun(ModalScreen[Outcome | None]):
     def action_stop(self) -> None:
         """Stop; the answers so far are kept."""
         if self._job is not None:
-            self._dnd.engine.stop(self._job)
+            app_of(self).engine.stop(self._job)
 
     @on(Dropped)
     def _dropped(self, event: Dropped) -> None:
