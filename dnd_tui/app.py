@@ -170,7 +170,7 @@ class DndApp(DropApp[None]):
             self.exit(return_code=1, message=message)
 
     def apply_settings(self) -> None:
-        """Read the settings file; what is newly wrong in it is told, the rest counts."""
+        """Read the settings file; what is newly wrong in it is reported, the rest counts."""
         self.settings, problems = load_settings(self.settings_file, self.keys_known)
         self.theme = self.chosen_theme
         if self.theme != self.settings.theme:
@@ -189,8 +189,7 @@ class DndApp(DropApp[None]):
             self.journal.add(str(problem), warning=True)
         if new:
             # The text holds what stands in a file: no markup.
-            told = "\n".join(map(str, new))
-            self.notify(told, title="Settings", severity="warning", timeout=15, markup=False)
+            self.notify("\n".join(map(str, new)), title="Settings", severity="warning", timeout=15, markup=False)
 
     def change_settings(self, **changes: object) -> None:
         """Write changed settings to the file and use them from now on."""

@@ -99,15 +99,15 @@ async def _copy_report(app: DndApp) -> None:
 
 def _commands_here(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     """The keys of the open screen and of the widget that has the focus; moving a cursor is no command."""
-    told = set()
+    known = set()
     for active in screen.active_bindings.values():
         binding, node = active.binding, active.node
         hidden = isinstance(node, Widget) and not isinstance(node, Screen) and not binding.show
         if node is app or hidden or not binding.description or not active.enabled or binding.system:
             continue
-        if binding.id is None or binding.id in told:
+        if binding.id is None or binding.id in known:
             continue
-        told.add(binding.id)
+        known.add(binding.id)
         run = partial(app.run_action, binding.action, default_namespace=node)
         about = f"{binding.tooltip or binding.description}; key {shown_keys(binding.key)}"
         yield Command(binding.description, about, run)

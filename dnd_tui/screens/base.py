@@ -28,6 +28,13 @@ class AppScreen(Screen[None]):
     """
 
     MODE: ClassVar[str]
+    DEFAULT_CSS = """
+    AppScreen {
+        #buttons { height: auto; padding: 0 1; }
+        #buttons Button { margin-right: 1; }
+        .titles { height: 1; text-style: bold; color: $text-muted; }
+    }
+    """
 
     def __init__(self) -> None:
         super().__init__()

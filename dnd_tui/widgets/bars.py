@@ -86,10 +86,10 @@ class JobSign(Static):
         self._timer.resume()
         verb = job.title.split(maxsplit=1)[0]
         state = "stopping" if job.stopping else duration(job.seconds) if job.began else "waiting"
-        told = Content.assemble(("● ", "bold"), f"{verb} {state} ", ("■ stop", "underline"))
+        shown = Content.assemble(("● ", "bold"), f"{verb} {state} ", ("■ stop", "underline"))
         # A layout is one of the whole screen: only where the width is another one.
-        self.update(told, layout=told.cell_length != self._width)
-        self._width = told.cell_length
+        self.update(shown, layout=shown.cell_length != self._width)
+        self._width = shown.cell_length
         self.tooltip = Content(f"{job.title}; click to stop")
 
     def on_click(self) -> None:

@@ -45,7 +45,7 @@ def fields(app: DndApp) -> list[Input]:
 
 
 def told(app: DndApp) -> str:
-    return str(dialog(app).query_one("#told", Static).content)
+    return str(dialog(app).query_one("#remark", Static).content)
 
 
 async def asked(pilot: Pilot[None], app: DndApp) -> None:

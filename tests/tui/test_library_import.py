@@ -39,7 +39,7 @@ def value(app: DndApp, field: str) -> str:
 
 
 def told(app: DndApp) -> str:
-    return str(dialog(app).query_one("#told", Static).content)
+    return str(dialog(app).query_one("#remark", Static).content)
 
 
 def problem(app: DndApp) -> str:

@@ -85,7 +85,7 @@ async def table(pilot: Pilot[None], app: DndApp) -> TaughtDialog:
 
 
 def told(app: App[None]) -> str:
-    return str(app.screen.query_one("#told", Static).content)
+    return str(app.screen.query_one("#remark", Static).content)
 
 
 def facts(app: DndApp) -> dict[str, str]:

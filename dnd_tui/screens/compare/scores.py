@@ -41,7 +41,7 @@ class ArmScore:
     picks: int | None = None
 
     @property
-    def told(self) -> list[str]:
+    def words(self) -> list[str]:
         """`62 of 100 right`, `3 picks`."""
         judged = f"{self.right} of {self.judged} right" if self.right is not None else f"{self.judged} judged"
         parts = [judged if self.judged else "not judged yet"]
@@ -77,7 +77,7 @@ class ScoreBars(Widget):
         if not self._scores:
             return Content.styled("No scores yet", "$foreground-muted")
         width = self.size.width
-        columns = [max(map(len, column)) for column in zip(*map(_told, self._scores), strict=True)]
+        columns = [max(map(len, column)) for column in zip(*map(_words, self._scores), strict=True)]
         told_width = sum(column + 2 for column in columns) + len("  highest")
         widest = max(cell_len(one_line(arm.label)) for arm in self._scores)
         label = max(min(widest, _WIDEST_LABEL, width - told_width - 8), 8)
@@ -92,8 +92,8 @@ class ScoreBars(Widget):
                 (fitted(one_line(arm.label), label), "bold" if highest else ""),
                 ("     -" if arm.mean is None else f"  {arm.mean:.2f}", f"bold {style}" if highest else ""),
             )
-            told = "".join(f"  {text:<{size}}" for text, size in zip(_told(arm), columns, strict=True))
-            end = Content.assemble((told, "$foreground-muted"), ("  highest" if highest else "", f"bold {style}"))
+            words = "".join(f"  {text:<{size}}" for text, size in zip(_words(arm), columns, strict=True))
+            end = Content.assemble((words, "$foreground-muted"), ("  highest" if highest else "", f"bold {style}"))
             if width >= _ONE_LINE:
                 room = width - name.cell_length - told_width - 2
                 lines.append(Content.assemble(name, "  ", _bar(arm.mean, room, style), end))
@@ -102,8 +102,8 @@ class ScoreBars(Widget):
         return Content("\n").join(lines)
 
 
-def _told(arm: ArmScore) -> list[str]:
-    return [*arm.told, *([""] if arm.picks is None else [])]
+def _words(arm: ArmScore) -> list[str]:
+    return [*arm.words, *([""] if arm.picks is None else [])]
 
 
 def _bar(share: float | None, width: int, style: str) -> Content:
@@ -120,8 +120,6 @@ class CompareFoot(Vertical):
         height: auto;
         #scores { height: auto; padding: 0 1; }
         #verdict { height: auto; padding: 0 1; color: $text-muted; display: none; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
     }
     """
 

@@ -5,7 +5,7 @@
                                   └──↺──┘                  from where the chain goes back to where
     ■ 11 kept   · 2 skipped   2× 3 looped
 
-Where a strip is wider than the widget it goes on below. Nothing is told by colour alone.
+Where a strip is wider than the widget it goes on below. Nothing is shown by colour alone.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ def outcome_words(found: FoundChains | None, *, stopped: bool) -> str:
         return f"Stopped early: the best so far runs {length}, not judged on held-out rows"
     if best is found.base:
         return "No chain is better than the base's own"
-    told = verdict(best.judged)
-    return f"{told[:1].upper()}{told[1:]}: {length}"
+    words = verdict(best.judged)
+    return f"{words[:1].upper()}{words[1:]}: {length}"
 
 
 def chain_lines(found: FoundChains, number: int) -> Lines:
@@ -145,9 +145,9 @@ def chain_lines(found: FoundChains, number: int) -> Lines:
     one, base = found.chains[number], found.base
     lines = [("chain", f"{one.chain} ({layers_words(one.length, found.layers)})")]
     if one.right is not None:
-        told = f"{one.right} of {found.rows} right"
+        words = f"{one.right} of {found.rows} right"
         beside = f", the base {base.right}" if base.right is not None and one is not base else ""
-        lines.append(("search", told + beside + (f", score {one.value:.3f}" if one.value is not None else "")))
+        lines.append(("search", words + beside + (f", score {one.value:.3f}" if one.value is not None else "")))
     lines += judged_lines(one.judged, base=one is base)
     if one.judged is None:
         lines.append(("verdict", "stopped early: not judged on held-out rows"))

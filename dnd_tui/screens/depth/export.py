@@ -142,7 +142,7 @@ class ChainExportDialog(FormDialog[ChainExportRequest]):
             self._tell(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
             return
         if there.names and (CHAIN_FILE not in there.names or _STATE_FILE in there.names):
-            held = f"holds other files ({printable(there.told)}), which stay"
+            held = f"holds other files ({printable(there.words)}), which stay"
             self._tell(EngineError(held, where=shown, hint="Choose another folder"))
             return
         if there.names and not await self._ask(f"{shown} holds a chain. Replace it?"):

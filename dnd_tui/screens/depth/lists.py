@@ -30,7 +30,6 @@ class ChainMenu(Vertical):
     ChainMenu {
         height: auto;
         OptionList { height: auto; max-height: 8; padding: 0; text-wrap: nowrap; }
-        .titles { height: 1; text-style: bold; color: $text-muted; }
     }
     """
 

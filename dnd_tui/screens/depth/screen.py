@@ -83,8 +83,6 @@ base's side by side, or **export** it for other programs.
         #depth-panes.-tabs Pane { height: 1fr; max-height: 100%; }
         &.-short ChainView { StageList, Facts { margin-top: 0; } }
         &.-short SearchStanding Static { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         &.-narrow #buttons Button, &.-normal #buttons Button { min-width: 8; }
     }
     """
@@ -243,8 +241,8 @@ base's side by side, or **export** it for other programs.
             view.end("failed", stages=bool(self._figures.place))  # refused before it began, it has no stages
             self.dnd.tell(outcome)
         self._found = found
-        told = self._figures.lines(running=False)
-        self.query_one(SearchStanding).tell(outcome_words(found, stopped=isinstance(outcome, Stopped)), *told[:1])
+        lines = self._figures.lines(running=False)
+        self.query_one(SearchStanding).tell(outcome_words(found, stopped=isinstance(outcome, Stopped)), *lines[:1])
         if found is not None:
             self.query_one(ChainMenu).show(found)
             self._look_at(found.best)

@@ -154,8 +154,8 @@ class QueryView(Vertical):
         self.set_class(not query, "-empty")
         parts = [Content.styled("You will type", "bold $text-muted"), Content(printable(query))]
         if teacher and teacher != query:
-            told = Content.styled("The base reads, while solving", "bold $text-muted")
-            parts += [Content(""), told, Content(printable(teacher))]
+            heading = Content.styled("The base reads, while solving", "bold $text-muted")
+            parts += [Content(""), heading, Content(printable(teacher))]
         self._text.update(Content("\n").join(parts))
 
 

@@ -1,8 +1,8 @@
-"""A line that tells whether the models are at hand, and brings them into memory while the person looks at prompts.
+"""A line that says whether the models are at hand, and brings them into memory while the person looks at prompts.
 
     prepare -> what is on the disk (light job) -> nothing to fetch, the device is free -> LoadRequest
 
-Nothing is fetched from a network here: that is told, and left to the generation.
+Nothing is fetched from a network here: the line says so, and it is left to the generation.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _LEAST_COMMON = 24
 
 @dataclass(frozen=True)
 class Row:
-    """A row as the engine tells it: what `characters` says beyond the length of `prompt` was left out."""
+    """A row as the engine gives it: what `characters` says beyond the length of `prompt` was left out."""
 
     number: int
     prompt: str

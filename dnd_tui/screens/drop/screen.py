@@ -356,5 +356,5 @@ def _not_alone(source: Source) -> EngineError:
 def _several(source: Source) -> str:
     if not source.others:
         return ""
-    told = f"{source.others + 1} were dropped; {source.path.name} is open, the first of them."
-    return f"{told} Their folder, {source.folder.name}, can be opened as a whole." if source.folder else told
+    words = f"{source.others + 1} were dropped; {source.path.name} is open, the first of them."
+    return f"{words} Their folder, {source.folder.name}, can be opened as a whole." if source.folder else words

@@ -32,7 +32,7 @@ _CARD = "README.md"
 _EXPORT_SIGNS = frozenset(
     {"adapter.gguf", "model.gguf", "Modelfile", "model.safetensors", "model.safetensors.index.json"}
 )
-_TOLD = 3
+_SHOWN = 3
 
 
 def folder_name(name: str, form: str, float_type: str) -> str:
@@ -62,15 +62,15 @@ class Contents:
         return bool(self.names) and not self.is_export
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """Some of the names."""
-        first = ", ".join(self.names[:_TOLD])
-        more = len(self.names) - _TOLD
+        first = ", ".join(self.names[:_SHOWN])
+        more = len(self.names) - _SHOWN
         return f"{first} and {more} more" if more > 0 else first
 
 
 def contents(folder: Path) -> Contents:
-    """What is in a folder; nothing where there is none, or none that can be looked into: the engine tells why."""
+    """What is in a folder; nothing where there is none, or none that can be looked into: the engine says why."""
     try:
         if folder.is_file():
             return Contents((), is_file=True)
@@ -80,7 +80,7 @@ def contents(folder: Path) -> Contents:
 
 
 class Choice(RadioButton):
-    """One of several; whether it is chosen is told by a sign, besides the colour."""
+    """One of several; whether it is chosen is shown by a sign, besides the colour."""
 
     def render(self) -> Content:
         """Sign and label."""
@@ -89,7 +89,7 @@ class Choice(RadioButton):
 
 
 class Switch(Checkbox):
-    """Yes or no, told by the same sign."""
+    """Yes or no, shown by the same sign."""
 
     def render(self) -> Content:
         """Sign and label."""
@@ -156,8 +156,8 @@ class ExportChoices(Vertical):
             known, title = self._known.get(name, {}), form_title(name)
             sizes = known.get("bytes", {})
             size = sizes.get(self.float_type) or sizes.get(FORMATS[name].float_types[-1])
-            told = f"no, {one_line(known['refused'])}" if known.get("refused") else size and readable_size(size)
-            button.label = f"{title}: {told}" if told else title
+            words = f"no, {one_line(known['refused'])}" if known.get("refused") else size and readable_size(size)
+            button.label = f"{title}: {words}" if words else title
         for name, button in self._numbers.items():
             button.disabled = name not in FORMATS[self.form].float_types
 

@@ -51,8 +51,8 @@ class ProgramEntry:
         """What a program says."""
         word = "accepted" if verdict.accepts else "refused"
         command = verdict.command or "" if with_command else ""
-        told = advice(verdict, lambda form: f"Choose {form_title(form)} under Format")
-        return cls(verdict.consumer, f"{word}, {verdict.reason}", told, command, verdict.accepts)
+        words = advice(verdict, lambda form: f"Choose {form_title(form)} under Format")
+        return cls(verdict.consumer, f"{word}, {verdict.reason}", words, command, verdict.accepts)
 
     @property
     def copied(self) -> tuple[str, str] | None:

@@ -71,8 +71,6 @@ that uses the new folder: choose one with the arrow keys and copy it.
     ]
     DEFAULT_CSS = """
     ExportScreen {
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         Panes, #buttons { display: none; }
         &.-chosen { Panes, #buttons { display: block; } NothingChosen { display: none; } }
         &.-short ExportForm {
@@ -89,7 +87,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
         self.record: AdapterRecord | None = None
         self._newest: AdapterRecord | None = None
         self._info: jobs.Job | None = None
-        # Of the open adapter, as the engine tells it: see `engine.jobs.inspect`.
+        # Of the open adapter, as the engine gives it: see `engine.jobs.inspect`.
         self._formats: Mapping[str, Mapping[str, Any]] = {}
         self._form_shown = "peft"
 
@@ -197,7 +195,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
                 agreed = await self.dnd.ask(f"{shown} holds an export. Replace it?", yes="Replace")
                 return (target, True) if agreed else None
             inside = target / form.folder_name
-            held = f"{shown} holds other files ({printable(there.told)}); they stay."
+            held = f"{shown} holds other files ({printable(there.words)}); they stay."
             if not await self.dnd.ask(f"{held} Export into {inside.name} in it?", yes="Export there"):
                 return None
             form.target = inside

@@ -289,9 +289,9 @@ class GeneratorView(Vertical):
         if message.job is not self._job or not isinstance(request, InfoRequest) or not isinstance(outcome, Finished):
             return
         losses = outcome.result.to_json()["history"].get("losses") or {}
-        told = ", ".join(f"{arm.replace('_', ' ')} {loss:.4f}" for arm, loss in losses.items())
+        words = ", ".join(f"{arm.replace('_', ' ')} {loss:.4f}" for arm, loss in losses.items())
         facts = [line for line in outcome.result.summary() if line[0] != "kind"]
-        self.query_one(Facts).set([("folder", str(request.target)), ("held-out loss", told), *facts])
+        self.query_one(Facts).set([("folder", str(request.target)), ("held-out loss", words), *facts])
         self.folder, self.display = request.target, True
         self.post_message(self.Found())
 

@@ -39,7 +39,7 @@ class ForgeCurves(LossPlot):
             try:
                 found |= await ask_disk(partial(read_curves, folder))
             except OSError:  # TimeoutError is one too
-                continue  # A folder that cannot be read has no curves; the plan tells why.
+                continue  # A folder that cannot be read has no curves; the plan says why.
         if found == self._read:
             return
         self._read = found

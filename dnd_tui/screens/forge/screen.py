@@ -76,8 +76,6 @@ wait behind it.
         &.-short #waiting { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         #choices-pane { row-span: 2; }
         #run-pane StageList { height: auto; max-height: 100%; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         &.-narrow #buttons Button { min-width: 8; }
         &.-narrow #buttons Button:disabled { display: none; }
     }

@@ -92,7 +92,7 @@ def _look_words(look: tuple[float, float]) -> str:
 
 
 def what_was_kept(folder: Path) -> dict[str, Any] | None:
-    """What a training that was stopped has written to `folder`, told as one that ends tells it; None for nothing.
+    """What a training that was stopped has written to `folder`, in the words of one that ends; None for nothing.
 
     Touches the disk.
 
@@ -101,19 +101,19 @@ def what_was_kept(folder: Path) -> dict[str, Any] | None:
     """
     if not (folder / CONFIG_FILE).is_file():
         return None
-    told = read_provenance(folder)
-    if not isinstance(told, Trained):
+    kept = read_provenance(folder)
+    if not isinstance(kept, Trained):
         return None
     layout, _ = read_peft_layout(folder)
     return {
         "parameters": layout.parameters,
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
-        "rows": told.rows,
-        "taught_by": dict(told.taught_by),
-        "watched": told.watched,
-        "steps": told.steps,
-        "best_step": told.best_step,
-        "ended": told.ended,
+        "rows": kept.rows,
+        "taught_by": dict(kept.taught_by),
+        "watched": kept.watched,
+        "steps": kept.steps,
+        "best_step": kept.best_step,
+        "ended": kept.ended,
     }
 
 
@@ -152,8 +152,8 @@ class RunFacts:
         facts = cls()
         facts.seconds = dict(record.seconds)
         facts._loaded = not record.warm
-        told = ("parameters", "bytes", "made_from", "rows", "taught_by")
-        facts.finish({name: getattr(record, name) for name in told})
+        known = ("parameters", "bytes", "made_from", "rows", "taught_by")
+        facts.finish({name: getattr(record, name) for name in known})
         facts._verdict = record.verdict
         return facts
 
@@ -187,7 +187,7 @@ class RunFacts:
         self._verdict = (data.get("held_out") or {}).get("sentence", "")
 
     def stop(self) -> None:
-        """The run was stopped in training, whose seconds nobody has told."""
+        """The run was stopped in training, whose seconds nobody has reported."""
         self.seconds["train"] = self.training.seconds
 
     @property
@@ -201,7 +201,7 @@ class RunFacts:
         return self._made_from not in ("", GENERATOR) and not self._verdict
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """What stands above the run: what held-out rows said, or why they said nothing."""
         if not self.unchecked:
             return self._verdict and f"Held out: {self._verdict}"
@@ -246,8 +246,8 @@ class RunFacts:
             return [*lines, *self.training.lines(self._data), *self._arm_lines()]
         rows, examples, steps = (self._data.get(name, 0) for name in ("rows", "examples", "fit_steps"))
         if rows:
-            told = [f"{rows:,}", *([f"{examples} examples a context"] if examples else [])]
-            lines.append(("rows", ", ".join([*told, *([f"{steps} gradient steps"] if steps else [])])))
+            text = [f"{rows:,}", *([f"{examples} examples a context"] if examples else [])]
+            lines.append(("rows", ", ".join([*text, *([f"{steps} gradient steps"] if steps else [])])))
         if self._data.get("start") == GENERATOR:
             lines.append(("added to", "the generator's own adapter"))
         return [*lines, *self._arm_lines()]
@@ -260,7 +260,7 @@ class RunFacts:
             asked = f"{cost['tokens_per_query']:,.0f} tokens, {cost['seconds_per_query']:.2f} s a query"
             scored = f"{scores[arm]:.2f} by {metric}, " if arm in scores else ""
             lines.append((_ARMS.get(arm, arm), f"{scored}{asked}"))
-        return [*lines, *(("difference", told) for told in checked.get("differences", ()))]
+        return [*lines, *(("difference", words) for words in checked.get("differences", ()))]
 
 
 class History(Vertical):

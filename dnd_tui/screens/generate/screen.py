@@ -58,7 +58,8 @@ adapter that it starts from.
 
 *Train on* makes a new adapter from this one, where its prompts have answers: **train** takes gradient steps on all of
 them, up to 512. A fifth is not trained on but watched: the best state stays, and training ends once the watched rows
-gain no more, after a minute at the latest. What it will take is told after a few steps. Stopping keeps the best so far.
+gain no more, after a minute at the latest. What it will take is shown after a few steps. Stopping keeps the best so
+far.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="generate.compare", tooltip="Compare base and adapted answers"),
@@ -77,8 +78,6 @@ gain no more, after a minute at the latest. What it will take is told after a fe
         #run { width: 1fr; }
         #run StageList { height: auto; }
         #run Facts { margin-top: 1; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         .column #picture { height: auto; }
         .-tabs #picture { height: 1fr; }
         TrainingPlot { height: 10; display: none; }
@@ -197,7 +196,7 @@ gain no more, after a minute at the latest. What it will take is told after a fe
         self._show_facts()
 
     def _began_stage(self, event: StageStarted) -> None:
-        """A stage that was not expected tells what the adapter is made from."""
+        """A stage that was not expected shows what the adapter is made from."""
         if event.stage == "solve":
             self._layers = event.total or 0
         if event.stage not in self._expected:
@@ -328,8 +327,8 @@ gain no more, after a minute at the latest. What it will take is told after a fe
 
     def _show_verdict(self) -> None:
         line = self.query_one("#verdict", Static)
-        line.update(self._facts.told)
-        line.set_class(bool(self._facts.told), "-shown")
+        line.update(self._facts.words)
+        line.set_class(bool(self._facts.words), "-shown")
         line.set_class(self._facts.unchecked, "-unchecked")
 
     def _show_facts(self) -> None:

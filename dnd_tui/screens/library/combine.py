@@ -76,7 +76,7 @@ class CombinePlan:
 
 
 async def ask_how_to_combine(app: DndApp, records: Sequence[AdapterRecord]) -> CombinePlan | None:
-    """Ask for weights, rank and name; None when that cannot be done, which is told, or is not wanted. From a worker."""
+    """Ask for weights, rank and name; None when it is not wanted, or not possible, as a dialog says. From a worker."""
     if len({record.base_id for record in records}) > 1:
         problem = "adapters of different base models cannot be added up"
         app.tell(EngineError(problem, hint="Mark adapters of one base only"))
@@ -117,7 +117,7 @@ class CombineDialog(FormDialog[CombinePlan]):
     CombineDialog {
         FormField .label { width: 24; height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding-right: 1; }
         FormField .problem { margin-left: 24; }
-        .told { color: $text-muted; margin-top: 1; }
+        .remark { color: $text-muted; margin-top: 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -144,7 +144,7 @@ class CombineDialog(FormDialog[CombinePlan]):
                     yield FormField(one_line(record.name), weight, help)
                 yield FormField("Rank", self._rank, "Rank of the result; empty keeps the sum exact")
                 yield FormField("Name", self._called, "What the new adapter is called")
-            yield Static(id="told", classes="told", markup=False)
+            yield Static(id="remark", classes="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button("Combine", variant="primary", id="combine")
@@ -160,10 +160,10 @@ class CombineDialog(FormDialog[CombinePlan]):
         for field, problem in zip(self.query(FormField), self._problems(), strict=True):
             field.complain(problem)
         rank = self._rank.value.strip()
-        told = f"The exact sum has rank {self._exact}"
+        words = f"The exact sum has rank {self._exact}"
         if rank and not self._wrong:
-            told += f"; what rank {rank} keeps of it is told afterwards"
-        self.query_one("#told", Static).update(f"{told}.")
+            words += f"; what rank {rank} keeps of it is shown afterwards"
+        self.query_one("#remark", Static).update(f"{words}.")
 
     @property
     def _wrong(self) -> list[FormField]:

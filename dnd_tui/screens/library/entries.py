@@ -80,8 +80,8 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
     ]
     for metric in dict.fromkeys(score.metric for score in entry.scores):
         means = [score for score in entry.scores if score.metric == metric]
-        told = ", ".join(f"{score.arm} {score.mean:.3f}" for score in means)
-        lines.append((metric, f"{told} on {means[0].rows} row{'' if means[0].rows == 1 else 's'}"))
+        words = ", ".join(f"{score.arm} {score.mean:.3f}" for score in means)
+        lines.append((metric, f"{words} on {means[0].rows} row{'' if means[0].rows == 1 else 's'}"))
     if any(entry.picks.values()):
         lines.append(("picks", ", ".join(f"{arm} {count}" for arm, count in entry.picks.items())))
     if entry.note:
@@ -119,8 +119,8 @@ def kept_words(kept: Mapping[str, float]) -> str:
         return "all, the sum is exact"
     kinds = {kind: share for kind, share in kept.items() if kind != "all"}
     least = min(kinds, key=lambda kind: kinds[kind], default="")
-    told = f"; least of {least}, {kinds[least]:.2%}" if len(kinds) > 1 else ""
-    return f"{kept['all']:.2%} of the squared norm{told}"
+    words = f"; least of {least}, {kinds[least]:.2%}" if len(kinds) > 1 else ""
+    return f"{kept['all']:.2%} of the squared norm{words}"
 
 
 def finished_words(record: AdapterRecord) -> str:

@@ -75,7 +75,7 @@ class FoundAdapter:
     base: str | None = None
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """In words."""
         if self.kind == "gguf":
             return "A GGUF adapter, which names no base."
@@ -125,7 +125,7 @@ class ImportDialog(FormDialog[ImportPlan]):
         FormField .label { width: 10; }
         FormField .problem { margin-left: 10; }
         PathField { width: 1fr; }
-        .told { height: auto; color: $text-muted; margin-top: 1; }
+        .remark { height: auto; color: $text-muted; margin-top: 1; }
     }
     """
     # Over the app's own style sheet, which the default styles of a widget are not.
@@ -154,7 +154,7 @@ class ImportDialog(FormDialog[ImportPlan]):
             yield FormField("Adapter", self._source, "A PEFT folder, or a GGUF adapter of llama.cpp, of any tool")
             yield FormField("Name", self._called, "What it is called in the library")
             yield FormField("Base", self._base, 'Checked on: "default", a hub id, a model folder or a .gguf file')
-            yield Static(id="told", classes="told", markup=False)
+            yield Static(id="remark", classes="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button("Import", variant="primary", id="import")
@@ -191,7 +191,7 @@ class ImportDialog(FormDialog[ImportPlan]):
         if path != self._source.path:
             return False  # another one was named meanwhile
         self._field("source").complain(problem)
-        self._tell(found.told if found else "")
+        self._tell(found.words if found else "")
         if found:
             self._propose(path, found)
         return found is not None
@@ -211,7 +211,7 @@ class ImportDialog(FormDialog[ImportPlan]):
         return ModelChoice.base if means_default_base(named) else self._bases.get(named, named)
 
     def _tell(self, text: str) -> None:
-        self.query_one("#told", Static).update(text)
+        self.query_one("#remark", Static).update(text)
 
     def _field(self, id: str) -> FormField:
         return FormField.of(self.query_one(f"#{id}"))

@@ -49,7 +49,7 @@ them side by side, or to **combine** them: their weighted sum becomes a new adap
 1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
 
 An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of llama.cpp. Drop it on the app, or choose
-it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is told.
+it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is shown.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
@@ -78,8 +78,6 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         #empty { height: 1fr; content-align: center middle; color: $text-muted; }
         #details VerticalScroll { height: auto; max-height: 60%; }
         AdapterMap { height: 1fr; margin-top: 1; }
-        #buttons { height: auto; padding: 0 1; }
-        #buttons Button { margin-right: 1; }
         &.-short AdapterMap { display: none; }
         &.-short LibraryJob { border: none; StageList { max-height: 3; } }
         &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }

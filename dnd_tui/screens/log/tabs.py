@@ -189,7 +189,6 @@ class RunList(Vertical):
     DEFAULT_CSS = """
     RunList {
         OptionList { height: 1fr; text-wrap: nowrap; }
-        .titles { height: 1; text-style: bold; color: $text-muted; }
         Facts { max-height: 40%; margin-top: 1; overflow-y: auto; }
     }
     """

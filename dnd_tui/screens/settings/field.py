@@ -98,7 +98,7 @@ class SettingField(FormField):
         default = "" if self._default is None else str(self._default)
         # What happens without it is said by the help already, where the default is not a value.
         placeholder = f"{default} (default)" if default else "default"
-        # A switch of the library tells its state by colour; words tell it to everybody.
+        # A switch of the library shows its state by colour; words show it to everybody.
         words = {"yes": True, "no": False} if self._type is bool else {each: each for each in self._about.choices}
         if words:
             blank = self._default is None

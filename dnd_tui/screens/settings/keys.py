@@ -92,7 +92,6 @@ class KeysPane(Vertical):
         DropInput { border: none; height: 1; padding: 0 1; background: $panel; }
         DropInput:focus { border: none; background: $boost; }
         #key-lines { height: 1fr; text-wrap: nowrap; }
-        .titles { height: 1; text-style: bold; color: $text-muted; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -34,7 +34,6 @@ class ModelsPane(VerticalScroll, can_focus=False):
     DEFAULT_CSS = """
     ModelsPane {
         #model-lines { height: auto; max-height: 14; text-wrap: nowrap; background: $surface; }
-        .titles { height: 1; text-style: bold; color: $text-muted; }
         #other { color: $text-warning; display: none; }
         Horizontal.buttons { height: auto; margin-top: 1; }
         Horizontal.buttons Button { margin-right: 1; }

@@ -95,7 +95,7 @@ class TaughtDialog(ModalScreen[bool]):
         .frame {{ border: round $primary; width: 120; max-width: 100%; height: 1fr; max-height: 100%; padding: 0 1; }}
         .line {{ height: 1; }}
         .legend {{ width: 1fr; text-align: right; color: $text-muted; }}
-        #told {{ width: auto; }}
+        #remark {{ width: auto; }}
         .head {{ height: 1; padding-right: 2; color: $text-muted; text-style: bold; text-wrap: nowrap; }}
         OptionList {{ height: 1fr; text-wrap: nowrap; background: transparent; scrollbar-gutter: stable; }}
         .frame > VerticalScroll {{ max-height: 6; border-top: solid $panel-lighten-2; }}
@@ -135,7 +135,7 @@ class TaughtDialog(ModalScreen[bool]):
             frame.border_title = "Look through the answers"
             frame.border_subtitle = Content(one_line(short_path(self._file)))
             with Horizontal(classes="line"):
-                yield Static(id="told", markup=False)
+                yield Static(id="remark", markup=False)
                 yield Static(f"{_YOURS} yours  {_MISSING} no answer", classes="legend", markup=False)
             common = f", each begins: {one_line(self._common)}" if self._common else ""
             yield Static(_line(" ", "no.", f"prompt{common}", "answer", head=True), classes="head")
@@ -183,7 +183,7 @@ class TaughtDialog(ModalScreen[bool]):
             self._tell()
 
     def _tell(self) -> None:
-        self.query_one("#told", Static).update(self._edits.words)
+        self.query_one("#remark", Static).update(self._edits.words)
         self.query_one("#save", Button).disabled = self._edits.answered < FEWEST_ANSWERS
 
     @on(TextArea.Changed)

@@ -1,4 +1,4 @@
-"""Who is to answer prompts, how many, and what it is told.
+"""Who is to answer prompts, how many, and with which instruction.
 
     teacher, model, count, instruction --TeachDialog--> TeachWish --request--> TeachRequest
 
@@ -91,7 +91,7 @@ class TeachDialog(FormDialog[TeachWish]):
         .frame { width: 80; }
         FormField .label { width: 13; }
         FormField .problem { margin-left: 13; }
-        .told { height: auto; color: $text-muted; margin-top: 1; }
+        .remark { height: auto; color: $text-muted; margin-top: 1; }
         &.-short .frame { padding: 0 1; }
     }
     """
@@ -123,17 +123,17 @@ class TeachDialog(FormDialog[TeachWish]):
                 "Instruction", self._instruction,
                 "What the teacher reads before each prompt, a text or a text file; it is not kept with the prompts",
             )  # fmt: skip
-            yield Static(self._told, classes="told", markup=False)
+            yield Static(self._remark, classes="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button("Let it answer", variant="primary", id="start")
 
     @property
-    def _told(self) -> str:
-        told = [f"A server's key is read from the environment variable {KEY_FROM}; many servers need none."]
+    def _remark(self) -> str:
+        words = [f"A server's key is read from the environment variable {KEY_FROM}; many servers need none."]
         if self._goes_on is not None:
-            told.append(f"{self._goes_on.name} keeps the answers that it has, and gets the others.")
-        return "\n".join(told)
+            words.append(f"{self._goes_on.name} keeps the answers that it has, and gets the others.")
+        return "\n".join(words)
 
     def on_mount(self) -> None:
         """Begin with the teacher."""

@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 
 class TeachRun(ModalScreen[Outcome | None]):
-    """Runs the request; how it ended. A failure is told before that."""
+    """Runs the request; how it ended. A failure is reported before that."""
 
     DEFAULT_CSS = f"""
     TeachRun {FRAME}
     TeachRun {{
         .frame {{ border: round $primary; width: 80; }}
         #doing {{ height: auto; margin-bottom: 1; }}
-        .told {{ height: auto; color: $text-muted; margin-top: 1; }}
+        .remark {{ height: auto; color: $text-muted; margin-top: 1; }}
         StageList {{ max-height: 10; }}
         &.-short .frame {{ padding: 0 1; }}
     }}
@@ -71,7 +71,7 @@ class TeachRun(ModalScreen[Outcome | None]):
             frame.border_title = "Let a model answer"
             yield Static(id="doing", markup=False)
             yield StageList()
-            yield Static("Stopped, it keeps the answers so far.", classes="told", markup=False)
+            yield Static("Stopped, it keeps the answers so far.", classes="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Stop", id="stop", variant="error")
 
@@ -79,7 +79,7 @@ class TeachRun(ModalScreen[Outcome | None]):
         """Begin."""
         before = app_of(self).engine.jobs
         waits = f"After the job before it: {before[-1].title}" if before else ""
-        self._say(waits or self._told)
+        self._say(waits or self._doing)
         loads = () if is_endpoint(self._request.teacher) else ("load",)
         self.query_one(StageList).expect(("import", "read", *loads, "teach"))
         self._job = app_of(self).engine.start(self._request, self._title, self)
@@ -89,7 +89,7 @@ class TeachRun(ModalScreen[Outcome | None]):
         self.action_stop()
 
     @property
-    def _told(self) -> str:
+    def _doing(self) -> str:
         return f"{self._title[:1].upper()}{self._title[1:]}"
 
     def _say(self, text: str) -> None:
@@ -97,7 +97,7 @@ class TeachRun(ModalScreen[Outcome | None]):
 
     @on(jobs.JobBegan)
     def _began(self) -> None:
-        self._say(self._told)
+        self._say(self._doing)
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
