@@ -127,9 +127,7 @@ async def test_what_the_engine_prints_is_shown_as_it_comes(app_folders: Path) ->
 async def test_past_runs_are_listed_and_their_commands_copied(app_folders: Path, tmp_path: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        app.runs.add(
-            PastRun(command="dnd-tui models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done")
-        )
+        app.runs.add(PastRun(command="dnd-tui models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done"))
         screen = await opened(pilot, app, "runs")
         lines = screen.query_one("#run-lines", OptionList)
         await until(pilot, lambda: lines.option_count == 1, "the run of before")
