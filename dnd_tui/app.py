@@ -15,10 +15,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,6 +26,7 @@ from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
 
+from dnd_tui.bindings import all_bindings, clashes
 from dnd_tui.clipboard import copy_locally
 from dnd_tui.config import ConfigProblem, Settings, load_settings, save_settings
 from dnd_tui.engine_link import EngineLink
@@ -34,56 +34,31 @@ from dnd_tui.folders import config_folder, data_folder, log_folder
 from dnd_tui.jobs import Job
 from dnd_tui.journal import Journal
 from dnd_tui.palette import Commands
-from dnd_tui.screens.dialogs import ErrorDialog, Question
-from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
+from dnd_tui.places import PLACES
+from dnd_tui.screens.dialogs import ErrorDialog, JumpDialog, Question
+from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
 from dnd_tui.state.lines import now
 from dnd_tui.state.recent import RecentSources
 from dnd_tui.state.runs import PastRun, RunHistory
 from dnd_tui.stylesheet import KeptStylesheet
 from dnd_tui.themes import DARK, OURS
-from dnd_tui.widgets.drop_app import DropApp
-from dnd_tui.widgets.navigation import PLACES, JobSign, NavigationBar
-from dnd_tui.widgets.path_inputs import DropMissing, Dropped
+from dnd_tui.widgets.bars import JobSign, NavigationBar
+from dnd_tui.widgets.path_inputs import DropApp, DropMissing, Dropped
 from engine.errors import EngineError
 from engine.host import Failed, Finished, Outcome, Stopped
 from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
 
 if TYPE_CHECKING:
-    from dnd_tui.screens.compare_arms import Compared
-    from dnd_tui.screens.generate_plan import Plan
-
-_CLASSES = {
-    "drop": "drop.DropScreen",
-    "generate": "generate.GenerateScreen",
-    "compare": "compare.CompareScreen",
-    "export": "export.ExportScreen",
-    "library": "library.LibraryScreen",
-    "forge": "forge.ForgeScreen",
-    "settings": "settings.SettingsScreen",
-    "log": "log.LogScreen",
-    "depth": "depth.DepthScreen",
-}
-
+    from dnd_tui.screens.compare.arms import Compared
+    from dnd_tui.screens.generate.plan import Plan
 
 _OUTCOMES: dict[type[Outcome], Literal["done", "failed", "cancelled"]] = {
     Finished: "done",
     Failed: "failed",
     Stopped: "cancelled",
 }
-
-
-def _module_of(mode: str) -> Any:
-    return import_module(f"dnd_tui.screens.{_CLASSES[mode].partition('.')[0]}")
-
-
-def _screen(mode: str) -> Callable[[], Screen[Any]]:
-    def make() -> Screen[Any]:
-        screen: Screen[Any] = getattr(_module_of(mode), _CLASSES[mode].partition(".")[2])()
-        return screen
-
-    return make
 
 
 class DndApp(DropApp[None]):
@@ -102,7 +77,7 @@ class DndApp(DropApp[None]):
     CSS_PATH = Path(__file__).parent / "styles" / "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode: _screen(mode) for mode in _CLASSES}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode: place.screen for mode, place in PLACES.items()}
     DEFAULT_MODE = "drop"
     # Below 80 columns what stands side by side becomes tabs; below 30 lines what is not needed is left out.
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012, typed by App
@@ -114,9 +89,9 @@ class DndApp(DropApp[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(f"{key},f{int(key) + 1}", f"go('{mode}')", name, id=f"go.{mode}", show=False,
-                    tooltip=f"Go to {name}")
-            for mode, name, key in PLACES
+            Binding(f"{place.key},f{int(place.key) + 1}", f"go('{mode}')", place.name, id=f"go.{mode}", show=False,
+                    tooltip=f"Go to {place.name}")
+            for mode, place in PLACES.items()
         ),
         Binding("f1,question_mark", "help", "Help", id="app.help", tooltip="What this screen does, and its keys"),
         Binding("ctrl+p", "command_palette", "Commands", id="app.commands", show=False, tooltip="Search every command"),
@@ -195,14 +170,16 @@ class DndApp(DropApp[None]):
             self.exit(return_code=1, message=message)
 
     def apply_settings(self) -> None:
-        """Read the settings file; what is newly wrong in it is told, the rest counts."""
+        """Read the settings file; what is newly wrong in it is reported, the rest counts."""
         self.settings, problems = load_settings(self.settings_file, self.keys_known)
         self.theme = self.chosen_theme
         if self.theme != self.settings.theme:
             problems.append(ConfigProblem(self.settings_file.name, "theme", f"no theme {self.settings.theme!r}"))
         self.animation_level = "full" if self.settings.animations else "none"
         self.set_keymap(dict(self.settings.keys))
-        problems += self._key_clashes()
+        if self.keys_known is not None:
+            clashing = clashes(self.settings.keys)
+            problems += [ConfigProblem(self.settings_file.name, f"keys.{id}", problem) for id, problem in clashing]
         if self.screen_stack:
             for bar in self.screen.query(NavigationBar):
                 bar.fit()
@@ -212,23 +189,7 @@ class DndApp(DropApp[None]):
             self.journal.add(str(problem), warning=True)
         if new:
             # The text holds what stands in a file: no markup.
-            told = "\n".join(map(str, new))
-            self.notify(told, title="Settings", severity="warning", timeout=15, markup=False)
-
-    def _key_clashes(self) -> list[ConfigProblem]:
-        """Keys of the settings that mean two things; none until the names of all bindings are known."""
-        if self.keys_known is None:
-            return []
-        from dnd_tui.bindings import clashes, shown_keys
-
-        return [
-            ConfigProblem(
-                self.settings_file.name,
-                f"keys.{binding.id}",
-                f"{shown_keys(key)} is also the key of {other.id} ({other.description}), so one of them does not work",
-            )
-            for binding, key, other in clashes(self.settings.keys)
-        ]
+            self.notify("\n".join(map(str, new)), title="Settings", severity="warning", timeout=15, markup=False)
 
     def change_settings(self, **changes: object) -> None:
         """Write changed settings to the file and use them from now on."""
@@ -242,12 +203,9 @@ class DndApp(DropApp[None]):
     @work(thread=True, group="screens", exit_on_error=False)
     def _load_screens(self) -> None:
         """Import the other screens ahead of need; then the names in the settings' [keys] can be checked."""
-        from dnd_tui.bindings import all_bindings
-
         with suppress(EngineError):
             self.library.tidy()
-        known = all_bindings()
-        self.call_from_thread(self._check_keys, known)
+        self.call_from_thread(self._check_keys, all_bindings())
 
     def _check_keys(self, known: Collection[str]) -> None:
         self.keys_known = known
@@ -274,7 +232,7 @@ class DndApp(DropApp[None]):
 
     async def go(self, mode: str) -> Screen[Any]:
         """Switch to a screen; the screen."""
-        await asyncio.to_thread(_module_of, mode)  # an import takes longer than a frame
+        await asyncio.to_thread(PLACES[mode].screen_class)
         await self.switch_mode(mode)
         while len(self.screen_stack) > 1:
             await self.screen.dismiss()  # a dialog left open there
@@ -314,16 +272,11 @@ class DndApp(DropApp[None]):
     def _copy_locally(self, text: str) -> None:
         copy_locally(text)
 
-    async def keep_figures(self, id: str, scores: Sequence[AdapterScore], picks: Mapping[str, int]) -> None:
-        """Scores and picks of an adapter, into the library. Raises EngineError when they cannot be kept."""
-        await asyncio.to_thread(self.library.add_scores, id, scores)
-        await asyncio.to_thread(self.library.set_picks, id, picks)
-
     # -- steps from screen to screen
 
     async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
         """Make an adapter from what stands in `prompts`, into the library."""
-        from dnd_tui.screens.generate_plan import Generation
+        from dnd_tui.screens.generate.plan import Generation
 
         await self.make(Generation(prompts, models, solve))
 
@@ -334,7 +287,7 @@ class DndApp(DropApp[None]):
 
     async def compare(self, records: Sequence[AdapterRecord]) -> None:
         """Open adapters of the library beside their base."""
-        from dnd_tui.screens.compare_arms import Compared
+        from dnd_tui.screens.compare.arms import Compared
 
         screen = await self.go("compare")
         screen.open(Compared.of_records(records))  # type: ignore[attr-defined]
@@ -403,8 +356,6 @@ class DndApp(DropApp[None]):
 
     def action_jump(self) -> None:
         """Letters on everything that can have the focus."""
-        from dnd_tui.widgets.jump import JumpDialog
-
         self.push_screen(JumpDialog(self.screen), lambda widget: widget.focus() if widget else None)
 
     def _job_changed(self, job: Job) -> None:

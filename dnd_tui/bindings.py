@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 from textual.app import App
 from textual.binding import Binding
@@ -20,7 +20,7 @@ from textual.keys import format_key
 from textual.screen import ModalScreen
 
 from dnd_tui.key_names import checked_keys
-from dnd_tui.widgets.navigation import PLACES
+from dnd_tui.places import PLACES
 
 EVERYWHERE = "everywhere"
 
@@ -58,8 +58,8 @@ class KnownBinding:
 def all_bindings() -> Mapping[str, KnownBinding]:
     """All bindings by id, those that work everywhere first. Imports every screen and widget: call it in a thread."""
     for package in _OURS:
-        for module in iter_modules(import_module(package).__path__):
-            import_module(f"{package}.{module.name}")
+        for module in walk_packages(import_module(package).__path__, f"{package}."):
+            import_module(module.name)
     found: dict[str, KnownBinding] = {}
     for kind in sorted(_subclasses(DOMNode), key=_order):
         for binding in kind.__dict__.get("BINDINGS", ()):
@@ -81,20 +81,21 @@ def taken_by(binding: KnownBinding, key: str, chosen: Mapping[str, str]) -> Know
     return None
 
 
-def clashes(chosen: Mapping[str, str]) -> Iterator[tuple[KnownBinding, str, KnownBinding]]:
-    """Keys given by the settings that mean two things in one place: binding, key, the other binding; each pair once.
+def clashes(chosen: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Keys given by the settings that mean two things in one place: a binding's id, and the problem; each pair once.
 
     Args:
         chosen: the keys that the settings give, by id.
     """
-    told = set()
+    known = set()
     for id, keys in chosen.items():
         binding = all_bindings()[id]
         for key in keys.split(","):
             other = taken_by(binding, key, chosen)
-            if other is not None and frozenset((id, other.id)) not in told:
-                told.add(frozenset((id, other.id)))
-                yield binding, key, other
+            if other is not None and frozenset((id, other.id)) not in known:
+                known.add(frozenset((id, other.id)))
+                also = f"{shown_keys(key)} is also the key of {other.id} ({other.description})"
+                yield id, f"{also}, so one of them does not work"
 
 
 def shown_keys(keys: str) -> str:
@@ -115,20 +116,20 @@ def _subclasses(kind: type[DOMNode]) -> Iterator[type[DOMNode]]:
 
 def _order(kind: type[DOMNode]) -> tuple[int, str]:
     """The app, its screens in the order of the bar, the rest by name."""
-    modes = [mode for mode, _, _ in PLACES]
+    modes = list(PLACES)
     mode = getattr(kind, "MODE", None)
     first = -1 if issubclass(kind, App) else modes.index(mode) if mode in modes else len(modes)
     return first, kind.__name__
 
 
 def _known(kind: type[DOMNode], binding: Binding) -> KnownBinding:
-    names = {mode: name for mode, name, _ in PLACES}
+    place = PLACES.get(getattr(kind, "MODE", ""))
     if issubclass(kind, App):
         where = EVERYWHERE
     else:
         # A class that is no screen of the bar is called by its name: AnswerPanes -> "Answer panes".
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).capitalize()
-        where = names.get(getattr(kind, "MODE", ""), words)
+        where = place.name if place else words
     return KnownBinding(
         binding.id or "",
         where,

@@ -13,10 +13,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from dnd_tui.bindings import shown_keys
+from dnd_tui.places import PLACES
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.navigation import PLACES
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.errors import EngineError
 
@@ -66,10 +66,10 @@ def _commands_now(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     if app.engine.jobs:
         yield Command("Stop the job", app.engine.jobs[0].title, app.action_stop_job)
     yield from _commands_here(app, screen)
-    for mode, name, key in PLACES:
+    for mode, place in PLACES.items():
         if mode != getattr(screen, "MODE", None):
-            keys = app.settings.keys.get(f"go.{mode}", key)
-            yield Command(f"Go to {name}", f"Key {shown_keys(keys)}", partial(app.action_go, mode))
+            keys = app.settings.keys.get(f"go.{mode}", place.key)
+            yield Command(f"Go to {place.name}", f"Key {shown_keys(keys)}", partial(app.action_go, mode))
     yield Command("Change theme", "Colours of the app; kept in the settings", app.action_change_theme)
     yield Command("Jump", "Put a letter on everything that can have the focus", app.action_jump)
     yield Command("Help", "What this screen does, and its keys", app.action_help)
@@ -99,15 +99,15 @@ async def _copy_report(app: DndApp) -> None:
 
 def _commands_here(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     """The keys of the open screen and of the widget that has the focus; moving a cursor is no command."""
-    told = set()
+    known = set()
     for active in screen.active_bindings.values():
         binding, node = active.binding, active.node
         hidden = isinstance(node, Widget) and not isinstance(node, Screen) and not binding.show
         if node is app or hidden or not binding.description or not active.enabled or binding.system:
             continue
-        if binding.id is None or binding.id in told:
+        if binding.id is None or binding.id in known:
             continue
-        told.add(binding.id)
+        known.add(binding.id)
         run = partial(app.run_action, binding.action, default_namespace=node)
         about = f"{binding.tooltip or binding.description}; key {shown_keys(binding.key)}"
         yield Command(binding.description, about, run)

@@ -1,1 +1,1 @@
-"""The screens of the app, a file or a folder each. `base.AppScreen` is what they share."""
+"""The screens of the app, a package each, and dialogs that several of them open; `base` is what they share."""

@@ -43,7 +43,7 @@ class AnswerDialog(ModalScreen[Answers | None]):
         .frame > VerticalScroll {{ max-height: 65vh; }}
         &.-short .frame > VerticalScroll {{ max-height: 50vh; }}
         .prompt {{ height: auto; margin-top: 1; }}
-        .told {{ color: $text-muted; }}
+        .remark {{ color: $text-muted; }}
     }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,7 +59,7 @@ class AnswerDialog(ModalScreen[Answers | None]):
         """A line that says how, the prompts with their fields, two buttons."""
         with Vertical(classes="frame") as frame:
             frame.border_title = "Answer as the adapter should"
-            yield Static("Answer at least two; leave empty what you do not know.", classes="told", markup=False)
+            yield Static("Answer at least two; leave empty what you do not know.", classes="remark", markup=False)
             with VerticalScroll(can_focus=False):
                 for number, prompt in enumerate(self._prompts, 1):
                     more = " …" if len(prompt) > _SHOWN else ""

@@ -1,18 +1,20 @@
-"""What every screen of the app shares: the bar of screens above, the keys below, help, and the app's services."""
+"""What screens of the app share: the bar of screens above, the keys below, help, the app's services; a job, tabs."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import TabbedContent, TabPane
 
-from dnd_tui.widgets.key_bar import KeyBar
-from dnd_tui.widgets.navigation import NavigationBar
+from dnd_tui.jobs import Job
+from dnd_tui.services import app_of
+from dnd_tui.widgets.bars import KeyBar, NavigationBar
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
@@ -26,6 +28,13 @@ class AppScreen(Screen[None]):
     """
 
     MODE: ClassVar[str]
+    DEFAULT_CSS = """
+    AppScreen {
+        #buttons { height: auto; padding: 0 1; }
+        #buttons Button { margin-right: 1; }
+        .titles { height: 1; text-style: bold; color: $text-muted; }
+    }
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,4 +74,71 @@ class AppScreen(Screen[None]):
     @property
     def dnd(self) -> DndApp:
         """The app, with its services: engine, settings, library, go, tell, ask, copy."""
-        return cast("DndApp", self.app)
+        return app_of(self)
+
+
+class JobScreen(AppScreen):
+    """A screen with a job of its own, one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._job: Job | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the job is under way, or waits for the device."""
+        return self._job is not None and self._job.outcome is None
+
+    def action_stop(self) -> None:
+        """Stop the job."""
+        if self._job is not None:
+            self.dnd.engine.stop(self._job)
+
+
+class TabbedScreen(AppScreen):
+    """A screen of tabs: one `TabbedContent` with the id "tabs". A subclass says what has the focus in a tab."""
+
+    DEFAULT_CSS = """
+    TabbedScreen {
+        TabbedContent, ContentSwitcher, TabPane { height: 1fr; }
+        TabPane { padding: 0 1; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The tab into which the focus goes as soon as it is shown; none when a person walks along the tabs.
+        self._entering: str | None = None
+
+    @property
+    def tabs(self) -> TabbedContent:
+        """The tabs."""
+        return self.query_one("#tabs", TabbedContent)
+
+    def open_tab(self, name: str) -> None:
+        """Show a tab and go into it. The screen may have been made just now: its tabs come first."""
+        self.call_after_refresh(self._open_tab, name)
+
+    def _open_tab(self, name: str) -> None:
+        if self.tabs.active == name:
+            self.focus_inside()
+        else:
+            # What is hidden with the focus gives it up later, and would take it from whatever has it then.
+            self.set_focus(None)
+            self._entering = name
+            self.tabs.active = name
+
+    @on(TabbedContent.TabActivated)
+    def _activated(self, event: TabbedContent.TabActivated) -> None:
+        if event.pane.id == self._entering:
+            self._entering = None
+            self.focus_inside()
+
+    def focus_inside(self) -> None:
+        """Focus what the open tab is used by."""
+        raise NotImplementedError
+
+    def action_next_tab(self, by: int) -> None:
+        """Show the tab beside the open one."""
+        names = [str(pane.id) for pane in self.tabs.query(TabPane)]
+        self.open_tab(names[(names.index(self.tabs.active) + by) % len(names)])

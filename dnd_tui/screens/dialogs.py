@@ -1,19 +1,24 @@
-"""Small dialogs: an error with what to do, a question with two answers, a question for a text."""
+"""Small dialogs: an error with what to do, questions, letters that move the focus."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from dnd_tui.services import app_of
 from dnd_tui.text import sentence
 from engine.errors import EngineError
 from engine.host import Failed
+
+Answer = TypeVar("Answer")
 
 FRAME = """
     { align: center middle; background: $background 60%; }
@@ -66,7 +71,7 @@ class ErrorDialog(ModalScreen[None]):
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
         """Copy everything."""
-        self.app.copy_text(self.text, "the details")  # type: ignore[attr-defined]
+        app_of(self).copy_text(self.text, "the details")
 
     @on(Button.Pressed, "#close")
     def action_close(self) -> None:
@@ -109,10 +114,20 @@ class Question(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class TextQuestion(ModalScreen[str | None]):
+class FormDialog(ModalScreen[Answer | None]):
+    """A form in a frame; None when the person thinks better of it, by the button "cancel" or by `action_leave`."""
+
+    DEFAULT_CSS = f"FormDialog {FRAME} FormDialog .frame {{ border: round $primary; }}"
+
+    @on(Button.Pressed, "#cancel")
+    def action_leave(self) -> None:
+        """Leave everything as it was."""
+        self.dismiss(None)
+
+
+class TextQuestion(FormDialog[str]):
     """Asks for a line of text; None when the person thinks better of it."""
 
-    DEFAULT_CSS = f"TextQuestion {FRAME} TextQuestion .frame {{ border: round $primary; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="text.cancel", tooltip="Leave it as it was")
     ]
@@ -135,7 +150,80 @@ class TextQuestion(ModalScreen[str | None]):
     def _save(self) -> None:
         self.dismiss(self.query_one(Input).value)
 
-    @on(Button.Pressed, "#cancel")
-    def action_leave(self) -> None:
-        """Leave it as it was."""
+
+# Those under the fingers first; all of them are one key on every keyboard.
+LETTERS = "asdfghjklqwertyuiopzxcvbnm1234567890"
+
+
+class JumpLetter(Static):
+    """The letter of one widget, on its upper left corner."""
+
+    def __init__(self, letter: str, target: Widget) -> None:
+        super().__init__(f" {letter} ", markup=False)
+        self.target = target
+
+    def on_click(self) -> None:
+        """Go there."""
+        self.screen.dismiss(self.target)
+
+
+class JumpDialog(ModalScreen[Widget | None]):
+    """The letters over the screen below; the result is the chosen widget."""
+
+    DEFAULT_CSS = """
+    JumpDialog {
+        background: $background 50%;
+        JumpLetter {
+            position: absolute; width: 3; height: 1;
+            background: $accent; color: $background; text-style: bold;
+        }
+        JumpLetter:hover { text-style: bold reverse; }
+        #jump-hint { dock: bottom; width: 1fr; height: 1; background: $panel; color: $foreground; padding: 0 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+o", "close", "Close", id="jump.close", tooltip="Leave the focus where it is"),
+    ]
+
+    def __init__(self, screen: Screen[Any]) -> None:
+        super().__init__()
+        self._targets = targets(screen)
+
+    def compose(self) -> ComposeResult:
+        """One letter a target."""
+        for letter, target in self._targets.items():
+            sign = JumpLetter(letter, target)
+            sign.styles.offset = target.region.offset
+            yield sign
+        yield Static("Press a letter or click on it; Esc leaves the focus where it is", id="jump-hint", markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter moves the focus."""
+        target = self._targets.get(event.character or "")
+        if target:
+            event.stop()
+            self.dismiss(target)
+
+    def on_click(self, event: events.Click) -> None:
+        """Beside the letters: close."""
+        if event.widget is self:
+            self.dismiss(None)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The screen below moves, and the letters would stand at the wrong places."""
+        if self.is_mounted and event.size != self._at_first:
+            self.dismiss(None)
+
+    def on_mount(self) -> None:
+        """Remember for what size the letters are placed."""
+        self._at_first = self.app.size
+
+    def action_close(self) -> None:
+        """Back."""
         self.dismiss(None)
+
+
+def targets(screen: Screen[Any]) -> Mapping[str, Widget]:
+    """What can have the focus and is in view, by letter, in the order of the Tab key."""
+    inside = [widget for widget in screen.focus_chain if screen.find_widget(widget).visible_region]
+    return dict(zip(LETTERS, inside, strict=False))

@@ -42,7 +42,7 @@ class HelpDialog(ModalScreen[None]):
         self._text = "\n\n".join(texts)
         active = [each for each in screen.active_bindings.values() if each.enabled and each.binding.description]
         named = [each for each in active if each.binding.id]
-        # Of those without a name, which come with the library, only moving the focus and copying are told.
+        # Of those without a name, which come with the library, only moving the focus and copying are listed.
         general = [each for each in active if not each.binding.id and isinstance(each.node, Screen)]
         self._keys = {
             "Keys here": dict(_keys(each for each in named if each.node is not screen.app)),

@@ -1,1 +1,1 @@
-"""Parts of screens; each file holds one, with its own styles."""
+"""What several screens show, with its own styles."""

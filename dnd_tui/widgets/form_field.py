@@ -1,4 +1,4 @@
-"""One line of a form: a label, a control, and below it, when there is something, what is wrong with the value.
+"""Forms. A line of one is a label, a control, and below it, when there is something, what is wrong with the value.
 
 Prompts        0
                ✗ must be a whole number, 1 or more
@@ -6,11 +6,15 @@ Prompts        0
 
 from __future__ import annotations
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.validation import ValidationResult, Validator
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Select, Static
+
+from dnd_tui.widgets.path_field import PathField
 
 
 class WholeNumber(Validator):
@@ -35,6 +39,11 @@ class WholeNumber(Validator):
         except ValueError:
             return self.failure()
         return self.success() if self._least is None or number >= self._least else self.failure()
+
+
+def problem_in(result: ValidationResult | None) -> str:
+    """What is wrong with a text, as its validators say it; "" where nothing is."""
+    return "; ".join(result.failure_descriptions) if result else ""
 
 
 class FormField(Vertical):
@@ -74,3 +83,39 @@ class FormField(Vertical):
         self.problem = problem
         self.query_one(".problem", Static).update(f"✗ {problem}")
         self.set_class(bool(problem), "-wrong")
+
+    @staticmethod
+    def of(control: Widget) -> FormField:
+        """The line that holds a control."""
+        return next(node for node in control.ancestors if isinstance(node, FormField))
+
+
+class Form(Vertical):
+    """Lines one below another. What is wrong with a text is shown as it is typed."""
+
+    DEFAULT_CSS = """
+    Form {
+        height: auto;
+        DropInput, Select, PathField { width: 1fr; }
+    }
+    """
+
+    class Changed(Message):
+        """A choice was changed; perhaps to one that cannot be."""
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        message.stop()
+        if message.validation_result is not None:
+            FormField.of(message.input).complain(problem_in(message.validation_result))
+        self.post_message(self.Changed())
+
+    @on(Select.Changed)
+    @on(PathField.Changed)
+    def _changed(self, message: Message) -> None:
+        message.stop()
+        self.post_message(self.Changed())
+
+    @on(PathField.Submitted)
+    def _decided(self, message: PathField.Submitted) -> None:
+        message.stop()

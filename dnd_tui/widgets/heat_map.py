@@ -28,9 +28,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 from dnd_tui.text import figure
-from dnd_tui.widgets.cells import fitted
-from dnd_tui.widgets.map_picture import BETWEEN, VIEWS, Picture, View, value_of
-from dnd_tui.widgets.module_grid import Cell, ModuleGrid
+from dnd_tui.widgets.lines import fitted
+from dnd_tui.widgets.module_grid import BETWEEN, VIEWS, Cell, ModuleGrid, Picture, View, value_of
 
 _SHADES = " ░▒▓█"
 # Cells of the legend's scale; with fewer than the least, its words are left out.
@@ -188,7 +187,7 @@ class AdapterMap(Widget, can_focus=True):
             lines += self._row(picture, row, painter)
         lines.append(Content(" " * BETWEEN).join([numbers] * len(picture.maps)))
         lines.append(self._legend(picture, painter, width))
-        lines += self._told(picture, width)
+        lines += self._words(picture, width)
         return Content("\n").join(lines)
 
     def _changed(self) -> None:
@@ -271,7 +270,7 @@ class AdapterMap(Widget, can_focus=True):
         bar = Content("").join(Content.styled(*painter(at / (size - 1))) for at in range(size))
         return Content.assemble(f"{low} ", bar, f" {high}", (name, "$foreground-muted"))
 
-    def _told(self, picture: Picture, width: int) -> list[Content]:
+    def _words(self, picture: Picture, width: int) -> list[Content]:
         """The cell that is looked at, in figures; else what stands out."""
         place = self._place(picture)
         cell = picture.cells.get(place) if place else None

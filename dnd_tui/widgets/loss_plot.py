@@ -20,9 +20,7 @@ from textual.widgets import Static
 from textual_plot import HiResMode
 
 from dnd_tui.text import figure, one_line
-from dnd_tui.widgets.curves import Curve, Points, thinned
-from dnd_tui.widgets.drawn_soon import DrawnSoon
-from dnd_tui.widgets.loss_canvas import LossCanvas
+from dnd_tui.widgets.curves import Curve, DrawnSoon, LossCanvas, Points, thinned
 from engine.forge.curves import smoothed
 
 _LINES = ((HiResMode.BRAILLE, "⠤⠤"), (HiResMode.QUADRANT, "▄▄"), (HiResMode.HALFBLOCK, "▀▀"))

@@ -1,4 +1,4 @@
-"""Completion of a path that is being typed: a list of what is in the folder, under the cursor.
+"""Completion of what is being typed: paths, and base models.
 
 The `PathAutoComplete` of textual-autocomplete lists folders on the event loop, keeps them for good, knows no `~` and
 no root, says nothing of a folder it cannot read, and marks entries with emoji. So this builds on its `AutoComplete`.
@@ -7,14 +7,18 @@ no root, says nothing of a folder it cannot read, and marks entries with emoji. 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 
 from textual import work
+from textual.suggester import Suggester
 from textual.widgets import Input
 from textual_autocomplete import AutoComplete, DropdownItem, TargetState
 
 from dnd_tui.drops import showable
 from dnd_tui.widgets.disk import ask_disk
+from engine.base.catalog import BASES
+from engine.requests import ModelChoice
 
 # More rows than this nobody reads; typing on narrows them.
 MOST_ROWS = 100
@@ -144,3 +148,39 @@ def _reason(error: Exception) -> str:
         TimeoutError: "the disk does not answer",
     }
     return reasons.get(type(error), "this folder cannot be read")
+
+
+# Bases of the catalogue, as they can be typed.
+CATALOGUE = (ModelChoice.base, *(base.name for base in BASES))
+_PATH_STARTS = ("/", "~", ".")
+
+
+class BaseSuggester(Suggester):
+    """Completes a base: paths from the disk, other names from those known.
+
+    Args:
+        names: hub ids and paths used before.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._names = (*CATALOGUE, *sorted(set(names)))
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """The whole text that `value` may become."""
+        if value.startswith(_PATH_STARTS):
+            return await _path(value)
+        typed = value.casefold()
+        return next((name for name in self._names if name.casefold().startswith(typed)), None)
+
+
+async def _path(value: str) -> str | None:
+    """The first entry of the folder that is a folder or a .gguf file and begins as `value` does."""
+    folder, typed = os.path.split(value)
+    try:
+        names = await ask_disk(partial(list_folder, os.path.expanduser(folder) or os.curdir, folders_only=False))
+    except (OSError, ValueError):
+        return None
+    fitting = (name for name in names if name.startswith(typed) and name.endswith((os.sep, ".gguf")))
+    name = next((name for name in fitting if typed or not name.startswith(".")), None)
+    return None if name is None else os.path.join(folder, name)

@@ -22,11 +22,13 @@ from textual.widget import Widget
 
 from dnd_tui.progress import RunningStage
 from dnd_tui.text import duration, one_line
-from dnd_tui.widgets.cells import fitted
+from dnd_tui.widgets.lines import fitted
 from engine.events import Event, StageAdvanced, StageFinished, StageStarted
+from engine.host import Failed, Finished, Outcome
 from engine.text import readable_size
 
-State = Literal["waiting", "running", "done", "stopped", "failed"]
+Ending = Literal["done", "stopped", "failed"]
+State = Literal["waiting", "running"] | Ending
 
 _SIGNS: dict[State, str] = {"waiting": "·", "running": "▶", "done": "✓", "stopped": "✗", "failed": "✗"}
 _STYLES: dict[State, str] = {
@@ -42,6 +44,11 @@ _ONE_LINE = 130
 _DETAILS = 48
 _BAR = range(8, 41)
 _WIDEST_NAME = 28
+
+
+def ending(outcome: Outcome) -> Ending:
+    """How a job ended, in a word."""
+    return "done" if isinstance(outcome, Finished) else "failed" if isinstance(outcome, Failed) else "stopped"
 
 
 @dataclass
@@ -226,7 +233,7 @@ class StageList(VerticalScroll):
         elif isinstance(event, StageFinished):
             self._finish(event)
 
-    def stop(self, outcome: Literal["done", "stopped", "failed"]) -> None:
+    def stop(self, outcome: Ending) -> None:
         """The job ended; a stage that was still running ended with it. One that a job did without is left out."""
         now = time.monotonic()
         if outcome == "done":

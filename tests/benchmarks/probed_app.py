@@ -20,11 +20,11 @@ from typing import Any
 from textual.widgets import Button, DataTable, Input
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_options import CompareOptions
-from dnd_tui.screens.drop_rows import RowList, RowsPane
-from dnd_tui.screens.generate import GenerateScreen
-from dnd_tui.widgets.navigation import PLACES
+from dnd_tui.places import PLACES
+from dnd_tui.screens.compare.arms import CompareOptions
+from dnd_tui.screens.compare.screen import CompareScreen
+from dnd_tui.screens.drop.rows import RowList, RowsPane
+from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.widgets.path_inputs import Dropped
 
 PAUSE = 0.005
@@ -82,7 +82,7 @@ class ProbedApp(DndApp):
         await self._generate()
         await self._compare()
         for visits in ("first visits", "later visits"):
-            for mode, _, _ in PLACES:
+            for mode in PLACES:
                 await self.go(mode)
                 await asyncio.sleep(0.3)
             self._end(f"switching screens, {visits}")

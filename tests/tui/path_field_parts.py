@@ -10,10 +10,9 @@ from textual.app import ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Label
 
-from dnd_tui.widgets.drop_app import DropApp
 from dnd_tui.widgets.path_completion import PathCompletion
 from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.path_inputs import Dropped
+from dnd_tui.widgets.path_inputs import DropApp, Dropped
 
 
 class Host(DropApp[None]):

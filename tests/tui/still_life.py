@@ -250,7 +250,7 @@ def still_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DND_TUI_DATA", str(home / "app"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir("/")
-    monkeypatch.setattr("dnd_tui.screens.generate_history.when_words", lambda when, now: "12:00")
+    monkeypatch.setattr("dnd_tui.screens.generate.facts.when_words", lambda when, now: "12:00")
     monkeypatch.setattr("dnd_tui.engine_link.EngineProcess", lambda on_message, log: StillEngine(on_message))
     return prompts
 

@@ -16,13 +16,12 @@ from textual.pilot import Pilot
 from textual.screen import ModalScreen
 from textual.widgets import Button, DataTable, Input, Label, ListItem, ListView, Select, TextArea
 
-import dnd_tui.widgets.drop_app as drop_app
+import dnd_tui.widgets.path_inputs as drop_app
 import dnd_tui.widgets.path_inputs as path_inputs
 from dnd_tui.drops import Drop, find_drop
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.drop_app import DropApp
 from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.path_inputs import DropInput, DropMissing, Dropped, DropTextArea
+from dnd_tui.widgets.path_inputs import DropApp, DropInput, DropMissing, Dropped, DropTextArea
 from engine.errors import EngineError
 from tests.spellings import SPELLINGS
 from tests.tui.conftest import until

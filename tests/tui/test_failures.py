@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, DataTable
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare_save import SaveDialog
+from dnd_tui.screens.compare.dialogs import SaveDialog
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.state.transcript import Transcript
 from engine.base.load import LoadedBase

@@ -12,12 +12,12 @@ from textual.widgets import Button, Input, Static
 from dnd_tui.app import DndApp
 from dnd_tui.folders import data_folder
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.library import LibraryScreen
-from dnd_tui.screens.library_combine import CombineDialog
-from dnd_tui.screens.library_job import LibraryJob
+from dnd_tui.screens.library.combine import CombineDialog
+from dnd_tui.screens.library.entries import LibraryJob
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, WeightedName
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from engine.adapter.peft_folder import read_peft_folder
 from engine.requests import CompareRequest, ModelChoice
 from tests.tui.conftest import until
@@ -45,7 +45,7 @@ def fields(app: DndApp) -> list[Input]:
 
 
 def told(app: DndApp) -> str:
-    return str(dialog(app).query_one("#told", Static).content)
+    return str(dialog(app).query_one("#remark", Static).content)
 
 
 async def asked(pilot: Pilot[None], app: DndApp) -> None:

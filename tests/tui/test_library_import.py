@@ -11,15 +11,15 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_prompts import PromptList
+from dnd_tui.screens.compare.prompts import PromptList
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.library import LibraryScreen
-from dnd_tui.screens.library_import import ImportDialog
+from dnd_tui.screens.export.screen import ExportScreen
+from dnd_tui.screens.library.importing import ImportDialog
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from engine.adapter.peft_folder import read_peft_folder
 from engine.requests import ExportRequest, ModelChoice
@@ -39,7 +39,7 @@ def value(app: DndApp, field: str) -> str:
 
 
 def told(app: DndApp) -> str:
-    return str(dialog(app).query_one("#told", Static).content)
+    return str(dialog(app).query_one("#remark", Static).content)
 
 
 def problem(app: DndApp) -> str:

@@ -13,12 +13,12 @@ from textual.widgets import Button, Input, OptionList, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.bindings import EVERYWHERE, _subclasses, all_bindings, shown_keys, taken_by
+from dnd_tui.places import PLACES
+from dnd_tui.screens.dialogs import JumpDialog, JumpLetter
 from dnd_tui.screens.help import HelpDialog
-from dnd_tui.screens.log import LogScreen
-from dnd_tui.screens.settings import SettingsScreen
+from dnd_tui.screens.log.screen import LogScreen
+from dnd_tui.screens.settings.screen import SettingsScreen
 from dnd_tui.screens.theme_dialog import ThemeDialog
-from dnd_tui.widgets.jump import JumpDialog, JumpLetter
-from dnd_tui.widgets.navigation import PLACES
 from tests.tui.conftest import until
 
 
@@ -144,7 +144,9 @@ async def test_the_palette_goes_to_every_screen(app_folders: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
         await ready(pilot, app)
-        for mode, name, _ in [*PLACES[1:], PLACES[0]]:
+        first, *others = PLACES
+        for mode in [*others, first]:
+            name = PLACES[mode].name
             await run_command(pilot, app, f"Go to {name}")
             await until(pilot, lambda mode=mode: app.current_mode == mode, name)
 
@@ -254,7 +256,8 @@ async def test_help_on_every_screen(app_folders: Path, size: tuple[int, int]) ->
     app = DndApp()
     async with app.run_test(size=size) as pilot:
         await ready(pilot, app)
-        for mode, name, _ in PLACES:
+        for mode, place in PLACES.items():
+            name = place.name
             screen: Any = await app.go(mode)
             await until(pilot, lambda screen=screen: screen.query("Footer"), name)
             await pilot.press("f1")

@@ -9,12 +9,11 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Select, Static
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_options import OptionsDialog
-from dnd_tui.screens.compare_save import SaveDialog
+from dnd_tui.screens.compare.answers import AnswerPanes, StateLine
+from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
-from dnd_tui.widgets.answers import AnswerPanes, StateLine
 from dnd_tui.widgets.path_field import PathField
 from engine.requests import ModelChoice
 from tests.tui.conftest import until

@@ -13,16 +13,15 @@ from textual.pilot import Pilot
 from textual.widgets import Button, OptionList, Static
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.depth import DepthScreen
-from dnd_tui.screens.depth_export import ChainExportDialog
-from dnd_tui.screens.depth_form import DepthForm
-from dnd_tui.screens.depth_setup import SearchSetup
+from dnd_tui.screens.compare.screen import CompareScreen
+from dnd_tui.screens.depth.chain_view import LayerStrip
+from dnd_tui.screens.depth.export import ChainExportDialog
+from dnd_tui.screens.depth.screen import DepthScreen
+from dnd_tui.screens.depth.search import ParetoPlot
+from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
 from dnd_tui.screens.dialogs import ErrorDialog, Question
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
-from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.layer_strip import LayerStrip
-from dnd_tui.widgets.pareto_plot import ParetoPlot
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.requests import ModelChoice

@@ -15,15 +15,14 @@ import dnd_tui
 from dnd_tui.app import DndApp
 from dnd_tui.screens.answer_dialog import AnswerDialog, save_answers
 from dnd_tui.screens.dialogs import Question
-from dnd_tui.screens.drop import DropScreen
-from dnd_tui.screens.drop_context import QueryView
-from dnd_tui.screens.drop_models import ModelsLine
-from dnd_tui.screens.drop_preview import PreviewView
-from dnd_tui.screens.drop_rows import RowsPane
-from dnd_tui.screens.drop_start import DropZone
-from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.failure_card import FailureCard
+from dnd_tui.screens.drop.context import QueryView
+from dnd_tui.screens.drop.models import FailureCard, ModelsLine
+from dnd_tui.screens.drop.preview import PreviewView
+from dnd_tui.screens.drop.rows import RowsPane
+from dnd_tui.screens.drop.screen import DropScreen
+from dnd_tui.screens.drop.start import DropZone
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.base.catalog import BUNDLED, DEFAULT_BASE

@@ -18,13 +18,12 @@ from textual.widgets import Button, Input, RadioButton, Static, Tabs
 from dnd_tui.app import DndApp
 from dnd_tui.options import OPTIONS
 from dnd_tui.screens.dialogs import ErrorDialog, Question
-from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.export_choices import ExportChoices
-from dnd_tui.screens.export_programs import ProgramList
-from dnd_tui.screens.export_target import folder_name
+from dnd_tui.screens.export.choices import ExportChoices, folder_name
+from dnd_tui.screens.export.programs import ProgramList
+from dnd_tui.screens.export.screen import ExportScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import resolve_base

@@ -13,11 +13,11 @@ from textual.widgets import Button, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.forge import ForgeScreen
-from dnd_tui.screens.forge_curves import ForgeCurves
-from dnd_tui.screens.forge_view import GeneratorView, PlanView
+from dnd_tui.screens.forge.plan import GeneratorView, PlanView
+from dnd_tui.screens.forge.run import ForgeCurves
+from dnd_tui.screens.forge.screen import ForgeScreen
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tiny import write_tasks

@@ -13,10 +13,10 @@ from textual.widgets import DataTable, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.generate import GenerateScreen
+from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.widgets.facts import Facts
 from dnd_tui.widgets.heat_map import AdapterMap
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.stages import StageList
 from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
 from tests.tui.conftest import until

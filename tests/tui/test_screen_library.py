@@ -11,13 +11,13 @@ from textual.widgets import DataTable, Input
 
 from dnd_tui.app import DndApp
 from dnd_tui.folders import data_folder
-from dnd_tui.screens.compare import CompareScreen
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog, TextQuestion
-from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.library import LibraryScreen
+from dnd_tui.screens.export.screen import ExportScreen
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import Library
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from tests.tui.conftest import until
 
 RECORD = AdapterRecord(

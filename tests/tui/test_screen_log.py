@@ -9,12 +9,10 @@ from textual.widgets import Input, OptionList, TabbedContent
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.log import LogScreen
+from dnd_tui.screens.log.screen import LogScreen
+from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
 from dnd_tui.state.runs import PastRun
-from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.journal_list import JournalList
-from dnd_tui.widgets.log_tail import LogTail
-from dnd_tui.widgets.run_list import RunList
+from dnd_tui.widgets.lines import Facts
 from engine.requests import InfoRequest, ModelChoice
 from tests.tui.conftest import until
 
@@ -129,9 +127,7 @@ async def test_what_the_engine_prints_is_shown_as_it_comes(app_folders: Path) ->
 async def test_past_runs_are_listed_and_their_commands_copied(app_folders: Path, tmp_path: Path) -> None:
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        app.runs.add(
-            PastRun(command="dnd-tui models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done")
-        )
+        app.runs.add(PastRun(command="dnd-tui models", when="2025-11-02T10:00:00+00:00", seconds=3.0, outcome="done"))
         screen = await opened(pilot, app, "runs")
         lines = screen.query_one("#run-lines", OptionList)
         await until(pilot, lambda: lines.option_count == 1, "the run of before")

@@ -16,16 +16,16 @@ from textual.widgets import Button, Input, OptionList, Select, Static, TabbedCon
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.help import HelpDialog
-from dnd_tui.screens.key_dialog import KeyDialog
-from dnd_tui.screens.settings import SettingsScreen
+from dnd_tui.screens.settings.field import SettingField
+from dnd_tui.screens.settings.keys import KeyDialog
+from dnd_tui.screens.settings.model_rows import ModelRow, base_looked_up, generator_looked_up, listed, own
+from dnd_tui.screens.settings.models import ModelsPane
+from dnd_tui.screens.settings.screen import SettingsScreen
+from dnd_tui.screens.theme_dialog import ThemeList
 from dnd_tui.settings import Settings
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.widgets.facts import Facts
-from dnd_tui.widgets.model_rows import ModelRow, base_looked_up, generator_looked_up, listed, own
-from dnd_tui.widgets.settings_field import SettingField
-from dnd_tui.widgets.settings_models import ModelsPane
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.stages import StageList
-from dnd_tui.widgets.theme_list import ThemeList
 from engine.base.catalog import DEFAULT_ENCODER
 from engine.base.fetch import resolve_encoder
 from engine.jobs.inspect import list_models

@@ -18,10 +18,10 @@ from textual.pilot import Pilot
 
 from dnd_tui.app import DndApp
 from dnd_tui.folders import data_folder
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.depth import DepthScreen
-from dnd_tui.screens.depth_export import ChainExportDialog
-from dnd_tui.screens.teach_answers import TaughtDialog
+from dnd_tui.screens.compare.screen import CompareScreen
+from dnd_tui.screens.depth.export import ChainExportDialog
+from dnd_tui.screens.depth.screen import DepthScreen
+from dnd_tui.screens.teach.answers import TaughtDialog
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.prompts.answer_sheet import SheetRow

@@ -10,8 +10,8 @@ import pytest
 from textual.css import stylesheet
 
 from dnd_tui.app import DndApp
+from dnd_tui.places import PLACES
 from dnd_tui.themes import LIGHT
-from dnd_tui.widgets.navigation import PLACES
 
 
 async def test_styles_are_parsed_about_once(app_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ async def test_styles_are_parsed_about_once(app_folders: Path, monkeypatch: pyte
     monkeypatch.setattr(stylesheet, "parse", counted)
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        for mode, _, _ in PLACES * 2:
+        for mode in [*PLACES, *PLACES]:
             await app.go(mode)
             await pilot.pause()
     assert len(parsed) > 64  # as many as Textual keeps

@@ -14,13 +14,13 @@ from textual.widgets import Button, Input, OptionList, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog, Question
-from dnd_tui.screens.drop import DropScreen
-from dnd_tui.screens.drop_preview import PreviewView
-from dnd_tui.screens.teach_answers import TaughtDialog
-from dnd_tui.screens.teach_form import TeachDialog
-from dnd_tui.screens.teach_run import TeachRun
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.screens.drop.preview import PreviewView
+from dnd_tui.screens.drop.screen import DropScreen
+from dnd_tui.screens.teach.answers import TaughtDialog
+from dnd_tui.screens.teach.form import TeachDialog
+from dnd_tui.screens.teach.teaching import TeachRun
 from dnd_tui.widgets.form_field import FormField
+from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.events import StageAdvanced, StageStarted
 from engine.host import Finished, JobEnded, JobEvent, Stopped
@@ -85,7 +85,7 @@ async def table(pilot: Pilot[None], app: DndApp) -> TaughtDialog:
 
 
 def told(app: App[None]) -> str:
-    return str(app.screen.query_one("#told", Static).content)
+    return str(app.screen.query_one("#remark", Static).content)
 
 
 def facts(app: DndApp) -> dict[str, str]:

@@ -12,11 +12,11 @@ from textual.pilot import Pilot
 from textual.widgets import Button, DataTable
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.generate import GenerateScreen
-from dnd_tui.screens.generate_training import TrainingPlot
-from dnd_tui.screens.library import LibraryScreen
+from dnd_tui.screens.generate.facts import TrainingPlot
+from dnd_tui.screens.generate.screen import GenerateScreen
+from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import REFINED, AdapterRecord
 from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files

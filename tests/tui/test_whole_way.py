@@ -12,11 +12,11 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Select
 
 from dnd_tui.app import DndApp
-from dnd_tui.screens.compare import CompareScreen
-from dnd_tui.screens.compare_prompts import PromptList
-from dnd_tui.screens.compare_rows import ComparedPrompt
-from dnd_tui.screens.export import ExportScreen
-from dnd_tui.screens.generate import GenerateScreen
+from dnd_tui.screens.compare.prompts import PromptList
+from dnd_tui.screens.compare.rows import ComparedPrompt
+from dnd_tui.screens.compare.screen import CompareScreen
+from dnd_tui.screens.export.screen import ExportScreen
+from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
-from dnd_tui.widgets.answer_text import AnswerText
-from dnd_tui.widgets.answers import AnswerPane, AnswerPanes, StateLine
+from dnd_tui.screens.compare.answer_text import AnswerText
+from dnd_tui.screens.compare.answers import AnswerPane, AnswerPanes, StateLine
 from tests.tui.conftest import until
 from tests.tui.widget_host import WidgetHost
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnd_tui.widgets.facts import Facts
+from dnd_tui.widgets.lines import Facts
 from tests.tui.widget_host import WidgetHost
 
 LINES = [("base model", "SmolLM2"), ("prompts", "32 of 1,204"), ("note", "")]

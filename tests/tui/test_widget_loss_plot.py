@@ -7,7 +7,7 @@ import math
 import pytest
 from textual.pilot import Pilot
 
-from dnd_tui.widgets.loss_canvas import LossCanvas
+from dnd_tui.widgets.curves import LossCanvas
 from dnd_tui.widgets.loss_plot import LossPlot
 from tests.tui.conftest import until
 from tests.tui.widget_host import WidgetHost

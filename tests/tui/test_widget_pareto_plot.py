@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dnd_tui.widgets.layer_strip import LayerStrip
-from dnd_tui.widgets.pareto_plot import SIGNS, ParetoPlot, Point, plotted
+from dnd_tui.screens.depth.chain_view import LayerStrip
+from dnd_tui.screens.depth.search import SIGNS, ParetoPlot, Point, plotted
 from engine.depth.chain import parse_chain
 from tests.tui.conftest import until
 from tests.tui.widget_host import WidgetHost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnd_tui.widgets.score_bars import ArmScore, ScoreBars
+from dnd_tui.screens.compare.scores import ArmScore, ScoreBars
 from tests.tui.widget_host import WidgetHost
 
 ARMS = [ArmScore("base", 0.25, 8, 2, 1), ArmScore("[b]mine[/b]", 0.5, 8, 4, 3)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from dnd_tui.widgets.answer_text import wrapped
+from dnd_tui.screens.compare.answer_text import wrapped
 
 WORDS = st.text(alphabet="ab  東é", max_size=60)
 

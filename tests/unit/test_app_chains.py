@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from dnd_tui.screens.depth_chains import FoundChains, chain_lines, outcome_words, verdict
-from dnd_tui.screens.depth_run import SearchFigures
-from dnd_tui.screens.depth_subject import Subject
+from dnd_tui.screens.depth.chains import FoundChains, Subject, chain_lines, outcome_words, verdict
+from dnd_tui.screens.depth.search import SearchFigures
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
 from engine.depth.scores import GAIN, LOSS, NO_GAIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnd_tui.screens.compare_rows import Comparison
+from dnd_tui.screens.compare.rows import Comparison
 from engine.events import AnswerText
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.screens.drop_bases import BaseSuggester
-from dnd_tui.screens.drop_facts import fact_lines, row_count
-from dnd_tui.screens.drop_rows import common_beginning
-from dnd_tui.screens.drop_sources import Source, source_of
+from dnd_tui.screens.drop.context import fact_lines, row_count
+from dnd_tui.screens.drop.rows import common_beginning
+from dnd_tui.screens.drop.sources import Source, source_of
 from dnd_tui.text import when_words
 from dnd_tui.widgets.form_field import WholeNumber
-from dnd_tui.widgets.table_line import Cell, TableLine
+from dnd_tui.widgets.lines import Cell, TableLine
+from dnd_tui.widgets.path_completion import BaseSuggester
 
 FACTS = {
     "rows": 1000, "complete": False, "column": "prompt", "label_column": None, "labelled": 0, "skipped": 2,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dnd_tui.screens.forge_plan import plan_lines, standing, task_list
-from dnd_tui.screens.forge_run import RunFigures
+from dnd_tui.screens.forge.plan import plan_lines, standing, task_list
+from dnd_tui.screens.forge.run import RunFigures
 from dnd_tui.state.forge import FILE_NAME, ForgeChoices, RememberedChoices
 from engine.errors import EngineError
 from engine.events import StageAdvanced, StageStarted

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from dnd_tui.judged import kept_as_examples, verdict_text
-from dnd_tui.screens.compare_arms import Compared
-from dnd_tui.screens.compare_options import CompareOptions
-from dnd_tui.screens.compare_rows import Comparison
+from dnd_tui.screens.compare.arms import Compared, CompareOptions
+from dnd_tui.screens.compare.rows import Comparison
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from engine.events import AnswersScored, AnswerText
 from engine.requests import PromptChoice

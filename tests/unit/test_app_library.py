@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.screens.generate_facts import RunFacts
-from dnd_tui.screens.generate_plan import plan_of
-from dnd_tui.screens.library_entry import facts
+from dnd_tui.screens.generate.facts import RunFacts
+from dnd_tui.screens.generate.plan import plan_of
+from dnd_tui.screens.library.entries import facts
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter, WeightedName, sum_words
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line

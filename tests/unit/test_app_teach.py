@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dnd_tui.screens.answer_dialog import free_answers_file
-from dnd_tui.screens.teach_answers import SheetEdits
-from dnd_tui.screens.teach_form import TeachWish, teacher_problem
+from dnd_tui.screens.teach.answers import SheetEdits
+from dnd_tui.screens.teach.form import TeachWish, teacher_problem
 from dnd_tui.text import answers_words
 from engine.prompts.answer_sheet import SheetRow
 from engine.requests import ModelChoice, PromptChoice, TeachRequest

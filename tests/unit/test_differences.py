@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.widgets.differences import highlighted, word_differences
+from dnd_tui.screens.compare.answer_text import highlighted, word_differences
 
 TEXTS = st.text(alphabet="ab \n東京", max_size=80)
 

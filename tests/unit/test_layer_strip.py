@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.widgets.layer_strip import Row, legend, small_strip, strip_rows, visits
+from dnd_tui.screens.depth.chain_view import Row, legend, small_strip, strip_rows, visits
 from engine.depth.chain import identity, parse_chain
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from textual.geometry import Offset
 
-from dnd_tui.widgets.map_picture import Picture
-from dnd_tui.widgets.module_grid import ModuleGrid, scale_of
+from dnd_tui.widgets.module_grid import ModuleGrid, Picture, scale_of
 
 
 def grid_of(*paths: str) -> ModuleGrid:

@@ -1,0 +1,1 @@
+"""The Depth screen."""

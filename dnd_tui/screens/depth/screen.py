@@ -1,0 +1,395 @@
+"""The Depth screen: a chain of the base's layers for a data set, searched, judged, accepted, compared, exported.
+
+    choices --DepthRequest--> search --> chains to choose from --> accept: the data set's chain
+                                                              --> compare, export
+
+A search has a folder in the app's data: the same choices go on there, also in another session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widget import Widget
+from textual.widgets import Button
+
+from dnd_tui import jobs
+from dnd_tui.folders import data_folder
+from dnd_tui.screens.base import JobScreen
+from dnd_tui.screens.depth.chain_view import ChainView
+from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words
+from dnd_tui.screens.depth.export import STAGES as EXPORT_STAGES
+from dnd_tui.screens.depth.export import ChainExportDialog, export_lines
+from dnd_tui.screens.depth.lists import AcceptedList, ChainMenu
+from dnd_tui.screens.depth.search import STAGES, ParetoPlot, SearchFigures, SearchStanding, kept_chains
+from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
+from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.state.chains import AcceptedChains
+from dnd_tui.text import one_line
+from dnd_tui.widgets.panes import Pane, Panes
+from dnd_tui.widgets.path_inputs import Dropped
+from dnd_tui.widgets.stages import ending
+from engine.depth.chain import format_chain, identity
+from engine.errors import EngineError
+from engine.events import Note
+from engine.host import Failed, Finished, Stopped
+from engine.requests import ChainExportRequest, DepthRequest
+
+
+class DepthScreen(JobScreen):
+    """Choices and accepted chains on the left; the chain that is looked at, and all others, on the right."""
+
+    MODE = "depth"
+    AUTO_FOCUS = ""
+    HELP = """
+# Depth
+
+A model's layers can run in another order: one left out is *skipped*, one that comes again is *looped*. Here a chain of
+layers is searched for a data set, on some labelled rows, and judged on rows that the search never saw.
+
+- **Search** looks at many chains on few rows, then at fewer on more (halving). You see the best so far. It can be
+  stopped at any moment: the best chain is kept, and the same choices go on from there.
+- The **strip** has a cell for each layer of the base: ■ runs once, · is skipped, 2× runs twice. ↺ is where the chain
+  goes back.
+- The **plot** has every chain looked at: its score by the number of layers it runs.
+- The **verdict** comes from held-out rows: with hundreds of chains, one looks good on the searched rows by chance.
+
+Choose another chain in the list, then **accept** one as the chain of this data set, **compare** its answers with the
+base's side by side, or **export** it for other programs.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "search", "Search", id="depth.search", tooltip="Search for a chain, or go on with the search"),
+        Binding("s", "stop", "Stop", id="depth.stop", tooltip="Stop; the best chain so far is kept"),
+        Binding("a", "accept", "Accept", id="depth.accept", tooltip="Keep this chain as the one of the data set"),
+        Binding("c", "compare", "Compare", id="depth.compare", tooltip="Base and chain answer the same prompts"),
+        Binding("e", "export", "Export", id="depth.export", tooltip="Write the chain for other programs"),
+        Binding("y", "copy", "Copy command", id="depth.copy", show=False,
+                tooltip="Copy the command that does the same"),
+        Binding("d,delete", "remove", "Forget", id="depth.remove", show=False,
+                tooltip="Forget the accepted chain under the cursor"),
+        Binding("escape", "leave_field", "Leave field", id="depth.leave", show=False,
+                tooltip="From a field to the buttons, where keys are commands"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    DepthScreen {
+        #accepted-pane { height: auto; max-height: 9; }
+        #chain-pane { height: auto; max-height: 60%; }
+        #depth-panes.-tabs Pane { height: 1fr; max-height: 100%; }
+        &.-short ChainView { StageList, Facts { margin-top: 0; } }
+        &.-short SearchStanding Static { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-narrow #buttons Button, &.-normal #buttons Button { min-width: 8; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._accepted = AcceptedChains(data_folder() / "chains")
+        self._loaded = False
+        self._figures = SearchFigures()
+        self._found: FoundChains | None = None
+        self._export: jobs.Job | None = None
+        self._exported: Lines = []
+        self.subject: Subject | None = None
+
+    def body(self) -> Iterable[Widget]:
+        """Where it stands, panes, buttons."""
+        yield SearchStanding()
+        yield Panes(
+            (
+                Pane("Search", SearchSetup(id="setup"), id="search-pane", share=11),
+                Pane("Accepted", AcceptedList(), id="accepted-pane"),
+            ),
+            (
+                Pane("Chain", ChainView(), id="chain-pane", share=19),
+                Pane("All chains", ChainMenu(), ParetoPlot(), id="all-pane"),
+            ),
+            narrow=100,
+            id="depth-panes",
+        )
+        with Horizontal(id="buttons"):
+            yield Button("Search", id="search", variant="primary")
+            yield Button("Stop", id="stop", variant="error")
+            yield Button("Accept", id="accept", variant="success")
+            yield Button("Compare", id="compare")
+            yield Button("Export", id="export")
+            yield Button("Copy command", id="copy")
+
+    # -- choices
+
+    def on_mount(self) -> None:
+        """What was chosen last."""
+        self.query_one(ChainMenu).show(None)
+        self._settle()
+        self._load()
+
+    def on_screen_resume(self) -> None:
+        """Adapters may have come, files may have changed while another screen was open."""
+        if self._loaded:
+            self._reload()
+
+    @work(exclusive=True, group="load")
+    async def _load(self) -> None:
+        await self._read_lists()
+        setup = self.query_one(SearchSetup)
+        await setup.load()
+        self._loaded = True
+        await setup.look()
+        if self.focused is None:
+            # Not the field itself: keys would type there, and those of the other screens are wanted too.
+            self.query_one("#search" if setup.form.choices.source else "#source Button").focus()
+
+    @work(exclusive=True, group="load")
+    async def _reload(self) -> None:
+        await self._read_lists()
+        await self.query_one(SearchSetup).look()
+
+    async def _read_lists(self) -> None:
+        """Adapters to choose from, and the chains accepted so far."""
+        try:
+            entries = await asyncio.to_thread(self.dnd.library.entries)
+            accepted = await asyncio.to_thread(self._accepted.newest_first)
+        except EngineError as error:
+            # No dialog: it would come again as soon as it is closed.
+            self.dnd.journal.add(str(error), warning=True)
+            return
+        self.query_one(SearchSetup).offer([entry for entry in entries if isinstance(entry, AdapterRecord)])
+        self.query_one(AcceptedList).show(accepted)
+
+    @on(Dropped)
+    def _dropped(self, message: Dropped) -> None:
+        """One drop is the prompts, two are prompts and held-out rows."""
+        message.stop()
+        if self.running:
+            self.notify("A search is under way; stop it first", severity="warning")
+            return
+        source, *others = map(str, message.paths)
+        self.query_one(DepthForm).drop(source, others[0] if others else None)
+        self.query_one(Panes).show("search-pane")
+        self.query_one("#search").focus()
+
+    # -- the search
+
+    @work(exclusive=True, group="search")
+    async def action_search(self) -> None:
+        """Begin a search, or go on with it."""
+        if self.running:
+            return
+        try:
+            request = await self.query_one(SearchSetup).request()
+        except EngineError as error:
+            self.dnd.tell(error)
+            return
+        self._figures, self._found, self.subject, self._exported = SearchFigures(), None, None, []
+        self.query_one(ChainMenu).show(None)
+        self.query_one(ChainView).clear()
+        self.query_one(ParetoPlot).show([])
+        self._begin(STAGES)
+        self._job = self.dnd.engine.start(request, f"search a chain of layers for {request.source.name}", self)
+        self._settle()
+        self.query_one("#stop").focus()
+
+    def _begin(self, stages: tuple[str, ...]) -> None:
+        self.query_one(ChainView).begin(stages)
+        self.query_one(Panes).show("chain-pane")
+
+    @on(jobs.JobReported)
+    def _reported(self, message: jobs.JobReported) -> None:
+        if message.job not in (self._job, self._export):
+            return
+        for event in message.events:
+            self.query_one(ChainView).handle(event)
+            if message.job is self._job:
+                self._figures.handle(event)
+            if isinstance(event, Note):
+                self.notify(event.text, severity="warning" if event.warning else "information")
+        if message.job is self._job:
+            self.query_one(SearchStanding).follow(message.job, self._figures)
+            self._show_best()
+
+    def _show_best(self) -> None:
+        """The best chain so far, among all that were looked at."""
+        figures = self._figures
+        if figures.best is None or figures.base is None:
+            return
+        self.query_one(ChainView).show(figures.best.chain, figures.base.layers)
+        self.query_one(ParetoPlot).show(figures.points, base=figures.base.chain, chosen=figures.best.chain)
+
+    @on(jobs.JobEnded)
+    async def _ended(self, message: jobs.JobEnded) -> None:
+        if message.job is self._job:
+            await self._finish(message)
+        elif message.job is self._export:
+            await self._finish_export(message)
+
+    async def _finish(self, message: jobs.JobEnded) -> None:
+        outcome, request, view = message.outcome, message.job.request, self.query_one(ChainView)
+        assert isinstance(request, DepthRequest)
+        found: FoundChains | None = None
+        if isinstance(outcome, Finished):
+            found = FoundChains.of(outcome.result.to_json())
+            view.end("done", stages=False)
+        elif isinstance(outcome, Stopped):
+            found = await kept_chains(request.out) if self._figures.best else None
+            view.end("stopped", stages=found is None)
+        else:
+            view.end("failed", stages=bool(self._figures.place))  # refused before it began, it has no stages
+            self.dnd.tell(outcome)
+        self._found = found
+        lines = self._figures.lines(running=False)
+        self.query_one(SearchStanding).tell(outcome_words(found, stopped=isinstance(outcome, Stopped)), *lines[:1])
+        if found is not None:
+            self.query_one(ChainMenu).show(found)
+            self._look_at(found.best)
+            if self.is_current and self.focused is self.query_one("#stop"):
+                self.query_one(ChainMenu).focus()
+        await self.query_one(SearchSetup).look()
+
+    # -- the chain that is looked at
+
+    @on(ChainMenu.Highlighted)
+    def _highlighted(self, message: ChainMenu.Highlighted) -> None:
+        if self._found is not None and not self.running:
+            self._look_at(message.number)
+
+    def _look_at(self, number: int) -> None:
+        """Show a chain that was found: strip, figures, its place in the plot."""
+        assert self._found and self._job and isinstance(self._job.request, DepthRequest)
+        adapter = self.query_one(SearchSetup).adapter_in(self._job.request.adapter)
+        self._show_subject(Subject.of_found(self._found, number, self._job.request, adapter))
+        found = self._found
+        front = [one.chain for one in found.chains[1:]]
+        own = format_chain(identity(found.layers))
+        self.query_one(ParetoPlot).show(self._figures.points, front, own, found.chains[number].chain)
+
+    @on(AcceptedList.Chosen)
+    def _accepted_chosen(self, message: AcceptedList.Chosen) -> None:
+        if self.running:
+            self.notify("A search is under way; stop it first", severity="warning")
+            return
+        self._show_subject(Subject.of_accepted(message.record, self._accepted.place(message.record)))
+        self.query_one(SearchStanding).tell(f"Accepted for {one_line(message.record.dataset)}")
+        self.query_one(Panes).show("chain-pane")
+
+    def _show_subject(self, subject: Subject) -> None:
+        if self.subject is None or self.subject.chain != subject.chain:
+            self._exported = []
+        self.subject = subject
+        self.query_one(ChainView).show(subject.chain, subject.layers)
+        self._settle()
+
+    # -- what is shown
+
+    @on(SearchSetup.Looked)
+    @on(jobs.JobBegan)
+    def _settle(self) -> None:
+        """Buttons and texts as the state has it."""
+        running, busy = self.running, self._export is not None and self._export.outcome is None
+        self.query_one(DepthForm).disabled = running
+        search = self.query_one("#search", Button)
+        search.label = "Go on" if self.query_one(SearchSetup).begun else "Search"
+        search.disabled = running
+        self.query_one("#stop", Button).disabled = not (running or busy)
+        possible = self.subject is not None and self.subject.is_other and not running and not busy
+        for name in ("compare", "export"):
+            self.query_one(f"#{name}", Button).disabled = not possible
+        self.query_one("#accept", Button).disabled = not (possible and self.subject and self.subject.acceptable)
+        lines = [*self.subject.lines, *self._exported] if self.subject and not busy else []
+        self.query_one(ChainView).tell(lines)
+        if self._job is not None and running:
+            self.query_one(SearchStanding).follow(self._job, self._figures)
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that mean nothing now are shown grey."""
+        if self.is_mounted and action in ("search", "stop", "accept", "compare", "export"):
+            return None if any(button.disabled for button in self.query(f"#{action}").results(Button)) else True
+        return True
+
+    # -- actions
+
+    @on(Button.Pressed, "#search,#stop,#accept,#compare,#export,#copy")
+    async def _pressed(self, event: Button.Pressed) -> None:
+        await self.run_action(str(event.button.id))
+
+    def action_stop(self) -> None:
+        """Stop the search, or the export."""
+        for job in (self._job, self._export):
+            if job is not None and job.outcome is None:
+                self.dnd.engine.stop(job)
+        self._settle()
+
+    @work(exclusive=True, group="accept")
+    async def action_accept(self) -> None:
+        """Keep the chain as the one of the data set."""
+        if self.subject is None or not self.subject.acceptable:
+            return
+        record, data = self.subject.accepted()
+        try:
+            await asyncio.to_thread(self._accepted.accept, record, data)
+        except EngineError as error:
+            self.dnd.tell(error)
+            return
+        await self._read_lists()
+        self.notify(f"Accepted {record.chain} for {one_line(record.dataset)}")
+
+    @work(exclusive=True, group="accept")
+    async def action_remove(self) -> None:
+        """Forget the accepted chain under the cursor."""
+        record = self.query_one(AcceptedList).under_cursor
+        if record is None:
+            return
+        if await self.dnd.ask(f"Forget the chain accepted for {one_line(record.dataset)}?", yes="Forget"):
+            try:
+                await asyncio.to_thread(self._accepted.remove, record)
+            except EngineError as error:
+                self.dnd.tell(error)
+            await self._read_lists()
+
+    async def action_compare(self) -> None:
+        """Base and chain, side by side on the held-out rows."""
+        if self.subject is not None:
+            await self.dnd.compare_chain(self.subject.compared())
+
+    @work(exclusive=True, group="export")
+    async def action_export(self) -> None:
+        """Ask for form and folder, then write the chain."""
+        subject = self.subject
+        if subject is None:
+            return
+        dialog = ChainExportDialog(subject.models, subject.place, subject.adapter, subject.name, Path.cwd())
+        request: ChainExportRequest | None = await self.app.push_screen_wait(dialog)
+        if request is None:
+            return
+        self._exported = []
+        self._begin(EXPORT_STAGES)
+        self._export = self.dnd.engine.start(request, f"export a chain as {request.format}", self)
+        self._settle()
+
+    async def _finish_export(self, message: jobs.JobEnded) -> None:
+        outcome, request = message.outcome, message.job.request
+        assert isinstance(request, ChainExportRequest)
+        self._exported = await export_lines(outcome, request)
+        self.query_one(ChainView).end(ending(outcome), stages=False)
+        if isinstance(outcome, Finished):
+            self.notify(f"Exported to {request.out}")
+        elif isinstance(outcome, Failed):
+            self.dnd.tell(outcome)
+        self._settle()
+
+    def action_copy(self) -> None:
+        """Copy the command."""
+        command = self.query_one(SearchSetup).command
+        if command:
+            self.dnd.copy_text(command, "the command")
+        else:
+            self.dnd.tell(EngineError("no prompts are named", hint="Name a file of labelled prompts"))
+
+    def action_leave_field(self) -> None:
+        """From a field to the buttons."""
+        self.query_one("#stop" if self.running else "#search").focus()

@@ -1,0 +1,1 @@
+"""Letting a model answer prompts: dialogs of the Drop screen."""
