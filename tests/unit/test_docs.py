@@ -83,15 +83,14 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """
     group, rest = get_command(cli.app), words
     if rest[:1] == ["lab"]:
-        rest = rest[1:]
-        # Where laboratory commands have no group of their own, they are commands like the others.
-        group = group.commands.get("lab", group)
+        group, rest = group.commands["lab"], rest[1:]
         if not rest:
             return group, rest
     of_app = get_command(launch.app)
     name = rest[0] if rest else "open"
     for each in (group, of_app):
-        if name in each.commands:
+        # Hidden ones are old names.
+        if name in each.commands and not each.commands[name].hidden:
             return each.commands[name], rest[1:]
     if name.startswith("-"):
         return group, rest
@@ -146,6 +145,7 @@ def test_commands_in_running_text_exist(page: Path) -> None:
     ("line", "problem"),
     [
         ("dnd-tui generrate p.jsonl --out a", "no command"),
+        ("dnd-tui evaluate --tasks t --out o", "no command"),
         ("dnd-tui --headless generate p.jsonl --out a --nosuch 3", "nosuch"),
         ("dnd-tui generate p.jsonl", "out"),
         ("dnd-tui export a --out b --format tarball", "tarball"),
@@ -162,7 +162,8 @@ def test_a_wrong_line_is_seen(line: str, problem: str) -> None:
 @pytest.mark.parametrize("page", OWN_OPTIONS, ids=lambda page: page.name)
 def test_options_in_running_text_exist(page: Path) -> None:
     group = get_command(cli.app)
-    commands = [group, *group.commands.values(), *get_command(launch.app).commands.values()]
+    groups = (group, group.commands["lab"], get_command(launch.app))
+    commands = [command for each in groups for command in (each, *each.commands.values())]
     known = OF_TORCHRUN.union(*(options(command) for command in commands))
     named = {
         word
