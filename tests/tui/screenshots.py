@@ -26,7 +26,6 @@ from textual.widgets import Button, DataTable
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare.screen import CompareScreen
-from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.base.fetch import CACHE_VARIABLE, cache_folder
 from tests.tui.on_screen import lines
