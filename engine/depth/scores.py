@@ -1,4 +1,4 @@
-"""What is known of a chain on some rows, and what held-out rows say about it beside the base. No tensors here.
+"""What is known of a chain on some rows, and what held-out rows say about it beside the base. Light.
 
 A search looks at hundreds of chains: the best of them looks good on the rows it was chosen by even if all are equal.
 So it is judged on rows that the search never saw, and compared with the base row by row.
@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-from engine.judge.verdict import better, interval
 
 GAIN, NO_GAIN, LOSS = "reliable gain", "no reliable gain", "reliable loss"
 
@@ -42,6 +40,8 @@ class RowScores:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the accuracy (Wilson 1927)."""
+        from engine.judge.verdict import interval
+
         return interval(self.exact, counted=True)
 
     @property
@@ -116,6 +116,8 @@ def judge(base: RowScores, chain: RowScores, tests: int = 1) -> Judgement:
     Args:
         tests: how many chains are judged from which somebody may take the best (Bonferroni's correction).
     """
+    from engine.judge.verdict import better
+
     found, level = better(chain.exact, base.exact), _LEVEL / tests
     changed = GAIN if found.wins > found.losses else LOSS
     return Judgement(
