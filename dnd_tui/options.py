@@ -149,7 +149,7 @@ OPTIONS: Mapping[str, Option] = {
     "moves": Option("What the search may do with layers.", choices=("both", "skip", "loop")),
     "chain": Option("What depth wrote (its folder, chain.json), or a chain such as 0-12,10-12,15-29.", "CHAIN"),
     "target": Option("Prompt file or folder, adapter or generator.", "PATH", "this installation"),
-    "base": Option('Base model: "default", a name that `models` lists, a hub id, a folder, or a .gguf file.', "MODEL"),
+    "base": Option("Base model: a name of `models`, hub id, folder, .gguf file.", "MODEL"),
     "generator": Option("Folder of a generator.", "DIR", "the released one"),
     "device": Option('Where the model runs: "auto", "cpu", "cuda", "cuda:1" or "mps".', "DEVICE"),
     "dtype": Option("Number format of the base model.", choices=("auto", "float32", "bfloat16", "float16")),
