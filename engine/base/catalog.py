@@ -89,7 +89,7 @@ class BundledBase(BundledModel):
 
     architecture: `model_type` of its config.
     parameters: values of all its weights.
-    convert_seconds: what the conversion took on two cores with AVX2.
+    convert_seconds: CPU time of the conversion, on a machine with AVX2 alone; more where other work runs.
     rescaled: its matrices were rescaled against each other before they were rounded (AWQ), so that together they
         compute what the hub's do, but one by one are others: an adapter of this base is none of the hub's.
     tied: the head is the embedding, which the file has twice, the head's copy in finer steps.
@@ -222,7 +222,7 @@ BASES = (
         architecture="qwen2",
         parameters=494_032_768,
         float_type="bfloat16",
-        convert_seconds=60,
+        convert_seconds=50,
         rescaled=True,
         tied=True,
     ),
@@ -240,7 +240,7 @@ BASES = (
         architecture="qwen2",
         parameters=1_543_714_304,
         float_type="bfloat16",
-        convert_seconds=270,
+        convert_seconds=70,
         rescaled=True,
         tied=True,
     ),
