@@ -27,10 +27,9 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from dnd_tui.bindings import all_bindings, clashes
-from dnd_tui.clipboard import copy_locally
-from dnd_tui.config import ConfigProblem, Settings, load_settings, save_settings
+from dnd_tui.config import ConfigProblem, Settings, config_folder, data_folder, load_settings, log_folder, save_settings
+from dnd_tui.desktop import copy_locally
 from dnd_tui.engine_link import EngineLink
-from dnd_tui.folders import config_folder, data_folder, log_folder
 from dnd_tui.jobs import Job
 from dnd_tui.journal import Journal
 from dnd_tui.palette import Commands
@@ -38,11 +37,10 @@ from dnd_tui.places import PLACES
 from dnd_tui.screens.dialogs import ErrorDialog, JumpDialog, Question
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.library import Library
-from dnd_tui.state.lines import now
 from dnd_tui.state.recent import RecentSources
 from dnd_tui.state.runs import PastRun, RunHistory
-from dnd_tui.stylesheet import KeptStylesheet
-from dnd_tui.themes import DARK, OURS
+from dnd_tui.state.stored import now
+from dnd_tui.themes import DARK, OURS, KeptStylesheet
 from dnd_tui.widgets.bars import JobSign, NavigationBar
 from dnd_tui.widgets.path_inputs import DropApp, DropMissing, Dropped
 from engine.errors import EngineError

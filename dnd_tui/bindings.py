@@ -19,8 +19,8 @@ from textual.dom import DOMNode
 from textual.keys import format_key
 from textual.screen import ModalScreen
 
-from dnd_tui.key_names import checked_keys
 from dnd_tui.places import PLACES
+from dnd_tui.settings import checked_keys
 
 EVERYWHERE = "everywhere"
 

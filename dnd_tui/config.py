@@ -5,6 +5,7 @@ A mistake costs the person that one setting, never the rest of the file.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -206,3 +207,31 @@ def _line(name: str, value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
+
+
+CONFIG_VARIABLE = "DND_TUI_CONFIG"
+DATA_VARIABLE = "DND_TUI_DATA"
+
+
+def config_folder() -> Path:
+    """The folder of config.toml; the environment variable DND_TUI_CONFIG overrides it."""
+    from platformdirs import user_config_path
+
+    return _named(CONFIG_VARIABLE) or user_config_path("dnd-tui")
+
+
+def data_folder() -> Path:
+    """The folder of generated adapters and histories; the environment variable DND_TUI_DATA overrides it."""
+    from platformdirs import user_data_path
+
+    return _named(DATA_VARIABLE) or user_data_path("dnd-tui")
+
+
+def log_folder() -> Path:
+    """The folder of log files, inside of the data folder."""
+    return data_folder() / "logs"
+
+
+def _named(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().absolute() if value else None

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import traceback
+from types import FrameType, TracebackType
 from typing import Any
 
 from dnd_tui.answers import AnswersAsJson, AnswersForPeople
-from dnd_tui.interrupts import Interrupts
 from dnd_tui.options import names
 from dnd_tui.progress import PlainProgress, open_progress
 from dnd_tui.text import one_line, printable
@@ -146,3 +147,39 @@ def _told(error: Exception, request: Request, debug: bool) -> str:
         return "out of memory" + (f". Try {', or '.join(settings)}" if settings else "")
     advice = "" if debug else ". Add --debug for the traceback"
     return f"unexpected failure: {type(error).__name__}: {error}{advice}"
+
+
+class Interrupts:
+    """While it is entered, the first signal raises KeyboardInterrupt and makes `asked` True for good.
+
+    Both are needed: the exception leaves a long computation at once; the flag stops the job at its
+    next event when library code swallowed the exception.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether the person wants to stop."""
+        return self._asked
+
+    def __enter__(self) -> Interrupts:
+        """Take over the signals, except those that the parent process has us ignore (nohup, a shell's &)."""
+        for number in self._SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt

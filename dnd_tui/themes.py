@@ -1,7 +1,8 @@
-"""The two themes of our own; every theme of Textual can be chosen besides."""
+"""The two themes of our own, beside every theme of Textual, and the stylesheet as it is read."""
 
 from __future__ import annotations
 
+from textual.css.stylesheet import Stylesheet
 from textual.theme import Theme
 
 DARK = Theme(
@@ -35,3 +36,23 @@ LIGHT = Theme(
     variables={"footer-key-foreground": "#9a5b00", "input-selection-background": "#1f7a7a 25%"},
 )
 OURS = (DARK, LIGHT)
+
+
+_SOURCES = 1000
+
+
+class KeptStylesheet(Stylesheet):
+    """Parsed rules are kept until the colours change."""
+
+    def __init__(self, *, variables: dict[str, str] | None = None) -> None:
+        super().__init__(variables=variables)
+        self._parse_cache.grow(_SOURCES)
+
+    def set_variables(self, variables: dict[str, str]) -> None:
+        """Use these variables; other ones than before make all rules be parsed again."""
+        if variables != self._variables:
+            super().set_variables(variables)
+
+    def reparse(self) -> None:
+        """Put the rules together."""
+        self.parse()

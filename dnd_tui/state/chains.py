@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnd_tui.state.locked import PLACE_HINT, one_writer
-from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
+from dnd_tui.state.stored import PLACE_HINT, DamagedError, from_plain, one_writer, read_line, to_plain, write_line
 from engine.depth.scores import Judgement
 from engine.errors import EngineError
 from engine.files import digest_json, replacing_folder, write_json

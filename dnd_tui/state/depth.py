@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnd_tui.state.forge import named_path
-from dnd_tui.state.remembered import Remembered
+from dnd_tui.state.stored import Remembered
 from engine.errors import EngineError
 from engine.files import digest_json
 from engine.requests import DepthRequest, ModelChoice

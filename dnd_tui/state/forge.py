@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnd_tui.state.remembered import Remembered
+from dnd_tui.state.stored import Remembered
 from engine.errors import EngineError
 from engine.requests import CollectRequest, ModelChoice, PlanRequest, TrainRequest
 

@@ -20,8 +20,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAdapter
-from dnd_tui.state.locked import PLACE_HINT, one_writer
-from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
+from dnd_tui.state.stored import PLACE_HINT, DamagedError, from_plain, one_writer, read_line, to_plain, write_line
 from dnd_tui.text import one_line
 from engine.errors import EngineError
 from engine.files import write_text

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnd_tui.state.lines import RecordLines, Tell, now
+from dnd_tui.state.stored import RecordLines, Tell, now
 
 FILE_NAME = "recent.jsonl"
 MOST = 50

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dnd_tui.state.lines import RecordLines, Tell
+from dnd_tui.state.stored import RecordLines, Tell
 
 FILE_NAME = "runs.jsonl"
 MOST = 500

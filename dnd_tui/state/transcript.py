@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dnd_tui.state.plain import to_plain
+from dnd_tui.state.stored import to_plain
 from dnd_tui.text import figure, one_line, printable
 from engine.errors import EngineError
 from engine.files import refuse_occupied, replacing_file

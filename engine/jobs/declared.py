@@ -106,7 +106,7 @@ JOBS: Mapping[type[Request], Job] = {
         "refine",
         "Train a LoRA adapter, or a fresh one, on answered prompts until it gains no more.",
         positional=("adapter", "source"),
-        prepare="engine.jobs.refinable:prepare_refine",
+        prepare="engine.jobs.checks:prepare_refine",
         kept="{out} holds the best adapter so far, or the run, which the same command goes on with",
     ),
     SheetRequest: Job(

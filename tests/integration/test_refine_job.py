@@ -13,7 +13,7 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Note, Reporter, StageAdvanced, UpdateNorms
 from engine.files import digest_file
 from engine.jobs import run
-from engine.jobs.refinable import STATE_FILE
+from engine.jobs.checks import STATE_FILE
 from engine.requests import NO_ADAPTER, CompareRequest, ModelChoice, PromptChoice, RefineRequest
 from engine.solver.refine import watched_count
 from engine.weights.layout import LoraSpec, derive_layout

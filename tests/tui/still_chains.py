@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.state.chains import AcceptedChain, AcceptedChains
 from engine.depth.chain import edited, edits, format_chain, identity, parse_chain
 from engine.depth.scores import Judgement, RowScores, judge

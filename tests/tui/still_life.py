@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import Library
 from engine.adapter.consumers import consumers

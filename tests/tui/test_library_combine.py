@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.app import DndApp
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.library.combine import CombineDialog
 from dnd_tui.screens.library.entries import LibraryJob

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
 from dnd_tui.app import DndApp
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog, TextQuestion
 from dnd_tui.screens.export.screen import ExportScreen

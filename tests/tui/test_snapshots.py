@@ -17,7 +17,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
 from dnd_tui.app import DndApp
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.depth.export import ChainExportDialog
 from dnd_tui.screens.depth.screen import DepthScreen

@@ -23,7 +23,7 @@ from engine.adapter.peft_folder import peft_files, write_files
 from engine.adapter.provenance import Trained
 from engine.events import Event, StageAdvanced, StageFinished, StageStarted
 from engine.host import Finished, JobEnded, JobEvent, JobStarted, Message, Stopped
-from engine.jobs.refinable import STATE_FILE
+from engine.jobs.checks import STATE_FILE
 from engine.jobs.results import Result
 from engine.requests import ModelChoice, RefineRequest, Request
 from engine.weights.layout import Layout, LayoutModule, LoraSpec

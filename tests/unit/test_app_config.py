@@ -12,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.keys import Keys
 
-from dnd_tui.config import load_settings, new_file, save_settings
-from dnd_tui.folders import config_folder, data_folder, log_folder
-from dnd_tui.key_names import NAMED_KEYS, checked_keys
-from dnd_tui.settings import Settings, about
+from dnd_tui.config import config_folder, data_folder, load_settings, log_folder, new_file, save_settings
+from dnd_tui.settings import NAMED_KEYS, Settings, about, checked_keys
 from dnd_tui.themes import DARK
 from engine.errors import EngineError
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dnd_tui.clipboard import LocalCopy, copy_locally
-from dnd_tui.editor import EditedText, edit_command
+from dnd_tui.desktop import EditedText, LocalCopy, copy_locally, edit_command
 from engine.errors import EngineError
 
 
@@ -29,7 +28,7 @@ def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.setenv("PATH", str(tmp_path))
     # A machine that runs tests may be slow.
-    monkeypatch.setattr("dnd_tui.clipboard.PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("dnd_tui.desktop.PATIENCE_SECONDS", 60)
     return tmp_path
 
 
@@ -52,7 +51,7 @@ def test_without_a_tool_that_is_said(desktop: Path, capfd: pytest.CaptureFixture
 @linux
 def test_a_tool_that_hangs_is_ended(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(desktop, "xclip", f"echo $$ > '{desktop}/pid'; exec /bin/sleep 60")
-    monkeypatch.setattr("dnd_tui.clipboard.PATIENCE_SECONDS", 2)
+    monkeypatch.setattr("dnd_tui.desktop.PATIENCE_SECONDS", 2)
     assert copy_locally("x") is LocalCopy.TOO_SLOW
     if (desktop / "pid").exists():  # else the machine was too slow to start it
         state = Path(f"/proc/{(desktop / 'pid').read_text().strip()}/stat")

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.state.plain import DamagedError, from_plain, read_line, to_plain, write_line
 from dnd_tui.state.recent import RecentSources
 from dnd_tui.state.runs import PastRun, RunHistory
+from dnd_tui.state.stored import DamagedError, from_plain, read_line, to_plain, write_line
 from engine.errors import EngineError
 
 

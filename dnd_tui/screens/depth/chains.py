@@ -13,7 +13,7 @@ from typing import Any
 from dnd_tui.screens.compare.arms import BASE, Compared
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.chains import AcceptedChain
-from dnd_tui.state.lines import now
+from dnd_tui.state.stored import now
 from dnd_tui.text import figure, one_line
 from engine.depth.chain import format_chain, identity, parse_chain
 from engine.depth.scores import GAIN, LOSS, Judgement

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.depth.chain_view import ChainView
 from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words

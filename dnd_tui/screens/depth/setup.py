@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Collapsible, Input, Select
 
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder

@@ -19,7 +19,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, ContentSwitcher, Input, Static
 
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.answer_dialog import AnswerDialog, save_answers
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.drop.choices import ChoicesForm

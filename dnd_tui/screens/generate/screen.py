@@ -27,7 +27,7 @@ from dnd_tui.widgets.stages import StageList
 from engine.errors import EngineError
 from engine.events import Note, StageStarted, UpdateNorms
 from engine.host import Failed, Finished, Stopped
-from engine.jobs.refinable import is_unfinished
+from engine.jobs.checks import is_unfinished
 from engine.requests import GenerateRequest, LoadRequest, RefineRequest
 
 

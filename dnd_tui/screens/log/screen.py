@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, TabbedContent, TabPane
 
 from dnd_tui.bug_report import bug_report, tail
-from dnd_tui.folders import data_folder, log_folder
+from dnd_tui.config import data_folder, log_folder
 from dnd_tui.screens.base import TabbedScreen
 from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
 from dnd_tui.widgets.path_inputs import DropInput

@@ -15,8 +15,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.bindings import KnownBinding, all_bindings, shown_keys, taken_by
-from dnd_tui.key_names import checked_keys
 from dnd_tui.services import app_of
+from dnd_tui.settings import checked_keys
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_inputs import DropInput
 

@@ -15,9 +15,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static, TabbedContent, TabPane
 
-from dnd_tui.config import save_settings
-from dnd_tui.editor import edit_command
-from dnd_tui.folders import log_folder
+from dnd_tui.config import log_folder, save_settings
+from dnd_tui.desktop import edit_command
 from dnd_tui.screens.base import TabbedScreen
 from dnd_tui.screens.settings.field import EnginePane, LookPane, SettingField
 from dnd_tui.screens.settings.keys import KeysPane

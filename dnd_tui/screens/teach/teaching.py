@@ -21,7 +21,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from dnd_tui import jobs
-from dnd_tui.folders import data_folder
+from dnd_tui.config import data_folder
 from dnd_tui.screens.answer_dialog import free_answers_file
 from dnd_tui.screens.dialogs import FRAME
 from dnd_tui.screens.teach.answers import TaughtDialog

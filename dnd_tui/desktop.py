@@ -1,4 +1,4 @@
-"""Editing a text in the person's own editor.
+"""The desktop around the terminal: the person's own editor, and the clipboard.
 
     with EditedText(prompt, suffix=".md") as edited:
         with app.suspend():
@@ -13,7 +13,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
@@ -78,3 +82,40 @@ class EditedText:
         except UnicodeDecodeError:
             raise EngineError("the edited text is not UTF-8", hint="Save it as UTF-8") from None
         return text if self._text.endswith("\n") else text.removesuffix("\n")
+
+
+PATIENCE_SECONDS = 1.0
+_REMOTE_VARIABLES = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
+
+
+class LocalCopy(Enum):
+    """How it went; the value is for people."""
+
+    DONE = "copied"
+    REMOTE = "over SSH only the terminal can copy"
+    NO_TOOL = "no clipboard tool was found (xclip, xsel or wl-clipboard)"
+    TOO_SLOW = "the clipboard tool did not answer"
+
+
+def copy_locally(text: str) -> LocalCopy:
+    """Put `text` on the clipboard of this machine, unless the person sits at another one.
+
+    Waits for at most a second, so call it in a thread. `pyperclip` runs in a process of its own: its tools may
+    hang, write on the terminal, or bring in a whole widget library.
+    """
+    if any(os.environ.get(name) for name in _REMOTE_VARIABLES):
+        return LocalCopy.REMOTE
+    process = subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-m", "pyperclip", "--copy"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that all of it can be ended, and none of it ends with the terminal
+    )
+    try:
+        process.communicate(text.encode("utf-8", "replace"), timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return LocalCopy.TOO_SLOW
+    return LocalCopy.DONE if process.returncode == 0 else LocalCopy.NO_TOOL
