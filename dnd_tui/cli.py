@@ -10,6 +10,7 @@ once.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import sys
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if _is_for_app(given):
+        if meant := _mistyped(given):
+            complain(f"there is no file {given[0]}, and no such command. Did you mean {NAME} {meant}?")
+            sys.exit(WRONG_USE)
         from dnd_tui.launch import launch
 
         launch(given)
@@ -82,6 +86,17 @@ def _is_for_app(given: Sequence[str]) -> bool:
     first = given[0] if given else None
     words = {"-h", "--help", "--version", LAB, *_commands(lab=False), *_commands(lab=True)}
     return "--headless" not in given and first not in words
+
+
+def _mistyped(given: Sequence[str]) -> str | None:
+    """The command that the first word is close to; None where it may well be a file for the app."""
+    if not given or given[0].startswith("-") or os.path.lexists(given[0]):
+        return None
+    names = {name: name for name in ("open", "serve", *_commands(lab=False))}
+    names |= {name: f"{LAB} {name}" for name in _commands(lab=True)}
+    if given[0] in names:
+        return None
+    return next((names[name] for name in difflib.get_close_matches(given[0], names, 1, 0.8)), None)
 
 
 def _commands(*, lab: bool) -> list[str]:

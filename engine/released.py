@@ -1,6 +1,6 @@
 """Where the files that come with this program are, in a checkout and in an installed package.
 
-The build copies `assets/` of the checkout to `engine/assets/` of the package.
+The build copies `assets/examples` and `assets/generator` of the checkout to `engine/assets/` of the package.
 """
 
 from __future__ import annotations

@@ -194,6 +194,21 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "dnd-tui generate [OPTIONS]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("generat", "generate"), ("evalute", "lab evaluate"), ("comapre", "compare"), ("serv", "serve")],
+)
+def test_a_mistyped_command_is_not_taken_for_a_file(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leave(typed, "p.jsonl") == 2
+    assert capsys.readouterr().err.endswith(f"Did you mean dnd-tui {meant}?\n")
+    (tmp_path / typed).touch()
+    assert leave(typed) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--version") == 0
     assert capsys.readouterr().out == f"dnd-tui {__version__}\n"
