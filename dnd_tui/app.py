@@ -36,9 +36,8 @@ from dnd_tui.palette import Commands
 from dnd_tui.places import PLACES
 from dnd_tui.screens.dialogs import ErrorDialog, JumpDialog, Question
 from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.state.histories import PastRun, RecentSources, RunHistory
 from dnd_tui.state.library import Library
-from dnd_tui.state.recent import RecentSources
-from dnd_tui.state.runs import PastRun, RunHistory
 from dnd_tui.state.stored import now
 from dnd_tui.themes import DARK, OURS, KeptStylesheet
 from dnd_tui.widgets.bars import JobSign, NavigationBar

@@ -18,7 +18,7 @@ from typing import Any
 from engine.errors import EngineError
 from engine.events import Event, Reporter
 from engine.jobs import run
-from engine.jobs.context import found_context
+from engine.jobs.prompts import found_context
 from engine.prompts import PromptRow, PromptSet
 from engine.prompts import read_prompts as read_prompt_set
 from engine.requests import (

@@ -7,24 +7,51 @@ The last base and the last generator stay in memory, one of each, for the next j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from engine.adapter.formats import NUMBER_SIZES
 from engine.base.device import device_memory, dtype_name, out_of_memory_told, pick_device
 from engine.base.fetch import cache_folder, resolve_encoder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.generator.generator import Generator
-from engine.kept import Kept
 from engine.released import released_generator
 from engine.requests import ModelChoice
 from engine.weights.lora import LoraAdapter, norms_by_layer
+
+T = TypeVar("T")
+
+WARM_NOTE = "already in memory"
+
+
+class Kept(Generic[T]):
+    """One loaded thing and the key it was loaded by. Never two: the old one goes before the new one comes."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._value: T | None = None
+
+    def get(self, key: Hashable, load: Callable[[], T], reporter: Reporter) -> T:
+        """What was loaded by `key`, or else what `load` gives now; warm, it is told as a stage "load" of no time."""
+        if self._value is not None and self._key == key:
+            with reporter.stage("load") as stage:
+                stage.note = WARM_NOTE
+            return self._value
+        self.forget()
+        value = load()
+        self._key, self._value = key, value
+        return value
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._key = self._value = None
+
 
 _base: Kept[LoadedBase] = Kept()
 _generator: Kept[tuple[TextEncoder, Generator]] = Kept()

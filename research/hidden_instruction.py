@@ -18,14 +18,14 @@ from torch import Tensor
 
 from engine.base.fetch import resolve_encoder
 from engine.base.load import load_base, resolve_base
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.events import Reporter
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import ConditionPool, TaskTokens, draw_batch, tokenize_tasks
 from engine.generator.artifact import load_generator
 from engine.released import released_generator
 from engine.tasks.tasks import SEEN, read_tasks
-from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.losses import adapters_in_batch, token_losses
 
 SEEN_TASKS, PACKS = 24, 3
 DATA = DataRecipe(row_tokens=256, pack_tokens=320)

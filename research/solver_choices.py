@@ -21,7 +21,7 @@ from engine.solver.fit import fit, fresh_adapter
 from engine.solver.plan import EXAMPLES, ContextPlan, in_turn
 from engine.solver.solve import SolveSettings, read_context, solve
 from engine.tasks.tasks import TaskRow, read_rows
-from engine.training.likelihood import answer_figures, bits_per_byte
+from engine.training.losses import answer_figures, bits_per_byte
 from engine.weights.lora import LoraAdapter
 
 # None of them over a data set of an unseen task.

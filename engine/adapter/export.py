@@ -7,6 +7,8 @@ Nothing takes the target's place unless the comparison holds, so a failed export
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,12 +28,12 @@ from engine.events import Reporter, Stage
 from engine.files import refuse_small_disk, replacing_archive, replacing_folder
 from engine.weights.layout import Layout
 from engine.weights.lora import LoraAdapter
-from engine.zip_file import write_zip
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from engine.base.load import LoadedBase
+
 
 Made = TypeVar("Made")
 """What a writer is made for: `AdapterWork`, or of a chain `engine.depth.export.ChainWork`."""
@@ -236,3 +238,28 @@ def _zipped(target: Path, replace: bool, reporter: Reporter) -> Iterator[Path]:
         yield folder
         with reporter.stage("zip"):
             write_zip(folder, file)
+
+
+# Matrices of floats hardly get smaller, and take long to try.
+_STORED = frozenset({".safetensors", ".gguf"})
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+
+def write_zip(folder: Path, file: Path) -> None:
+    """Pack `folder`, under its own name, into `file`, and read it back.
+
+    Raises:
+        EngineError: what is read back is not what was packed.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(f"{folder.name}/{source.relative_to(folder).as_posix()}", _LONG_AGO)
+            entry.external_attr = 0o644 << 16
+            entry.file_size = source.stat().st_size
+            entry.compress_type = zipfile.ZIP_STORED if source.suffix in _STORED else zipfile.ZIP_DEFLATED
+            with open(source, "rb") as reading, archive.open(entry, "w") as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+    with zipfile.ZipFile(file) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise EngineError("cannot be read back from the zip file", where=broken, hint="Nothing was exported")

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from engine.base.device import out_of_memory_told, pick_device
 from engine.base.fetch import resolve_encoder
-from engine.condition.encoder import TextEncoder, prompt_directions
+from engine.condition import TextEncoder, prompt_directions
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.dataset import DatasetChain
 from engine.depth.record import Origin

@@ -27,8 +27,8 @@ from engine.forge.places import FRAME_FILE, LIBRARY_FILE, LOG_FILE, checkpoint_f
 from engine.forge.recipe import Recipe
 from engine.forge.rows import TaskTokens, draw_batch, split_held_out, tokenize_tasks
 from engine.tasks.tasks import Task
-from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.training.loop import RunLog, TrainingState, apply_update, clip_each, cosine
+from engine.training.losses import Body, adapters_in_batch, compiled_body, token_losses
 from engine.weights.frame import Frame, fresh_frame, generated_shapes, in_half_precision
 from engine.weights.layout import Layout, derive_layout
 from engine.weights.storage import frame_digest, read_frame, write_frame

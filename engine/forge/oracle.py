@@ -29,8 +29,8 @@ from engine.forge.places import LOG_FILE, checkpoint_file, state_file
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import TaskTokens, draw_batch, tokenize_tasks
 from engine.tasks.tasks import Task
-from engine.training.batched import adapters_in_batch, token_losses
 from engine.training.loop import RunLog, TrainingState, apply_update, clip_each, cosine
+from engine.training.losses import adapters_in_batch, token_losses
 from engine.weights.frame import Frame
 from engine.weights.lora import LoraAdapter
 from engine.weights.storage import read_tensors

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.base.chat import answers_ids, prompts_ids
 from engine.base.network import has_full_attention
-from engine.condition.encoder import TextEncoder, fill_condition
+from engine.condition import TextEncoder, fill_condition
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file

@@ -29,8 +29,8 @@ from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import ConditionPool, TaskTokens, draw_batch
 from engine.generator.generator import Generator
 from engine.tasks.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
-from engine.training.batched import Body, adapters_in_batch, compiled_body, token_losses
 from engine.training.loop import BestState, RunLog, TrainingState, apply_update, cosine
+from engine.training.losses import Body, adapters_in_batch, compiled_body, token_losses
 from engine.training.packing import PackedBatch
 from engine.weights.frame import Frame, in_half_precision
 from engine.workers import Workers, join_workers

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from engine.condition.encoder import ConditionSpec
+from engine.condition import ConditionSpec
 from engine.errors import EngineError
 from engine.files import digest_file, replacing_file, write_json, write_text
 from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, TENSORS, read_about

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.condition.encoder import ConditionSpec, fill_condition
+from engine.condition import ConditionSpec, fill_condition
 from engine.errors import EngineError
 from engine.generator.hyperconv import HyperConvDecoder, Shape
 from engine.weights.frame import Frame, generated_shapes

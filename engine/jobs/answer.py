@@ -13,8 +13,8 @@ from engine.depth.record import read_chain
 from engine.depth.view import chain_view
 from engine.events import AnswersScored, Reporter
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
+from engine.jobs.prompts import sample_batch
 from engine.jobs.results import Result
-from engine.jobs.sampling import sample_batch
 from engine.judge.compare import Comparison, compare
 from engine.judge.verdict import Verdict, verdict
 from engine.pipeline import load_chosen_base, load_pipeline

@@ -110,7 +110,7 @@ JOBS: Mapping[type[Request], Job] = {
         kept="{out} holds the best adapter so far, or the run, which the same command goes on with",
     ),
     SheetRequest: Job(
-        "engine.jobs.sheet:sheet_job",
+        "engine.jobs.prompts:sheet_job",
         "answer-sheet",
         "Write a few prompts that differ to a file, for you to answer; an adapter is made from that.",
         positional=("source",),
@@ -151,7 +151,7 @@ JOBS: Mapping[type[Request], Job] = {
         heavy=False,
     ),
     ExportRequest: Job(
-        "engine.jobs.export:export_job",
+        "engine.jobs.adapters:export_job",
         "export",
         "Write an adapter, checked, in the form that another program reads.",
         positional=("adapter",),
@@ -159,7 +159,7 @@ JOBS: Mapping[type[Request], Job] = {
         kept=WHOLE,
     ),
     CombineRequest: Job(
-        "engine.jobs.combine:combine_job",
+        "engine.jobs.adapters:combine_job",
         "combine",
         "Add adapters of one base up, with weights; or reduce the rank of one.",
         positional=("adapters",),
@@ -167,7 +167,7 @@ JOBS: Mapping[type[Request], Job] = {
         kept=WHOLE,
     ),
     ImportRequest: Job(
-        "engine.jobs.import_adapter:import_job",
+        "engine.jobs.adapters:import_job",
         "import",
         "Check an adapter that another tool made and write it as one of ours.",
         positional=("source",),
@@ -210,7 +210,7 @@ JOBS: Mapping[type[Request], Job] = {
         "depth",
         "Find layers of the base to skip or loop for labelled prompts, without training.",
         positional=("source",),
-        prepare="engine.jobs.depth_checks:prepare_depth",
+        prepare="engine.jobs.checks:prepare_depth",
         kept="{out} keeps the scores so far and the best chain of them; the same command goes on from there",
     ),
     DepthTableRequest: Job(
@@ -218,7 +218,7 @@ JOBS: Mapping[type[Request], Job] = {
         "depth-table",
         "Make the table of skipped and looped layers over tasks, with and without a generated adapter.",
         lab=True,
-        prepare="engine.jobs.depth_checks:prepare_depth_table",
+        prepare="engine.jobs.checks:prepare_depth_table",
         kept=GOES_ON,
     ),
     DepthOracleRequest: Job(
@@ -227,7 +227,7 @@ JOBS: Mapping[type[Request], Job] = {
         "Search layers for each row by the row's own label: an analysis, not an accuracy that can be had.",
         lab=True,
         positional=("source",),
-        prepare="engine.jobs.depth_checks:prepare_depth_oracle",
+        prepare="engine.jobs.checks:prepare_depth_oracle",
         kept=GOES_ON,
     ),
     ChainChoiceRequest: Job(
@@ -235,14 +235,14 @@ JOBS: Mapping[type[Request], Job] = {
         "choose-chain",
         "Say which chain of layers to take for which prompt, after depth --predictor showed a gain.",
         positional=("search", "source"),
-        prepare="engine.jobs.depth_checks:prepare_chain_choice",
+        prepare="engine.jobs.checks:prepare_chain_choice",
     ),
     ChainExportRequest: Job(
         "engine.jobs.depth:export_chain_job",
         "export-chain",
         "Write a chain of layers in a form that other programs read.",
         positional=("chain",),
-        check="engine.jobs.depth_checks:check_chain_export",
+        check="engine.jobs.checks:check_chain_export",
         kept=WHOLE,
     ),
     ModelsRequest: Job(

@@ -25,11 +25,10 @@ from engine.depth.view import decoder_layers
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import write_json
-from engine.jobs.checks import prepare_generate
-from engine.jobs.depth_checks import DepthPrompts
+from engine.jobs.checks import DepthPrompts, prepare_generate
 from engine.jobs.generate import generate_job
+from engine.jobs.prompts import TO_SCORE, labelled_rows
 from engine.jobs.results import Result
-from engine.jobs.sampling import TO_SCORE, labelled_rows
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptRow, PromptSet
 from engine.prompts.prompt_set import counted_rows

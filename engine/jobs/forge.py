@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.base.device import out_of_memory_told, pick_device
 from engine.base.fetch import resolve_encoder
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_file, write_text

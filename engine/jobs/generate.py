@@ -16,9 +16,8 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, replacing_folder
 from engine.jobs.command_line import card_line
-from engine.jobs.context import found_context
+from engine.jobs.prompts import found_context, sample_batch
 from engine.jobs.results import Result, stage_lines
-from engine.jobs.sampling import sample_batch
 from engine.jobs.solve import check_adapter, make_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet

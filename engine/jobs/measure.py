@@ -20,14 +20,14 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.forge.collect import as_matrices, trainable
 from engine.generator.about import read_about
+from engine.jobs.prompts import TO_TRAIN, labelled_rows
 from engine.jobs.results import Result
-from engine.jobs.sampling import TO_TRAIN, labelled_rows
 from engine.pipeline import load_chosen_base
 from engine.prompts import PromptSet
 from engine.released import released_generator
 from engine.requests import TrainingTimeRequest
-from engine.training.batched import adapters_in_batch, token_losses
 from engine.training.loop import apply_update
+from engine.training.losses import adapters_in_batch, token_losses
 from engine.training.packing import TokenRow, pack
 from engine.weights.frame import fresh_frame
 from engine.weights.layout import Layout, LoraSpec, derive_layout

@@ -13,9 +13,8 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json
 from engine.generator.about import read_about
-from engine.jobs.context import MOST_ROWS, chosen_kind, planned
+from engine.jobs.prompts import MOST_ROWS, chosen_kind, planned, sample_batch
 from engine.jobs.results import Result
-from engine.jobs.sampling import sample_batch
 from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe, read_prompts
 from engine.prompts.prompt_set import counted_rows, teachers
 from engine.prompts.report import label_columns, likeliest_column, prompt_columns

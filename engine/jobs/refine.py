@@ -15,8 +15,8 @@ from engine.events import Reporter, Stage
 from engine.files import digest_file, digest_json
 from engine.jobs.checks import STATE_FILE, is_unfinished
 from engine.jobs.command_line import card_line
-from engine.jobs.context import MOST_ROWS
 from engine.jobs.generate import written
+from engine.jobs.prompts import MOST_ROWS
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base

@@ -10,7 +10,7 @@ from functools import partial
 from engine.base.device import out_of_memory_told
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.jobs.context import MOST_ROWS
+from engine.jobs.prompts import MOST_ROWS
 from engine.jobs.results import Result, stage_lines
 from engine.prompts import PromptRow, PromptSet
 from engine.prompts.answer_sheet import SheetRow, write_sheet

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.base.chat import fitting_examples
 from engine.base.load import LoadedBase
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json

@@ -22,7 +22,7 @@ from engine.files import digest_json
 from engine.judge.answer_log import AnswerLog, ScoredAnswer
 from engine.judge.table import Cost, QualityTable, Run, TaskRuns
 from engine.tasks.metrics import score
-from engine.training.likelihood import answer_nats, bits_per_byte
+from engine.training.losses import answer_nats, bits_per_byte
 from engine.training.packing import TokenRow
 from engine.workers import Workers, join_workers
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.condition.encoder import TextEncoder, prompt_directions
+from engine.condition import TextEncoder, prompt_directions
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
@@ -25,7 +25,7 @@ from engine.forge.recipe import data_of_history
 from engine.forge.rows import draw_batch, tokenize_tasks
 from engine.tasks.arms import NEIGHBOURS
 from engine.tasks.tasks import Task
-from engine.training.batched import adapters_in_batch, token_losses
+from engine.training.losses import adapters_in_batch, token_losses
 from engine.weights.lora import LoraAdapter
 from engine.workers import join_workers
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.generator.generator import Generator
 from engine.prompts import read_prompts, sample_prompts
 from engine.tasks.arms import NOISE

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from engine.base.device import short_products
 from engine.base.network import has_full_attention
-from engine.training.batched import adapters_in_batch, answer_losses
 from engine.training.loop import clip_each
+from engine.training.losses import adapters_in_batch, answer_losses
 from engine.training.packing import TokenRow, pack, take_that_fit
 from engine.weights.layout import Layout
 from engine.weights.lora import LoraAdapter

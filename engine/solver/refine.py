@@ -18,8 +18,8 @@ from torch import Tensor
 from engine.base.device import short_products
 from engine.errors import Cancelled
 from engine.solver.fit import LEARNING_RATE, Fit
-from engine.training.likelihood import answer_figures
 from engine.training.loop import TrainingState
+from engine.training.losses import answer_figures
 from engine.training.packing import TokenRow
 from engine.weights.lora import LoraAdapter
 

@@ -23,7 +23,7 @@ import json, sys, time
 from pathlib import Path
 from engine.events import Reporter
 from engine.jobs import run
-from engine.jobs.export import export_job
+from engine.jobs.adapters import export_job
 from engine.requests import ExportRequest, ModelChoice
 import peft, torch
 

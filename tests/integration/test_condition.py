@@ -9,7 +9,7 @@ import torch
 
 from engine.base.fetch import resolve_encoder
 from engine.base.packages import FetchError
-from engine.condition.encoder import TextEncoder
+from engine.condition import TextEncoder
 from engine.errors import EngineError
 from engine.events import Event, Reporter, StageAdvanced
 

@@ -79,6 +79,12 @@ def test_trained_arms_learn_the_answers(asked: EvaluateRequest) -> None:
     bits = {arm: table["arms"][arm]["bits_per_byte"]["mean"] for arm in arms}
     assert bits["refined_32"] < bits["base"] and bits["trained_32"] < bits["base"]
     assert bits["refined_32"] != bits["trained_32"]
+    # What the watched rows said on the way, for a curve of either.
+    curves = {file.name: json.loads(file.read_text()) for file in (asked.out.parent / "refined" / "curves").iterdir()}
+    assert sorted(curves) == ["one-32-nothing-0.json", "one-32-solved-0.json"]
+    for curve in curves.values():
+        steps = [look["step"] for look in curve["looks"]]
+        assert curve["watched"] == 4 and steps[0] == 0 and steps == sorted(steps)
 
 
 def test_hidden_instructions_are_what_the_adapter_brings(asked: EvaluateRequest) -> None:

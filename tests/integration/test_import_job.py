@@ -178,12 +178,12 @@ def test_an_adapter_of_another_base_is_told_before_that_is_loaded(
 def test_the_default_base_by_other_names(
     tmp_path: Path, theirs: Path, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.jobs import import_adapter
+    from engine.jobs import adapters
 
     def found(*_: Any) -> None:
         raise EngineError("the default base was asked for")
 
-    monkeypatch.setattr(import_adapter, "find_chosen_base", found)
+    monkeypatch.setattr(adapters, "find_chosen_base", found)
     rewrite_config(theirs, base_model_name_or_path=named)
     with pytest.raises(EngineError, match="the default base was asked for"):
         imported("default", theirs, tmp_path / "out")

@@ -12,7 +12,7 @@ import torch
 from textual.app import App
 from textual.pilot import Pilot
 
-from engine.condition.encoder import ConditionSpec, TextEncoder
+from engine.condition import ConditionSpec, TextEncoder
 from engine.forge.card import generator_card
 from engine.generator.artifact import save_generator
 from engine.generator.generator import Generator, GeneratorSpec

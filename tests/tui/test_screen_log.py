@@ -11,7 +11,7 @@ from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.log.screen import LogScreen
 from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
-from dnd_tui.state.runs import PastRun
+from dnd_tui.state.histories import PastRun
 from dnd_tui.widgets.lines import Facts
 from engine.requests import InfoRequest, ModelChoice
 from tests.tui.conftest import until

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.state.recent import RecentSources
-from dnd_tui.state.runs import PastRun, RunHistory
+from dnd_tui.state.histories import PastRun, RecentSources, RunHistory
 from dnd_tui.state.stored import DamagedError, from_plain, read_line, to_plain, write_line
 from engine.errors import EngineError
 
@@ -145,7 +144,7 @@ def test_what_cannot_be_read_or_written_is_told(data: Folder) -> None:
 
 def test_two_apps_lose_nothing_of_each_other(data: Folder) -> None:
     code = (
-        "import sys; from pathlib import Path; from dnd_tui.state.recent import RecentSources\n"
+        "import sys; from pathlib import Path; from dnd_tui.state.histories import RecentSources\n"
         "for n in range(20): RecentSources(Path(sys.argv[1]), tell=print).add(Path(f'/{sys.argv[2]}/{n}'), rows=n,"
         " format='txt')"
     )

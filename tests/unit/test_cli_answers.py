@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.answers import AnswersAsJson, AnswersForPeople
+from dnd_tui.headless import AnswersAsJson, AnswersForPeople
 from engine.events import AnswerText
 
 ARMS = ("base", "lora", "lora 2")

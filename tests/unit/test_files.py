@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.adapter.export import write_zip
 from engine.errors import EngineError
 from engine.files import (
     digest_file,
@@ -28,7 +29,6 @@ from engine.files import (
     tidy_after_kill,
     write_json,
 )
-from engine.zip_file import write_zip
 
 
 def names(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.condition.encoder import ConditionSpec, fill_condition
+from engine.condition import ConditionSpec, fill_condition
 from engine.errors import EngineError
 from engine.forge.card import generator_card
 from engine.forge.train import weighted_squared_error

@@ -14,8 +14,8 @@ from engine.errors import Cancelled, EngineError
 from engine.events import Event, Reporter, StageAdvanced, StageStarted
 from engine.generator.about import ABOUT
 from engine.jobs import run
-from engine.jobs.context import found_context
 from engine.jobs.preview import SHOWN_CHARACTERS
+from engine.jobs.prompts import found_context
 from engine.prompts import read_prompts, sample_prompts
 from engine.requests import ContextChoice, InfoRequest, ModelChoice, PreviewRequest, PromptChoice
 from tests.tiny import generator_about

@@ -10,7 +10,7 @@ import torch
 
 from engine.adapter.attach import AttachedModel
 from engine.solver.fit import ROWS_A_STEP, TOKENS_A_STEP, _in_turn, balanced_scales, fit, fresh_adapter
-from engine.training.likelihood import answer_nats
+from engine.training.losses import answer_nats
 from engine.training.packing import TokenRow, packed_length
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import in_memory_base, tiny_model

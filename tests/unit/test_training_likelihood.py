@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from judge_parts import tiny
 
 from engine.base import prefix
-from engine.training.likelihood import answer_nats, bits_per_byte
+from engine.training.losses import answer_nats, bits_per_byte
 from engine.training.packing import TokenRow
 from tests.tiny import in_memory_base, tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer

@@ -14,8 +14,8 @@ from judge_parts import tiny
 from engine.forge.recipe import DataRecipe
 from engine.forge.rows import TaskTokens, draw_batch, draw_pack
 from engine.tasks.tasks import Task
-from engine.training.batched import adapters_in_batch, token_losses
 from engine.training.loop import clip_each, cosine
+from engine.training.losses import adapters_in_batch, token_losses
 from engine.training.packing import IGNORED, TokenRow, common_prefix, pack, packed_length, take_that_fit
 from engine.weights.layout import LoraSpec, derive_layout
 from tests.tiny import in_memory_base, tiny_model

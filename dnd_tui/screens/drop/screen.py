@@ -29,7 +29,7 @@ from dnd_tui.screens.drop.sources import Source, source_of
 from dnd_tui.screens.drop.start import DropZone, StartView
 from dnd_tui.screens.teach.teaching import Teaching
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.state.recent import RecentSource
+from dnd_tui.state.histories import RecentSource
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField

@@ -23,7 +23,7 @@ from textual.message import Message
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
-from dnd_tui.state.recent import RecentSource
+from dnd_tui.state.histories import RecentSource
 from dnd_tui.text import printable, short_path, when_words
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_field import PathField

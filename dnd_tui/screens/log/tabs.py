@@ -22,7 +22,7 @@ from textual.widgets.option_list import Option
 from dnd_tui.bug_report import tail
 from dnd_tui.journal import Entry
 from dnd_tui.services import app_of
-from dnd_tui.state.runs import PastRun
+from dnd_tui.state.histories import PastRun
 from dnd_tui.text import duration, one_line, printable
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.lines import Cell, Facts, TableLine
