@@ -129,7 +129,7 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
         assert told["folder"] == str(generator) and told["base"] == Path(choices.base).name
         assert re.search(r"generated \d+\.\d{4}", told["held-out loss"])
         commands = facts(app, "commands")
-        assert commands["collect"].startswith("dnd-tui collect") and choices.library in commands["train"]
+        assert commands["collect"].startswith("dnd-tui lab collect") and choices.library in commands["train"]
 
         await pilot.press("u")
         assert app.models.generator == generator and app.models.base == choices.base
@@ -190,7 +190,8 @@ async def test_what_cannot_be_is_told_by_the_engine(choices: ForgeChoices, tmp_p
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, app, "Choose a folder")
         assert "broken JSON" in facts(app, "collect-plan")["✗ no plan"]
-        await until(pilot, lambda: not screen(app).query_one(PlanView).planning, "both plans")
+        # The key works once the button does, a moment after both plans are there.
+        await until(pilot, lambda: not screen(app).query_one("#train", Button).disabled, "both plans")
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the refusal")
         assert "already holds a generator" in app.screen.text  # type: ignore[attr-defined]
