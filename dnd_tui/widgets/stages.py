@@ -208,7 +208,8 @@ class StageList(VerticalScroll):
 
     def on_mount(self) -> None:
         """The clock, which runs only while a stage does."""
-        self._clock = self.set_interval(0.1, self.tick, pause=not self._under_way)
+        # Not oftener: what draws takes a core from the engine, whose threads then wait for one another.
+        self._clock = self.set_interval(0.25, self.tick, pause=not self._under_way)
 
     def expect(self, names: tuple[str, ...]) -> None:
         """Start anew with stages that have not begun yet, in this order."""

@@ -13,7 +13,7 @@ from textual.widgets import Button, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.screens.dialogs import ErrorDialog
-from dnd_tui.screens.forge.plan import GeneratorView, PlanView
+from dnd_tui.screens.forge.plan import GeneratorView
 from dnd_tui.screens.forge.run import ForgeCurves
 from dnd_tui.screens.forge.screen import ForgeScreen
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
