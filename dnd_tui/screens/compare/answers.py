@@ -193,6 +193,7 @@ class AnswerPanes(Vertical):
         self._prompt = ""
         self._references: tuple[str, ...] = ()
         self._panes: dict[str, AnswerPane] = {}
+        self._asked: Static | None = None
         self._waiting: Timer | None = None
         self._highlight = False
 
@@ -203,7 +204,8 @@ class AnswerPanes(Vertical):
             return
         with VerticalScroll(classes="prompt") as prompt:
             prompt.display = bool(self._prompt)
-            yield Static(self._question())
+            self._asked = Static(self._question())
+            yield self._asked
         yield Tabs(*(Tab(Content(pane.label), id=f"arm-{at}") for at, pane in enumerate(self._panes.values())))
         with AnswerColumns():
             yield from self._panes.values()
@@ -216,10 +218,12 @@ class AnswerPanes(Vertical):
         if list(self._panes) == list(arms):
             for pane in self._panes.values():
                 pane.begin()
+            # It may be made and not mounted yet.
+            if self._asked is not None:
+                self._asked.update(self._question())
             for question in self.query(".prompt"):
                 question.display = bool(prompt)
                 question.scroll_home(animate=False)
-                question.query_one(Static).update(self._question())
             self._label_tabs()
         else:
             self._panes = {arm: AnswerPane(arm) for arm in arms}
