@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.app import ComposeResult
 from textual.pilot import Pilot
 
 from dnd_tui.screens.compare.answer_text import AnswerText
@@ -38,6 +39,23 @@ async def test_prompt_references_and_answers_side_by_side() -> None:
         assert app.shown().count("● streaming") == 2
         line = next(line for line in app.lines() if "Cats have" in line)
         assert line.index("Four") > 38
+
+
+async def test_a_prompt_that_comes_while_the_panes_are_made_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = AnswerPanes.compose
+
+    def and_another(panes: AnswerPanes) -> ComposeResult:
+        yield from compose(panes)
+        if panes._panes and panes._prompt == "How many legs?":
+            panes.begin("And how many wings?", ARMS, ("2",))
+
+    monkeypatch.setattr(AnswerPanes, "compose", and_another)
+    panes = AnswerPanes()
+    app = WidgetHost(panes)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begun(pilot, panes, ARMS)
+        await until(pilot, lambda: "And how many wings?" in app.shown(), "the later prompt")
+        assert "reference: 2" in app.shown() and "How many legs?" not in app.shown()
 
 
 async def test_what_a_model_writes_is_shown_literally() -> None:
