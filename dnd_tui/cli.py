@@ -15,6 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -110,6 +111,17 @@ def _add(request_type: type[Request]) -> None:
         as_json, debug = values.pop("json"), values.pop("debug")
         raise typer.Exit(run(build(request_type, values), as_json=as_json, debug=debug))
 
+    flags = [
+        _flag("json", "Print the data as JSON (one object a line) instead of text."),
+        _flag("debug", "Show the traceback of an error and the warnings of libraries."),
+    ]
+    body.__signature__ = inspect.Signature(parameters(request_type) + flags)  # type: ignore[attr-defined]
+    look: dict[str, Any] = {"help": job.help, "options_metavar": "[OPTIONS]"}
+    if not job.lab:
+        app.command(job.command, **look)(body)
+        return
+
+    @wraps(body)
     def moved(**values: Any) -> None:
         # Of several processes the first one speaks for all.
         if os.environ.get("RANK", "0") == "0":
@@ -117,16 +129,8 @@ def _add(request_type: type[Request]) -> None:
             print(f'warning: "{NAME} {job.command}" is now "{now}"; the old name goes in 0.2', file=sys.stderr)
         body(**values)
 
-    flags = [
-        _flag("json", "Print the data as JSON (one object a line) instead of text."),
-        _flag("debug", "Show the traceback of an error and the warnings of libraries."),
-    ]
-    for function in (body, moved):
-        function.__signature__ = inspect.Signature(parameters(request_type) + flags)  # type: ignore[attr-defined]
-    group = lab if job.lab else app
-    group.command(job.command, help=job.help, options_metavar="[OPTIONS]")(body)
-    if job.lab:
-        app.command(job.command, help=job.help, options_metavar="[OPTIONS]", hidden=True)(moved)
+    lab.command(job.command, **look)(body)
+    app.command(job.command, hidden=True, **look)(moved)
 
 
 def _flag(name: str, text: str) -> inspect.Parameter:

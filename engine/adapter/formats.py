@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
@@ -75,8 +75,7 @@ class Format:
 
     def load_writer(self) -> Any:
         """The class that `writer` names."""
-        module, _, name = self.writer.partition(":")
-        return getattr(import_module(module), name)
+        return resolve_name(self.writer)
 
     def estimated_bytes(
         self, float_type: str, layout: Layout, base_parameters: int | None, base_file: Path | None

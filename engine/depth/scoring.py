@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.adapter.attach import AttachedModel
+from engine.adapter.attach import attach
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import padding_id
 from engine.base.device import dtype_name, out_of_memory_told
@@ -60,7 +60,6 @@ _HEAD_TOKENS = 512
 # Rows of a padded batch when chains are judged.
 _JUDGED_AT_ONCE = 16
 _SECONDS_BETWEEN_WRITES = 2.0
-_ADAPTER = "searched"
 
 
 @dataclass(frozen=True)
@@ -294,10 +293,7 @@ def adapted_model(base: LoadedBase, adapter: Path | None) -> Iterator[Any]:
     Raises:
         EngineError: the adapter cannot be read, or does not fit the base.
     """
-    with AttachedModel(base) as attached:
-        if adapter:
-            attached.add(_ADAPTER, read_peft_folder(adapter)[0])
-            attached.use(_ADAPTER)
+    with attach(base, read_peft_folder(adapter)[0] if adapter else None) as attached:
         yield attached.model
 
 

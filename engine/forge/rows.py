@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.base.chat import answers_ids, prompts_ids
+from engine.base.chat import answers_ids, padding_id, prompts_ids
 from engine.base.network import has_full_attention
 from engine.condition import TextEncoder, fill_condition
 from engine.errors import EngineError
@@ -131,7 +131,7 @@ def draw_batch(
     if not has_full_attention(base.model):
         fewest = min(map(len, drawn))
         drawn = [[row] for rows in drawn for row in rows[:fewest]]
-    return pack(drawn, base.tokenizer.pad_token_id or 0, max(1, recipe.pad_to)).to(base.device)
+    return pack(drawn, padding_id(base.tokenizer), max(1, recipe.pad_to)).to(base.device)
 
 
 def _tokenize(base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe) -> TaskTokens:

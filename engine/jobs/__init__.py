@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from engine.jobs.declared import JOBS
 
@@ -22,19 +22,13 @@ def run(request: Request, reporter: Reporter) -> Result:
     """
     job = JOBS[type(request)]
     if job.check:
-        _named(job.check)(request)
-    prepared = (_named(job.prepare)(request),) if job.prepare else ()
+        resolve_name(job.check)(request)
+    prepared = (resolve_name(job.prepare)(request),) if job.prepare else ()
     # Each job brings in the heavy libraries that it needs and no others. It takes seconds: timed.
     if job.heavy:
         with reporter.stage("import"):
-            runner = _named(job.runner)
+            runner = resolve_name(job.runner)
     else:
-        runner = _named(job.runner)
+        runner = resolve_name(job.runner)
     result: Result = runner(request, *prepared, reporter)
     return result
-
-
-def _named(place: str) -> Any:
-    """What "module:function" names."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)

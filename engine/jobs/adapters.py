@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.adapter.check import CHECK_PROMPT, Differences
 from engine.adapter.combine import combine
 from engine.adapter.consumers import consumers
-from engine.adapter.export import Choice, export_adapter, write_checked_export
+from engine.adapter.export import Choice, ExportResult, export_adapter, write_checked_export
 from engine.adapter.foreign import Foreign, fit, fold, plan
 from engine.adapter.formats import FORMATS
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.adapter.provenance import Combination, CombinedPart, Imported
 from engine.base.chat import prompt_ids
 from engine.base.fetch import model_files
+from engine.base.load import LoadedBase
 from engine.base.source import source_of
 from engine.events import Reporter
 from engine.files import digest_file
@@ -113,11 +115,8 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
         provenance=imported,
         reporter=reporter,
     )
-    verdicts = consumers(export.target.absolute(), export.layout, source_of(base.ref))
     lora = export.layout.lora
     data = {
-        "adapter": str(export.target),
-        "bytes": export.bytes,
         "format": kind,
         "rank": lora.rank,
         "alpha": lora.alpha,
@@ -127,18 +126,9 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
         "named_base": named,
         "changes": list(changes),
         "norms": {path: adapter.norm(path) for path in adapter.a},
-        "logit_difference": export.differences.logits,
-        "consumers": verdicts_data(verdicts),
-        "seconds": dict(reporter.timings),
     }
-    lines = (
-        *stage_lines(reporter.timings),
-        *difference_lines(export.differences),
-        *(("changed", each) for each in changes),
-        ("adapter", f"{export.target} ({readable_size(export.bytes)}, rank {lora.rank}, of a {FORMATS[kind].title})"),
-        *verdict_lines(verdicts),
-    )
-    return Result(data, lines)
+    what = f"rank {lora.rank}, of a {FORMATS[kind].title}"
+    return _peft_result(export, base, data, [("changed", each) for each in changes], what, reporter)
 
 
 def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
@@ -174,25 +164,41 @@ def combine_job(request: CombineRequest, reporter: Reporter) -> Result:
         provenance=combination,
         reporter=reporter,
     )
-    verdicts = consumers(export.target.absolute(), export.layout, source_of(base.ref))
     rank = export.layout.lora.rank
     data = {
-        "adapter": str(export.target),
-        "bytes": export.bytes,
         "rank": rank,
         "parameters": export.layout.parameters,
         "base": base.ref.id,
         "parts": combination.to_json()["parts"],
         "kept_energy": kept,
+    }
+    shares = [(f"kept, {name}", f"{share:.4%} of the squared norm") for name, share in (kept or {}).items()]
+    return _peft_result(export, base, data, shares, f"rank {rank}{'' if kept else ', exact'}", reporter)
+
+
+def _peft_result(
+    export: ExportResult,
+    base: LoadedBase,
+    data: Mapping[str, Any],
+    lines: Sequence[tuple[str, str]],
+    what: str,
+    reporter: Reporter,
+) -> Result:
+    """Of a job that wrote a PEFT folder: its own data and lines, among those that all of them have."""
+    verdicts = consumers(export.target.absolute(), export.layout, source_of(base.ref))
+    whole = {
+        "adapter": str(export.target),
+        "bytes": export.bytes,
+        **data,
         "logit_difference": export.differences.logits,
         "consumers": verdicts_data(verdicts),
         "seconds": dict(reporter.timings),
     }
-    lines = (
+    shown = (
         *stage_lines(reporter.timings),
         *difference_lines(export.differences),
-        *((f"kept, {name}", f"{share:.4%} of the squared norm") for name, share in (kept or {}).items()),
-        ("adapter", f"{export.target} ({readable_size(export.bytes)}, rank {rank}{'' if kept else ', exact'})"),
+        *lines,
+        ("adapter", f"{export.target} ({readable_size(export.bytes)}, {what})"),
         *verdict_lines(verdicts),
     )
-    return Result(data, lines)
+    return Result(whole, shown)

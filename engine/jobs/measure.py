@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from engine.base.chat import answers_ids, prompts_ids
+from engine.base.chat import answers_ids, padding_id, prompts_ids
 from engine.base.device import out_of_memory_told
 from engine.errors import EngineError
 from engine.events import Reporter
@@ -113,7 +113,7 @@ def time_training(
         for step in range(steps + 1):
             chosen = [rows[place % len(rows)] for place in range(step * size, (step + 1) * size)]
             began = time.perf_counter()
-            packed = pack([[row] for row in chosen], base.tokenizer.pad_token_id or 0).to(base.device)
+            packed = pack([[row] for row in chosen], padding_id(base.tokenizer)).to(base.device)
             loss = token_losses(base.model, packed, 1).sum()
             loss.backward()
             apply_update(optimizer, _LEARNING_RATE)

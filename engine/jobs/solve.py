@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.adapter.attach import AttachedModel
+from engine.adapter.attach import attach
 from engine.adapter.combine import combine
 from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_ids
 from engine.base.device import device_memory, out_of_memory_told
@@ -39,7 +38,6 @@ FIT_STEPS = 8
 
 FROM_BASE, FROM_GENERATOR = "base", "generator"
 
-_START = "start"
 _ANSWER_TOKENS = 64
 _BATCH = 16
 
@@ -115,7 +113,7 @@ def make_adapter(
         chosen = max(contexts, key=lambda name: (sum(contexts[name].right), name == FROM_BASE))
         steps = (FIT_STEPS if choice.fit_steps is None else choice.fit_steps) if labelled else 0
         under = starts[chosen]
-        with _on(base, under):
+        with attach(base, under):
             adapter = _solved(base, contexts[chosen], choice, reporter)
             if steps:
                 with reporter.stage("fit", steps) as stage:
@@ -144,7 +142,7 @@ def _read(
     No row has its own answer in its context, so that tells what the start is worth.
     """
     layers = base.model.config.num_hidden_layers
-    with _on(base, under), reporter.stage("context", layers, "layers") as stage:
+    with attach(base, under), reporter.stage("context", layers, "layers") as stage:
         context = read_context(
             base, tokens.groups, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
         )
@@ -164,16 +162,6 @@ def _solved(base: LoadedBase, context: ReadContext, choice: ContextChoice, repor
         adapter = solve(base, context, SolveSettings(rank=choice.rank, modules=choice.modules), on_layer=layer)
         stage.memory = device_memory(base.device)
     return adapter
-
-
-@contextmanager
-def _on(base: LoadedBase, adapter: LoraAdapter | None) -> Iterator[None]:
-    """While open, the base answers with `adapter`, if there is one."""
-    with AttachedModel(base) as attached:
-        if adapter is not None:
-            attached.add(_START, adapter)
-            attached.use(_START)
-        yield
 
 
 def start_of(base: LoadedBase, models: ModelChoice) -> LoraAdapter | None:

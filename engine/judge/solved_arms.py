@@ -102,7 +102,6 @@ class SolvedArms:
         looks: list[Check] = []
         adapter = refine(self.base, start, rows[:learned], rows[learned:], settings, on_check=looks.append).adapter
         curve = self.kept.parent / CURVES / f"{name}-{count}-{'nothing' if fresh else 'solved'}-{seed}.json"
-        curve.parent.mkdir(exist_ok=True)
         write_json(curve, {"watched": len(rows) - learned, "looks": [vars(look) for look in looks]})
         return adapter
 

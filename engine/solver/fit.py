@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from engine.base.chat import padding_id
 from engine.base.device import short_products
 from engine.base.network import has_full_attention
 from engine.training.loop import clip_each
@@ -67,7 +68,7 @@ class Fit:
         base, drawn = self._base, next(self._draw)
         lines = [drawn] if self._packed else [[row] for row in drawn]
         with torch.inference_mode(False), torch.enable_grad(), short_products(), self._attached(self.parameters):
-            losses = answer_losses(base.model, pack(lines, base.tokenizer.pad_token_id or 0).to(base.device))
+            losses = answer_losses(base.model, pack(lines, padding_id(base.tokenizer)).to(base.device))
             losses.mean().backward()
         clip_each([value.grad[None] for value in self.parameters.values() if value.grad is not None])
         self.optimizer.step()

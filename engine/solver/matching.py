@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.base.chat import padding_id
 from engine.base.network import has_full_attention, takes_positions
 from engine.errors import EngineError
 from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
@@ -74,7 +75,7 @@ def lay_out(base: LoadedBase, rows: Sequence[ContextRow], counts: Mapping[Contex
     while left:
         lines.append(take_that_fit(left, _LINE_TOKENS) if packed else left[:1])
         left = left[len(lines[-1]) :]
-    batch = pack(lines, base.tokenizer.pad_token_id or 0).to(base.device)
+    batch = pack(lines, padding_id(base.tokenizer)).to(base.device)
     matched = [counts[row] for row in rows]
     places = torch.tensor(_places(batch.owner, [len(line) for line in lines], matched), device=base.device)
     owners = [number for number, count in enumerate(matched) for _ in range(min(count, MOST_MATCHED))]

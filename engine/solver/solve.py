@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.base.chat import padding_id
 from engine.base.device import exact_products, short_products
 from engine.base.network import has_plain_cache, output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
@@ -152,7 +153,7 @@ def _teacher_streams(
     on_layer: Callable[[float], None],
 ) -> tuple[dict[str, Tensor], list[bool]]:
     """`ReadContext.streams` and `right`."""
-    model, device, fill = base.model, base.device, base.tokenizer.pad_token_id or 0
+    model, device, fill = base.model, base.device, padding_id(base.tokenizer)
     teacher = _TeacherPass()
     right: list[bool] = []
     starts = [_shared(group, counts) for group in groups]

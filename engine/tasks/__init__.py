@@ -1,1 +1,1 @@
-"""Labelled tasks: their folder, the metrics and labels that answers are scored by, examples, names of arms."""
+"""Labelled tasks: their folder, the metrics and labels that answers are scored by, names of arms."""

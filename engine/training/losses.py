@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.base.chat import padding_id
 from engine.base.network import has_plain_cache, output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once
 from engine.training.packing import IGNORED, PackedBatch, TokenRow, common_prefix, pack
@@ -158,7 +159,7 @@ def _answers(
     base: LoadedBase, rows: Sequence[TokenRow], batch: int, on_step: Callable[[], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Of each row's answer, by token: nats, and whether it is the likeliest."""
-    model, fill = base.model, base.tokenizer.pad_token_id or 0
+    model, fill = base.model, padding_id(base.tokenizer)
     shared = common_prefix(rows) if len(rows) > 1 and has_plain_cache(model) else 0
     on_step()
     beginning = SharedBeginning(model, rows[0].prompt[:shared])

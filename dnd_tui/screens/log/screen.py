@@ -40,7 +40,7 @@ end of the logs, and saves them as a file; your home folder is written as `~`. R
 are in it.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "copy_report", "Copy bug report", id="log.report", 
+        Binding("c", "copy_report", "Copy bug report", id="log.report",
                 tooltip="Copy the text of a bug report, and save it"),
         Binding("slash", "search", "Search", id="log.search", tooltip="Search what is shown"),
         Binding("escape", "leave_search", "Leave search", id="log.leave_search", show=False,
