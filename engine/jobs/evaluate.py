@@ -29,7 +29,6 @@ from engine.tasks.arms import TAUGHT, arm_title
 from engine.tasks.tasks import (
     SharedPassages,
     Task,
-    TaskRow,
     named_tasks,
     read_rows,
     read_tasks,
@@ -185,17 +184,12 @@ def _judged(request: EvaluateRequest, reporter: Reporter) -> tuple[list[Task], l
     return found, [JudgedTask(t.name, t.metric, rows[t.name], t.source, t.digest) for t in found]
 
 
-def _text(row: TaskRow) -> str:
-    """What a row is about: its instruction is that of all rows."""
-    return f"{without_instruction(row.prompt)} {row.response}"
-
-
 def _shared_passages(request: EvaluateRequest, tasks: Sequence[Task], known: Mapping[str, str]) -> list[SharedPassages]:
     """What rows of the tasks in `known`, so far as the task folder has them, share with the judged rows."""
-    judged = {task.name: [_text(row) for row in read_rows(task.test_path)[: request.rows]] for task in tasks}
+    judged = {task.name: [row.text for row in read_rows(task.test_path)[: request.rows]] for task in tasks}
     there = [task for task in read_tasks(request.tasks, None) if known.get(task.name) == task.digest]
     others = (task for task in there if task.name not in judged)
-    return shared_passages(((task.name, list(map(_text, read_rows(task.train_path)))) for task in others), judged)
+    return shared_passages(((task.name, [row.text for row in read_rows(task.train_path)]) for task in others), judged)
 
 
 def kept_answers(request: EvaluateRequest, reporter: Reporter) -> KeptAnswers | None:

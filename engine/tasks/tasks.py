@@ -33,6 +33,11 @@ class TaskRow:
     response: str
     references: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """What the row is about: its instruction is that of all rows."""
+        return f"{without_instruction(self.prompt)} {self.response}"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -146,23 +151,29 @@ def shared_passages(
         trained: task names with the texts of their rows; read once.
         judged: texts of the judged rows by task. Case and punctuation do not count.
     """
-    counts: Counter[str] = Counter()
-    places: dict[str, str] = {}
-    for name, texts in judged.items():
-        for text in texts:
-            own = set(_passages(text))
-            counts.update(own)
-            places.update(dict.fromkeys(own, name))
-    rare = {passage: place for passage, place in places.items() if counts[passage] <= _RARE}
+    rare = rare_passages(judged)
     found = []
     for name, texts in trained:
         hits: Counter[str] = Counter()
         for text in texts:
-            hits.update({rare[passage] for passage in _passages(text) if passage in rare})
+            hits.update({rare[passage] for passage in passages(text) if passage in rare})
         found += [SharedPassages(name, place, rows, len(texts)) for place, rows in hits.items()]
     return sorted(found, key=lambda pair: (-pair.rows / pair.of, pair))
 
 
-def _passages(text: str) -> Iterator[str]:
+def rare_passages(judged: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The task of every passage of the judged rows that is a text asked about, not the wording of the questions."""
+    counts: Counter[str] = Counter()
+    places: dict[str, str] = {}
+    for name, texts in judged.items():
+        for text in texts:
+            own = set(passages(text))
+            counts.update(own)
+            places.update(dict.fromkeys(own, name))
+    return {passage: place for passage, place in places.items() if counts[passage] <= _RARE}
+
+
+def passages(text: str) -> Iterator[str]:
+    """All runs of `WORDS` words in lower case, without punctuation; one may come twice."""
     words = re.findall(r"\w+", text.lower())
     return (" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1))
