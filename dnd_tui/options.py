@@ -153,6 +153,9 @@ OPTIONS: Mapping[str, Option] = {
     "generator": Option("Folder of a generator.", "DIR", "the released one"),
     "device": Option('Where the model runs: "auto", "cpu", "cuda", "cuda:1" or "mps".', "DEVICE"),
     "dtype": Option("Number format of the base model.", choices=("auto", "float32", "bfloat16", "float16")),
+    "stream_layers": Option(
+        "Read the base's layers from its files one at a time; without it only where the base does not fit into memory."
+    ),
     "trust_remote_code": Option("Run the code that comes with a model of the hub."),
 }
 

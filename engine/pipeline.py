@@ -92,16 +92,36 @@ def find_chosen_base(choice: ModelChoice, reporter: Reporter) -> BaseRef:
     return resolve_base(choice.base, trust_remote_code=choice.trust_remote_code, reporter=reporter)
 
 
-def load_chosen_base(choice: ModelChoice, reporter: Reporter, found: BaseRef | None = None) -> LoadedBase:
-    """The base of `choice`; `found`, if it is given, is what `find_chosen_base` found."""
+def load_chosen_base(
+    choice: ModelChoice, reporter: Reporter, found: BaseRef | None = None, *, stream_layers: bool | None = False
+) -> LoadedBase:
+    """The base of `choice`; `found`, if it is given, is what `find_chosen_base` found.
+
+    stream_layers: as of `load_base`. A base whose layers are not in memory does not stay for the next job.
+    """
     trusted = choice.trust_remote_code
     ref = found or find_chosen_base(choice, reporter)
 
     def load() -> LoadedBase:
-        return load_base(ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, reporter=reporter)
+        return load_base(
+            ref, device=choice.device, dtype=choice.dtype, trust_remote_code=trusted, stream_layers=stream_layers,
+            reporter=reporter,
+        )  # fmt: skip
 
-    key = (ref.id, ref.folder, ref.gguf_file, ref.fingerprint, choice.device, choice.dtype, trusted)
-    return _base.get(key, load, reporter)
+    key = (
+        ref.id,
+        ref.folder,
+        ref.gguf_file,
+        ref.fingerprint,
+        choice.device,
+        choice.dtype,
+        trusted,
+        bool(stream_layers),
+    )
+    base = _base.get(key, load, reporter)
+    if base.streamed:
+        _base.forget()
+    return base
 
 
 def load_base_alone(choice: ModelChoice, reporter: Reporter) -> LoadedBase:

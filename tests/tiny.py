@@ -72,7 +72,9 @@ def write_tasks(folder: Path, names: list[str], rows: int = 24, split: str = "se
 def in_memory_base(model: Any, tokenizer: Any, name: str = "tiny") -> Any:
     """What the forge needs of a loaded base."""
     ref = SimpleNamespace(id=name, fingerprint=name, config=model.config)
-    return SimpleNamespace(model=model, tokenizer=tokenizer, device=torch.device("cpu"), dtype=torch.float32, ref=ref)
+    return SimpleNamespace(
+        model=model, tokenizer=tokenizer, device=torch.device("cpu"), dtype=torch.float32, ref=ref, streamed=None
+    )
 
 
 def generator_about(**fields: Any) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from engine.base.streamed import StreamedLayers
+
 _MIB = 1 << 20
 # Fields that decide what the weights mean and that every transformers version writes in the same way.
 _ESSENTIAL = (
@@ -63,13 +65,18 @@ class BaseRef:
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A frozen model in eval mode on `device`, and its tokenizer."""
+    """A frozen model in eval mode on `device`, and its tokenizer.
+
+    streamed: its layers, where they are not in memory; the model can then be called by `engine.base.streamed.in_step`
+    alone, and nothing can be attached to it.
+    """
 
     ref: BaseRef
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     dtype: torch.dtype
+    streamed: StreamedLayers | None = None
 
 
 def resolve_base(
@@ -106,25 +113,34 @@ def load_base(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    stream_layers: bool | None = False,
     reporter: Reporter | None = None,
 ) -> LoadedBase:
     """Load model and tokenizer of `ref`; the stage is called "load".
 
     Args:
-        device, dtype: see `engine.base.device`.
+        device: see `engine.base.device`. dtype: the same; "auto" on a CPU is bfloat16 where float32 does not fit.
+        stream_layers: leave the layers in their files; None does so where they do not fit into memory.
 
     Raises:
         EngineError: broken or missing weights, no tokenizer, no linear layer for LoRA, no such device, no memory.
     """
-    from engine.base.device import device_memory, out_of_memory_told, pick_device, pick_dtype
+    from engine.base.device import device_memory, out_of_memory_told, pick_device
+    from engine.base.memory import fit_memory
+    from engine.base.streamed import streamed_model
 
     place = pick_device(device)
-    kind = pick_dtype(dtype, place)
     folder = ref.folder
     if ref.hub_id:
         revision = Path(ref.folder).name
         fetched = hub_snapshot(ref.hub_id, revision=revision, weights=True, trust_remote_code=trust_remote_code)
         folder = str(fetched)
+    if stream_layers and (ref.gguf_file or trust_remote_code):
+        raise EngineError("only layers of safetensors files can be streamed", where=ref.name)
+    fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
+    if fit.remark:
+        (reporter or Reporter()).note(fit.remark, warning=True)
+    streamed = None
     with (reporter or Reporter()).stage("load") as stage:
         with out_of_memory_told("the size of the base, or choose --dtype float16 or --device cpu"):
             source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -132,9 +148,12 @@ def load_base(
                 source["gguf_file"] = ref.gguf_file
             with reading_gguf(stage) if ref.gguf_file else nullcontext():
                 tokenizer = _load_tokenizer(ref, folder, source)
-                model = _load_model(ref, folder, kind, source, place)
+                if stream_layers or fit.streamed:
+                    model, streamed = streamed_model(ref, folder, place, fit.dtype)
+                else:
+                    model = _load_model(ref, folder, fit.dtype, source, place)
         stage.memory = device_memory(place)
-    return LoadedBase(ref, model, tokenizer, place, kind)
+    return LoadedBase(ref, model, tokenizer, place, fit.dtype, streamed)
 
 
 def _folder_ref(name: str, folder: Path, model_id: str, trust_remote_code: bool) -> BaseRef:

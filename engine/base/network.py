@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 
+def layer_list(model: Any) -> torch.nn.ModuleList | None:
+    """The list of a model's layers; None where there is no list of as many as its config states."""
+    count = getattr(model.config, "num_hidden_layers", None)
+    lists = (part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList))
+    return next((part for part in lists if len(part) == count), None)
+
+
 def empty_cache(network: Any) -> DynamicCache:
     """The cache that `network` fills while it generates, with nothing in it."""
     from transformers import DynamicCache

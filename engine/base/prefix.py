@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from engine.base.network import empty_cache, has_full_attention, takes_positions
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 _CACHED_TOKENS = 6144
 # Longer lines waste attention between rows that do not see one another.
@@ -24,7 +27,7 @@ _LINE_TOKENS = 512
 
 def rows_at_once(model: Any, beginning: int, longest: int) -> int:
     """How many rows with at most `longest` tokens after a beginning are read at a time."""
-    if beginning and _takes_lines(model):
+    if beginning and takes_lines(model):
         return max(1, _LINE_TOKENS // longest)
     return max(1, _CACHED_TOKENS // (beginning + longest))
 
@@ -37,35 +40,37 @@ class SharedBeginning:
     """
 
     def __init__(self, model: Any, ids: Sequence[int]) -> None:
-        """Read token ids; none is a beginning too."""
+        """Take token ids; none is a beginning too."""
         self._model = model
-        self._cache = None
-        self._length = len(ids)
-        self._in_line = bool(ids) and _takes_lines(model)
-        if ids:
-            self._cache = empty_cache(model)
-            told = torch.tensor([list(ids)], device=next(model.parameters()).device)
-            model.base_model(input_ids=told, past_key_values=self._cache, use_cache=True)
+        self._ids = list(ids)
+        self._cache = empty_cache(model) if ids else None
+        self._in_line = bool(ids) and takes_lines(model)
+
+    def begin(self) -> None:
+        """Read the beginning. Where `in_step` runs the passes, a layer of it is read before rows reach that layer."""
+        if self._ids:
+            ids = torch.tensor([self._ids], device=next(self._model.parameters()).device)
+            self._model.base_model(input_ids=ids, past_key_values=self._cache, use_cache=True)
 
     def read(self, ids: Tensor) -> Tensor:
         """Rows after the beginning, ids (rows, width) padded at their ends -> last hidden states (rows, width, hidden).
 
         The model's modules see the same tokens in the same order, all rows in one line or each in its own.
         """
-        cache = copy.deepcopy(self._cache)
-        if cache is None:
+        if self._cache is None:
             # Padding comes after the row: the model's own causal mask is right.
             return self._hidden(input_ids=ids, use_cache=False)
         if not self._in_line:
+            cache = copy.deepcopy(self._cache)
             cache.batch_repeat_interleave(len(ids))
             return self._hidden(input_ids=ids, past_key_values=cache, use_cache=True)
         rows, width = ids.shape
-        positions = torch.arange(self._length, self._length + width, device=ids.device).repeat(rows)
+        positions = torch.arange(len(self._ids), len(self._ids) + width, device=ids.device).repeat(rows)
         hidden = self._hidden(
             input_ids=ids.reshape(1, -1),
             position_ids=positions[None],
             attention_mask=self._mask(rows, width, ids.device),
-            past_key_values=cache,
+            past_key_values=_after(self._cache, len(self._ids)),
             use_cache=True,
         )
         return hidden.reshape(rows, width, -1)
@@ -79,10 +84,28 @@ class SharedBeginning:
         dtype = next(self._model.parameters()).dtype
         own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
         seen = torch.block_diag(*[own] * rows).bool()
-        before = seen.new_ones(rows * width, self._length)
-        mask = torch.zeros(rows * width, self._length + rows * width, dtype=dtype, device=device)
+        before = seen.new_ones(rows * width, len(self._ids))
+        mask = torch.zeros(rows * width, len(self._ids) + rows * width, dtype=dtype, device=device)
         return mask.masked_fill_(~torch.cat([before, seen], 1), torch.finfo(dtype).min)[None, None]
 
 
-def _takes_lines(model: Any) -> bool:
+def _after(beginning: DynamicCache, length: int) -> DynamicCache:
+    """A cache of one line after a beginning of `length` tokens. It gives the beginning's keys and values, of each layer
+    when they are asked for, and keeps nothing itself.
+    """
+    from transformers import DynamicCache
+
+    class After(DynamicCache):
+        def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+            layer: Any = beginning.layers[layer_idx]
+            return torch.cat([layer.keys, key_states], -2), torch.cat([layer.values, value_states], -2)
+
+        def get_seq_length(self, layer_idx: int = 0) -> int:
+            return length
+
+    return After()
+
+
+def takes_lines(model: Any) -> bool:
+    """Whether rows can be one line after their beginning."""
     return has_full_attention(model) and takes_positions(model)

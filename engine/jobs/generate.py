@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.adapter.attach import attach
+from engine.adapter.attach import attach, check_fits
 from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.adapter.provenance import Provenance, Solved, Trained
@@ -18,7 +18,7 @@ from engine.files import digest_json, replacing_folder
 from engine.jobs.command_line import card_line
 from engine.jobs.prompts import found_context, sample_batch
 from engine.jobs.results import Result, stage_lines
-from engine.jobs.solve import check_adapter, make_adapter, start_of
+from engine.jobs.solve import check_adapter, make_adapter, make_streamed_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
 from engine.prompts.prompt_set import teachers, teachers_told
@@ -53,14 +53,17 @@ def generate_job(request: GenerateRequest, prompts: PromptSet, reporter: Reporte
 
 
 def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, reporter: Reporter) -> Result:
-    base = load_chosen_base(request.models, reporter)
+    base = load_chosen_base(request.models, reporter, stream_layers=request.solve.stream_layers or None)
     seed = request.prompts.seed
-    start = start_of(base, request.models)
-    if start is None and request.solve.start == "generator":
-        hint = "Leave out --start, or name a generator that was made for this base"
-        raise EngineError(f"there is no generator for {base.ref.id}", where="--start", hint=hint)
-    made = make_adapter(base, plan, request.solve, seed, reporter, start)
-    checked = check_adapter(base, {"solved": made.adapter}, plan, made.examples, seed, reporter)
+    if base.streamed:
+        made, checked = make_streamed_adapter(base, plan, request.solve, seed, reporter)
+    else:
+        start = start_of(base, request.models)
+        if start is None and request.solve.start == "generator":
+            hint = "Leave out --start, or name a generator that was made for this base"
+            raise EngineError(f"there is no generator for {base.ref.id}", where="--start", hint=hint)
+        made = make_adapter(base, plan, request.solve, seed, reporter, start)
+        checked = check_adapter(base, {"solved": made.adapter}, plan, made.examples, seed, reporter)
     texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
     provenance = Solved(
         made_from=plan.kind,
@@ -155,7 +158,10 @@ def written(
 ) -> int:
     """Attach the adapter once, write its folder `out` and return its bytes; what is there may be replaced or not."""
     with reporter.stage("attach"):
-        attach(base, adapter).detach()
+        if base.streamed:
+            check_fits(base.model, adapter)
+        else:
+            attach(base, adapter).detach()
     with replacing_folder(out, replace=replaces) as part, reporter.stage("write"):
         subject = Subject(
             base_id=base.ref.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_id
 from engine.base.device import device_memory, out_of_memory_told
 from engine.decode import answer_all
 from engine.errors import EngineError
-from engine.events import Reporter, UpdateNorms
+from engine.events import Reporter, Stage, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.compare import AskedArm, ask_arms
 from engine.judge.verdict import Verdict, verdict
@@ -22,12 +22,13 @@ from engine.prompts import PromptRow
 from engine.prompts.prompt_set import teachers_told
 from engine.released import released_generator
 from engine.requests import ContextChoice, ModelChoice
-from engine.solver.context import ContextTokens, context_tokens, shown_examples
+from engine.solver.context import ContextTokens, context_tokens, shown_examples, student_rows, window
 from engine.solver.fit import fit
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, in_turn
-from engine.solver.solve import ReadContext, SolveSettings, read_context, solve
+from engine.solver.solve import Norms, ReadContext, SolveSettings, read_context, solve, solve_streamed
 from engine.tasks.labels import baselines, chosen_metric, few_labels
 from engine.tasks.metrics import score
+from engine.training.packing import TokenRow
 from engine.weights.lora import LoraAdapter, norms_by_layer
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class Checked:
         for arm, about in self.data["arms"].items():
             mean = f"{self.scores[arm]:.2f}" if arm in self.scores else "the teacher"
             ends = f" ({about['low']:.2f} to {about['high']:.2f})" if "low" in about else ""
-            cost = f"{about['tokens_per_query']:.0f} tokens, {about['seconds_per_query']:.2f} s a query"
+            cost = f"{about['tokens_per_query']:.0f} tokens"
+            if "seconds_per_query" in about:
+                cost += f", {about['seconds_per_query']:.2f} s"
+            cost += " a query"
             lines.append((f"  {arm}", f"{mean}{ends}, {cost}"))
         return tuple(lines)
 
@@ -127,6 +131,71 @@ def make_adapter(
     return Made(whole, tokens.examples, steps, chosen)
 
 
+def make_streamed_adapter(
+    base: LoadedBase, plan: ContextPlan, choice: ContextChoice, seed: int, reporter: Reporter
+) -> tuple[Made, Checked | None]:
+    """The adapter of a plan for a base whose layers are read one at a time, and what its held-out rows show.
+
+    All of it is one stage, solve. There are no gradient steps and no start to choose. The held-out rows are not
+    answered but read with their answers: an answer is right where each of its tokens is the likeliest one.
+
+    Raises:
+        EngineError: what is asked for needs the base to write answers or to be trained; as of `make_adapter`.
+    """
+    _refuse_unstreamed(plan, choice)
+    tokens = context_tokens(base, plan, list, reporter, examples=choice.examples, seed=seed)
+    held_out, checked = _read_rows(base, plan, tokens.examples, seed)
+    settings = SolveSettings(rank=choice.rank, modules=choice.modules)
+    with (
+        out_of_memory_told("--rows"),
+        reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage,
+    ):
+        found = solve_streamed(base, tokens.groups, settings, checked=checked, on_layer=_on_layer(stage, reporter))
+        stage.note = f"base: {sum(found.right)} of {len(found.right)} answers right"
+        stage.memory = device_memory(base.device)
+    made = Made(found.adapter, tokens.examples, 0, FROM_BASE)
+    if not held_out:
+        return made, None
+    scores = {arm: [float(hit) for hit in hits] for arm, hits in found.checked.items()}
+    told = _judged(held_out, plan, scores, "exact_match", "solved")
+    lengths = {arm: sum(len(row.prompt) for row in rows) / len(rows) for arm, (rows, _) in checked.items()}
+    arms = {arm: {**told.data["arms"][arm], "tokens_per_query": length} for arm, length in lengths.items()}
+    return made, replace(told, data={**told.data, "arms": arms})
+
+
+def _refuse_unstreamed(plan: ContextPlan, choice: ContextChoice) -> None:
+    problem = hint = ""
+    if plan.kind == INSTRUCTION:
+        problem, hint = "write the answers that an instruction alone is solved from", "Add answers to the prompts"
+    elif choice.fit_steps:
+        problem, hint = "take gradient steps", "Leave out --fit-steps"
+    elif choice.start == FROM_GENERATOR:
+        problem, hint = "start from a generator's adapter", "Leave out --start"
+    if problem:
+        raise EngineError(f"a base whose layers are read one at a time cannot {problem}", hint=hint)
+
+
+def _read_rows(
+    base: LoadedBase, plan: ContextPlan, examples: int, seed: int
+) -> tuple[list[PromptRow], dict[str, tuple[Sequence[TokenRow], bool]]]:
+    """The held-out rows that are short enough, and as tokens what is read of them by each arm."""
+    held_out = [row for row in plan.held_out if row.references]
+    drawn = shown_examples(base, plan, in_turn(plan.rows, seed)[:examples])
+    queries = student_rows(base, plan, held_out) if held_out else []
+    asked = prompts_ids(base.tokenizer, [plan.shown(row.prompt) for row in held_out], drawn) if held_out else []
+    shown = [TokenRow(tuple(ids), row.answer) for ids, row in zip(asked, queries, strict=True)]
+    kept = [number for number, row in enumerate(shown) if len(row) <= window(base)]
+    if not kept:
+        return [], {}
+    without, before = [queries[number] for number in kept], [shown[number] for number in kept]
+    arms: dict[str, tuple[Sequence[TokenRow], bool]] = {
+        "base": (without, False),
+        "examples": (before, False),
+        "solved": (without, True),
+    }
+    return [held_out[number] for number in kept], arms
+
+
 def emit_norms(adapter: LoraAdapter, reporter: Reporter) -> None:
     """`UpdateNorms` of an adapter, layer by layer."""
     for norms in norms_by_layer(adapter, adapter):
@@ -153,15 +222,19 @@ def _read(
 
 
 def _solved(base: LoadedBase, context: ReadContext, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
+    settings = SolveSettings(rank=choice.rank, modules=choice.modules)
     with reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage:
-
-        def layer(norms: Mapping[str, tuple[float, float]]) -> None:
-            reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
-            stage.advance(1, explained=sum(share for _, share in norms.values()) / max(1, len(norms)))
-
-        adapter = solve(base, context, SolveSettings(rank=choice.rank, modules=choice.modules), on_layer=layer)
+        adapter = solve(base, context, settings, on_layer=_on_layer(stage, reporter))
         stage.memory = device_memory(base.device)
     return adapter
+
+
+def _on_layer(stage: Stage, reporter: Reporter) -> Callable[[Norms], None]:
+    def layer(norms: Norms) -> None:
+        reporter.emit(UpdateNorms({path: (norm, 0.0) for path, (norm, _) in norms.items()}))
+        stage.advance(1, explained=sum(share for _, share in norms.values()) / max(1, len(norms)))
+
+    return layer
 
 
 def start_of(base: LoadedBase, models: ModelChoice) -> LoraAdapter | None:
@@ -244,6 +317,14 @@ def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Se
         arm: [score(metric, text, answers, labels=labels) for text, answers in zip(given, references, strict=True)]
         for arm, given in texts.items()
     }
+    return _judged(rows, plan, scores, metric, subject)
+
+
+def _judged(
+    rows: Sequence[PromptRow], plan: ContextPlan, scores: Mapping[str, Sequence[float]], metric: str, subject: str
+) -> Checked:
+    references = [row.references for row in rows]
+    labels = few_labels([row.references for row in (*plan.rows, *rows) if row.references])
     titles = {"base": "the base alone", "instruction": "with the instruction in the prompt"}
     titles["examples"] = "with examples in the prompt"
     titles["before"] = "the adapter before"

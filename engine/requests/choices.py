@@ -59,6 +59,7 @@ class ContextChoice:
     fit_steps: gradient steps on the answers after solving; None is as many as the measurements found best.
     start: what the solved adapter is added to: "base", "generator" (the generator's adapter of an empty condition), or
         "auto": whichever gives more of the rows' answers, where there are answers and a generator for the base.
+    stream_layers: read the base's layers from its files one at a time, also where they would fit into memory.
     """
 
     made_from: str = "auto"
@@ -70,3 +71,4 @@ class ContextChoice:
     modules: tuple[str, ...] = ()
     fit_steps: int | None = None
     start: str = "auto"
+    stream_layers: bool = False

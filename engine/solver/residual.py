@@ -12,13 +12,15 @@ the sub-layer (Gemma 2 and 3) are all of that form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from engine.base.network import layer_list
 from engine.errors import EngineError
 
 # How far the sum may be from what the layer adds, in parts of its length: rounding of each number format.
@@ -47,25 +49,54 @@ class Writer:
 
 @dataclass(frozen=True)
 class StreamLayer:
-    """A layer and its writers, in the order in which they run."""
+    """A layer and its writers, in the order in which they run. assumed: they are those of another layer."""
 
     module: nn.Module
     writers: tuple[Writer, ...]
+    assumed: bool = False
 
 
-def stream_layers(model: Any) -> list[StreamLayer]:
+def stream_layers(model: Any, loaded: Callable[[int], AbstractContextManager[None]] | None = None) -> list[StreamLayer]:
     """The layers of a causal language model with what writes into the residual stream.
+
+    Args:
+        loaded: of a base that is not in memory, opens the layer of a number. Only the first layer is then looked at;
+            the others must have the same modules, and what they add is compared as they run (`engine.solver.passes`).
 
     Raises:
         EngineError: it is not known where the layers are, or what they add is not the sum of some linear modules.
     """
     name = type(model).__name__
-    layers = _layers(model)
+    layers = layer_list(model)
     if layers is None:
         raise EngineError(f"it is not known how {name} keeps its layers, so nothing can be solved", hint=_HINT)
     paths = {module: path for path, module in model.named_modules()}
-    seen = _probe(model, layers)
-    return [_stream_layer(name, layer, seen[layer], paths) for layer in layers]
+    if loaded is None:
+        seen = _probe(model, layers)
+        return [_stream_layer(name, layer, seen[layer], paths) for layer in layers]
+    with loaded(0):
+        first = _stream_layer(name, layers[0], _probe(model, layers[:1])[layers[0]], paths)
+    return [_alike(model, first, paths[layers[0]], layer, paths[layer]) for layer in layers]
+
+
+def _alike(model: Any, first: StreamLayer, first_path: str, layer: nn.Module, path: str) -> StreamLayer:
+    """A layer with the writers of the first one."""
+    inside = {part: name for name, part in first.module.named_modules()}
+    try:
+        writers = tuple(
+            Writer(
+                f"{path}.{writer.path.removeprefix(f'{first_path}.')}",
+                writer.scale,
+                None if writer.norm is None else layer.get_submodule(inside[writer.norm]),
+            )
+            for writer in first.writers
+        )
+        for writer in writers:
+            model.get_submodule(writer.path)
+    except AttributeError as error:
+        problem = f"this layer of {type(model).__name__} has other modules than the first one"
+        raise EngineError(problem, where=path, hint="Solve this base in memory") from error
+    return StreamLayer(layer, writers, assumed=True)
 
 
 def writer_kinds(model: Any) -> tuple[str, ...]:
@@ -73,10 +104,8 @@ def writer_kinds(model: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(writer.kind for layer in stream_layers(model) for writer in layer.writers))
 
 
-def _layers(model: Any) -> nn.ModuleList | None:
-    count = getattr(model.config, "num_hidden_layers", None)
-    lists = (part for part in model.base_model.modules() if isinstance(part, nn.ModuleList))
-    return next((part for part in lists if len(part) == count), None)
+class _Probed(Exception):
+    """All layers that are looked at have run: what comes after them may not be in memory."""
 
 
 @dataclass
@@ -88,8 +117,8 @@ class _Seen:
     written: list[tuple[nn.Module, nn.Module | None, Tensor]]
 
 
-def _probe(model: Any, layers: nn.ModuleList) -> dict[nn.Module, _Seen]:
-    """One short pass with everything that could write noted down."""
+def _probe(model: Any, layers: Sequence[nn.Module]) -> dict[nn.Module, _Seen]:
+    """One short pass through the model's first layers with everything that could write noted down."""
     seen: dict[nn.Module, _Seen] = {}
     handles = []
     open_layer: list[_Seen] = []
@@ -101,6 +130,8 @@ def _probe(model: Any, layers: nn.ModuleList) -> dict[nn.Module, _Seen]:
 
     def leave(layer: nn.Module, inputs: Any, output: Any) -> None:
         seen[layer].after = (output[0] if isinstance(output, tuple) else output).detach()
+        if layer is layers[-1]:
+            raise _Probed
 
     def wrote(module: nn.Module, inputs: Any, output: Tensor) -> None:
         if open_layer and output.shape == open_layer[0].before.shape:
@@ -127,7 +158,7 @@ def _probe(model: Any, layers: nn.ModuleList) -> dict[nn.Module, _Seen]:
                     handles.append(part.register_forward_hook(normed))
         size = model.get_input_embeddings().weight.shape[0]
         ids = torch.arange(_PROBE_TOKENS)[None] * 37 % size
-        with torch.inference_mode():
+        with torch.inference_mode(), suppress(_Probed):
             model.base_model(input_ids=ids.to(next(model.parameters()).device), use_cache=False)
     finally:
         for handle in handles:

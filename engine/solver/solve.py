@@ -15,29 +15,34 @@ distillation (arXiv 2209.15189) without gradient descent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from engine.base.chat import padding_id
-from engine.base.device import exact_products, short_products
+from engine.base.device import short_products
 from engine.base.network import has_plain_cache, output_logits
-from engine.base.prefix import SharedBeginning, rows_at_once
+from engine.base.prefix import SharedBeginning, rows_at_once, takes_lines
+from engine.base.streamed import in_step
 from engine.errors import EngineError
-from engine.solver.matching import TAIL, ContextRow, lay_out, matched_places, matched_tokens
-from engine.solver.residual import StreamLayer, Writer, stream_layers
-from engine.solver.ridge import RIDGES, LowRankMap, reduced_rank_ridge
+from engine.solver.matching import TAIL, ContextRow, Students, lay_out, matched_places, matched_tokens
+from engine.solver.passes import StudentPass, TeacherPass, UpdatedPass
+from engine.solver.residual import StreamLayer, stream_layers
+from engine.solver.ridge import RIDGES, LowRankMap
 from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
-from engine.weights.lora import LoraAdapter, update_norm
+from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
+
+Norms = Mapping[str, tuple[float, float]]
+"""By path of a layer's solved modules: the update's Frobenius norm, and how much of the wanted change it gives."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,17 @@ class ReadContext:
     right: Sequence[bool]
 
 
+@dataclass(frozen=True)
+class StreamedSolve:
+    """adapter: what was solved. right: as of `ReadContext`. checked: by name, of each row that was only read, whether
+    every token of its answer is the likeliest one.
+    """
+
+    adapter: LoraAdapter
+    right: Sequence[bool]
+    checked: Mapping[str, Sequence[bool]]
+
+
 def read_context(
     base: LoadedBase,
     groups: Sequence[Sequence[ContextRow]],
@@ -93,14 +109,20 @@ def read_context(
         EngineError: the base's layers cannot be matched, rows do not end alike.
     """
     check_solvable(base.model)
-    layers = stream_layers(base.model)
-    # Rows of like length together: they are padded to the longest of those that are read at once.
-    ordered = [sorted(group, key=lambda row: len(row.teacher)) for group in groups]
-    rows = [row for group in ordered for row in group]
-    counts = {row: matched_tokens(row, tail) for row in rows}
+    teacher = _Teacher(base, stream_layers(base.model), groups, tail)
+    passes = teacher.passes()
+    done = 0
+
+    def finished(layer: StreamLayer) -> None:
+        nonlocal done
+        done += 1
+        on_layer(done / (len(passes) * len(teacher.layers)))
+
+    teacher.on_layer = finished
     with torch.inference_mode(), short_products():
-        streams, right = _teacher_streams(base, layers, ordered, counts, on_layer)
-    return ReadContext(rows, counts, layers, streams, right)
+        right = [hit for read in passes for hit in read()]
+    streams = {path: torch.cat(parts) for path, parts in teacher.streams.items()}
+    return ReadContext(teacher.rows, teacher.counts, teacher.layers, streams, right)
 
 
 def solve(
@@ -108,7 +130,7 @@ def solve(
     context: ReadContext,
     settings: SolveSettings,
     *,
-    on_layer: Callable[[Mapping[str, tuple[float, float]]], None] = lambda norms: None,
+    on_layer: Callable[[Norms], None] = lambda norms: None,
 ) -> LoraAdapter:
     """The student's pass: an adapter that makes the base answer as if each row's context stood before it.
 
@@ -116,26 +138,68 @@ def solve(
     added.
 
     Args:
-        on_layer: called as soon as a layer is solved: by module path, the update's Frobenius norm and how much of the
-            wanted change it gives, 0 to 1.
+        on_layer: called as soon as a layer is solved.
 
     Raises:
         EngineError: no module is of the asked kinds.
     """
-    known = tuple(dict.fromkeys(writer.kind for layer in context.layers for writer in layer.writers))
-    kinds = settings.modules or known
-    if unknown := [kind for kind in kinds if kind not in known]:
-        hint = f"Modules that write into the residual stream: {', '.join(known)}"
-        raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--module", hint=hint)
+    kinds = _kinds(context.layers, settings)
     students = lay_out(base, context.rows, context.counts)
-    student = _StudentPass(context.streams, students.owners, settings, frozenset(kinds))
-    with (
-        torch.inference_mode(),
-        short_products(),
-        student.watching(base.model, context.layers, students.places, lambda layer: on_layer(student.norms(layer))),
-    ):
-        base.model.base_model(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
-    return _as_adapter(student.found, settings.rank, tuple(kinds))
+    student = StudentPass(context.streams.__getitem__, students.owners, settings.rank, settings.ridges, kinds)
+    with torch.inference_mode(), short_products():
+        _run_student(base, student, students, context.layers, lambda layer: on_layer(student.norms(layer)))
+    return _as_adapter(student.found, settings.rank, kinds)
+
+
+def solve_streamed(
+    base: LoadedBase,
+    groups: Sequence[Sequence[ContextRow]],
+    settings: SolveSettings,
+    *,
+    tail: int = TAIL,
+    checked: Mapping[str, tuple[Sequence[TokenRow], bool]],
+    on_layer: Callable[[Norms], None] = lambda norms: None,
+) -> StreamedSolve:
+    """The same for a base whose layers are read from its files one at a time: all passes go through a layer before the
+    next one is read.
+
+    Args:
+        groups, tail: as in `read_context`. on_layer: as in `solve`.
+        checked: by name, rows that are read besides, and whether with the solved updates.
+
+    Raises:
+        EngineError: as `read_context` and `solve`; layers differ from the first one in their modules.
+    """
+    streamed = base.streamed
+    assert streamed is not None
+    check_solvable(base.model)
+    layers = stream_layers(base.model, streamed.loaded)
+    kinds = _kinds(layers, settings)
+    teacher = _Teacher(base, layers, groups, tail)
+    students = lay_out(base, teacher.rows, teacher.counts)
+    # A layer's streams are wanted once, and only until its modules are solved.
+    student = StudentPass(
+        lambda path: torch.cat(teacher.streams.pop(path)), students.owners, settings.rank, settings.ridges, kinds
+    )
+    passes = teacher.passes()
+    passes.append(lambda: _run_student(base, student, students, layers, lambda layer: on_layer(student.norms(layer))))
+    ends = [len(passes)]
+    for rows, with_updates in checked.values():
+        start = common_prefix(rows) if len(rows) > 1 and _can_share(base) else 0
+        following = partial(_updated, base, student.found, layers) if with_updates else _nothing
+        passes += answer_passes(base, rows, start, following)
+        ends.append(len(passes))
+
+    def alone(read: Callable[[], list[bool]]) -> list[bool]:
+        # Both hold in the thread that enters them.
+        with torch.inference_mode(), short_products():
+            return read()
+
+    hits = in_step(streamed, [partial(alone, read) for read in passes])
+    right = [hit for found in hits[: ends[0]] for hit in found]
+    spans = zip(checked, ends, ends[1:], strict=False)
+    given = {name: [hit for found in hits[start:end] for hit in found] for name, start, end in spans}
+    return StreamedSolve(_as_adapter(student.found, settings.rank, kinds), right, given)
 
 
 def check_solvable(model: nn.Module) -> None:
@@ -145,41 +209,87 @@ def check_solvable(model: nn.Module) -> None:
         raise EngineError(f"{problem}, so nothing can be solved", hint="Choose a base whose layers are attention alone")
 
 
-def _teacher_streams(
-    base: LoadedBase,
-    layers: Sequence[StreamLayer],
-    groups: Sequence[Sequence[ContextRow]],
-    counts: Mapping[ContextRow, int],
-    on_layer: Callable[[float], None],
-) -> tuple[dict[str, Tensor], list[bool]]:
-    """`ReadContext.streams` and `right`."""
-    model, device, fill = base.model, base.device, padding_id(base.tokenizer)
-    teacher = _TeacherPass()
-    right: list[bool] = []
-    starts = [_shared(group, counts) for group in groups]
-    chunks = [_chunks(model, group, start) for group, start in zip(groups, starts, strict=True)]
-    passes = sum(len(chunked) for chunked in chunks) + sum(start > 0 for start in starts)
-    done = 0
+Following = Callable[[Sequence[int], int], AbstractContextManager[None]]
+"""Numbers of the rows of a pass and the tokens of its lines -> what is open while it runs; no rows: the beginning."""
 
-    def finished(layers_done: int) -> None:
-        nonlocal done
-        done += layers_done
-        on_layer(done / (passes * len(layers)))
 
-    for start, chunked in zip(starts, chunks, strict=True):
-        context = SharedBeginning(model, chunked[0][0].teacher.prompt[:start])
-        if start:
-            finished(len(layers))
-        for rows in chunked:
-            batch = pack([[TokenRow(row.teacher.prompt[start:], row.teacher.answer)] for row in rows], fill).to(device)
-            width = batch.ids.shape[1]
-            places = [line * width + at for line, row in enumerate(rows) for at in matched_places(row, counts, start)]
-            with teacher.watching(model, layers, torch.tensor(places, device=device), lambda layer: finished(1)):
-                hidden = context.read(batch.ids)
-            answers = batch.targets != IGNORED
-            hits = output_logits(model, hidden[answers]).argmax(-1) == batch.targets[answers]
-            right += [bool(row.all()) for row in hits.cpu().split([len(row.teacher.answer) for row in rows])]
-    return {path: torch.cat(parts) for path, parts in teacher.streams.items()}, right
+def answer_passes(
+    base: LoadedBase, rows: Sequence[TokenRow], start: int, following: Following
+) -> list[Callable[[], list[bool]]]:
+    """Forward passes that read rows after their first `start` tokens, which they share and which are read once.
+
+    Each returns of its rows, in order, whether every token of the answer is the likeliest one.
+    """
+    model, fill = base.model, padding_id(base.tokenizer)
+    beginning = SharedBeginning(model, rows[0].prompt[:start])
+
+    def begin() -> list[bool]:
+        with following((), 0):
+            beginning.begin()
+        return []
+
+    def read(numbers: Sequence[int]) -> list[bool]:
+        own = [rows[number] for number in numbers]
+        batch = pack([[TokenRow(row.prompt[start:], row.answer)] for row in own], fill).to(base.device)
+        with following(numbers, batch.ids.shape[1]):
+            hidden = beginning.read(batch.ids)
+        answers = batch.targets != IGNORED
+        hits = output_logits(model, hidden[answers]).argmax(-1) == batch.targets[answers]
+        return [bool(row.all()) for row in hits.cpu().split([len(row.answer) for row in own])]
+
+    # About equally many at a time, as many as can be read after the beginning; one at least.
+    fitting = rows_at_once(model, start, max(map(len, rows)) - start)
+    size = -(-len(rows) // -(-len(rows) // fitting))
+    chunks = [range(len(rows))[at : at + size] for at in range(0, len(rows), size)]
+    return [*([begin] if start else []), *(partial(read, numbers) for numbers in chunks)]
+
+
+def _can_share(base: LoadedBase) -> bool:
+    """Whether a beginning may be read once for several rows. Copies of it, a row each, need all of its layers."""
+    return base.streamed is None or takes_lines(base.model)
+
+
+class _Teacher:
+    """The teacher's passes over groups of rows that share a context.
+
+    rows, counts, layers: as of `ReadContext`. streams: by module path, the stream of each pass so far.
+    on_layer: called after each layer of a pass.
+    """
+
+    def __init__(
+        self,
+        base: LoadedBase,
+        layers: Sequence[StreamLayer],
+        groups: Sequence[Sequence[ContextRow]],
+        tail: int,
+    ) -> None:
+        self._base = base
+        # Rows of like length together: they are padded to the longest of those that are read at once.
+        self._groups = [sorted(group, key=lambda row: len(row.teacher)) for group in groups]
+        self.layers = layers
+        self.rows = [row for group in self._groups for row in group]
+        self.counts = {row: matched_tokens(row, tail) for row in self.rows}
+        self.streams: dict[str, list[Tensor]] = {}
+        self.on_layer: Callable[[StreamLayer], None] = lambda layer: None
+
+    def passes(self) -> list[Callable[[], list[bool]]]:
+        """Of all groups, in order."""
+        passes: list[Callable[[], list[bool]]] = []
+        for group in self._groups:
+            start = _shared(group, self.counts) if _can_share(self._base) else 0
+            teachers = [row.teacher for row in group]
+            passes += answer_passes(self._base, teachers, start, partial(self._following, group, start))
+        return passes
+
+    def _following(
+        self, group: Sequence[ContextRow], start: int, numbers: Sequence[int], width: int
+    ) -> AbstractContextManager[None]:
+        own = [group[number] for number in numbers]
+        places = [line * width + at for line, row in enumerate(own) for at in matched_places(row, self.counts, start)]
+        # The context itself leaves nothing behind.
+        follower = TeacherPass(self.streams if numbers else {})
+        places_here = torch.tensor(places, dtype=torch.int64, device=self._base.device)
+        return follower.watching(self._base.model, self.layers, places_here, lambda layer: self.on_layer(layer))
 
 
 def _shared(rows: Sequence[ContextRow], counts: Mapping[ContextRow, int]) -> int:
@@ -190,140 +300,35 @@ def _shared(rows: Sequence[ContextRow], counts: Mapping[ContextRow, int]) -> int
     return min(common, *(len(row.teacher) - counts[row] for row in rows))
 
 
-def _chunks(model: nn.Module, rows: Sequence[ContextRow], start: int) -> list[Sequence[ContextRow]]:
-    """Rows in order, as many at a time as can be read after their common `start`, about equally many; one at least."""
-    fitting = rows_at_once(model, start, max(len(row.teacher) for row in rows) - start)
-    size = -(-len(rows) // -(-len(rows) // fitting))
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _run_student(
+    base: LoadedBase,
+    student: StudentPass,
+    students: Students,
+    layers: Sequence[StreamLayer],
+    on_layer: Callable[[StreamLayer], None],
+) -> list[bool]:
+    with student.watching(base.model, layers, students.places, on_layer):
+        base.model.base_model(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
+    return []
 
 
-class _Pass:
-    """Follows the residual stream through a forward pass of the model, at some of its tokens.
-
-    stream: (T, hidden) float32, as it is after what has run so far.
-    """
-
-    def __init__(self) -> None:
-        self.stream = self._places = torch.empty(0)
-
-    @contextmanager
-    def watching(
-        self,
-        model: nn.Module,
-        layers: Sequence[StreamLayer],
-        places: Tensor,
-        on_layer: Callable[[StreamLayer], None],
-    ) -> Iterator[None]:
-        """While open, a forward pass is followed at `places` (T,): of the pass's tokens, counted line by line."""
-        self._places = places
-        handles = []
-        try:
-            for layer in layers:
-                handles.append(layer.module.register_forward_pre_hook(self._enter, with_kwargs=True))
-                handles.append(layer.module.register_forward_hook(partial(_leave, on_layer, layer)))
-                for writer in layer.writers:
-                    module = model.get_submodule(writer.path)
-                    handles.append(module.register_forward_hook(self._hook(writer)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def wrote(self, writer: Writer, inputs: Tensor, output: Tensor) -> Tensor | None:
-        """A module has run and `stream` is as before it; returns another output, or None to leave it."""
-        raise NotImplementedError
-
-    def at(self, values: Tensor) -> Tensor:
-        """Values (lines, places, width) at the followed tokens: (T, width) float32."""
-        return values.flatten(0, 1)[self._places].float()
-
-    def added(self, writer: Writer, output: Tensor) -> Tensor:
-        """What a module's output (T, hidden) adds to the stream."""
-        return writer.scale * (output if writer.norm is None else writer.norm.forward(output).float())
-
-    def _enter(self, layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        self.stream = self.at(inputs[0] if inputs else named["hidden_states"])
-
-    def _hook(self, writer: Writer) -> Callable[..., Tensor | None]:
-        return lambda module, inputs, output: self.wrote(writer, inputs[0], output)
+def _updated(
+    base: LoadedBase, found: Mapping[str, LowRankMap], layers: Sequence[StreamLayer], numbers: Sequence[int], width: int
+) -> AbstractContextManager[None]:
+    return UpdatedPass(found).watching(base.model, layers, torch.empty(0, dtype=torch.int64), lambda layer: None)
 
 
-def _leave(on_layer: Callable[[StreamLayer], None], layer: StreamLayer, *_: Any) -> None:
-    on_layer(layer)
+def _nothing(numbers: Sequence[int], width: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
-class _TeacherPass(_Pass):
-    """streams: by module path, the stream after the module, a tensor for each pass that was followed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.streams: dict[str, list[Tensor]] = {}
-
-    def wrote(self, writer: Writer, inputs: Tensor, output: Tensor) -> None:
-        """Keep the stream."""
-        self.stream = self.stream + self.added(writer, self.at(output))
-        self.streams.setdefault(writer.path, []).append(self.stream)
-
-
-class _StudentPass(_Pass):
-    """Solves an update at every module of the asked kinds and lets the pass go on with it.
-
-    teacher: by module path, the stream that is wanted after the module. owners: (T,) which row a token is of.
-    found: by module path, the update; filled as the pass goes on.
-    """
-
-    def __init__(
-        self, teacher: Mapping[str, Tensor], owners: Tensor, settings: SolveSettings, kinds: frozenset[str]
-    ) -> None:
-        super().__init__()
-        self.found: dict[str, LowRankMap] = {}
-        self._teacher = teacher
-        self._owners = owners
-        self._settings = settings
-        self._kinds = kinds
-
-    def norms(self, layer: StreamLayer) -> dict[str, tuple[float, float]]:
-        """By path of a layer's solved modules: the update's Frobenius norm, and how much of the change it gives."""
-        solved = [writer.path for writer in layer.writers if writer.path in self.found]
-        return {path: (update_norm(m.a, m.b, 1.0), m.explained) for path in solved if (m := self.found[path])}
-
-    def wrote(self, writer: Writer, inputs: Tensor, output: Tensor) -> Tensor | None:
-        """Solve the module's update; the output with it."""
-        before, alone = self.stream, self.at(output)
-        self.stream = before + self.added(writer, alone)
-        if writer.kind not in self._kinds:
-            return None
-        wanted = (self._teacher[writer.path] - self.stream) / writer.scale
-        if writer.norm is not None:
-            wanted = wanted / _gain(writer.norm, alone)
-        with exact_products():
-            update = self._regression(self.at(inputs), wanted)
-        self.found[writer.path] = update
-        inner = (inputs @ update.a.T.to(inputs.dtype)).float()
-        output = output + (inner @ update.b.T).to(output.dtype)
-        self.stream = before + self.added(writer, self.at(output))
-        return output
-
-    def _regression(self, inputs: Tensor, wanted: Tensor) -> LowRankMap:
-        device = inputs.device
-        # MPS lacks some of the factorisations; the systems are small.
-        place = torch.device("cpu") if device.type == "mps" else device
-        found = reduced_rank_ridge(
-            inputs.to(place),
-            wanted.to(place),
-            self._settings.rank,
-            groups=self._owners.to(place),
-            ridges=self._settings.ridges,
-        )
-        return found._replace(a=found.a.to(device), b=found.b.to(device))
-
-
-def _gain(norm: nn.Module, values: Tensor) -> Tensor:
-    """Of a norm after the sub-layer: how much a small change of its input (T, hidden) changes its output, the length of
-    the input kept (an RMS norm scales it back).
-    """
-    gain = norm.forward(torch.ones_like(values[:1])).float()
-    return gain / values.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+def _kinds(layers: Sequence[StreamLayer], settings: SolveSettings) -> tuple[str, ...]:
+    """The kinds of module that get an update; raises EngineError where one writes nothing."""
+    known = tuple(dict.fromkeys(writer.kind for layer in layers for writer in layer.writers))
+    if unknown := [kind for kind in settings.modules if kind not in known]:
+        hint = f"Modules that write into the residual stream: {', '.join(known)}"
+        raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--module", hint=hint)
+    return settings.modules or known
 
 
 def _as_adapter(found: Mapping[str, LowRankMap], rank: int, kinds: tuple[str, ...]) -> LoraAdapter:

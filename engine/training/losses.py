@@ -163,6 +163,7 @@ def _answers(
     shared = common_prefix(rows) if len(rows) > 1 and has_plain_cache(model) else 0
     on_step()
     beginning = SharedBeginning(model, rows[0].prompt[:shared])
+    beginning.begin()
     size = min(batch, rows_at_once(model, shared, max(map(len, rows)) - shared))
     for start in range(0, len(rows), size):
         on_step()

@@ -74,6 +74,38 @@ def test_answers_become_an_adapter(family: str, tmp_path: Path, request: pytest.
     assert any("made from answered examples: 40 answers found" in e.text for e in events if isinstance(e, Note))
 
 
+def test_layers_that_stay_in_their_files_give_the_same_adapter(tmp_path: Path, tiny_qwen2_folder: Path) -> None:
+    source = written(tmp_path, things(40))
+    done(solving(source, tiny_qwen2_folder, tmp_path / "whole", fit_steps=0))
+    request = solving(source, tiny_qwen2_folder, tmp_path / "streamed", fit_steps=None, stream_layers=True)
+    data, events = done(request)
+    one, two = (digest_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "streamed"))
+    assert one == two and data["fit_steps"] == 0
+    assert stages(events) == ["import", "read", "load", "solve", "attach", "write"]
+    held_out = data["held_out"]
+    assert held_out["rows"] == 8 and held_out["metric"] == "exact_match"
+    assert set(held_out["scores"]) == {"base", "examples", "solved"}
+    assert held_out["arms"]["examples"]["tokens_per_query"] > 2 * held_out["arms"]["solved"]["tokens_per_query"]
+    # The base that stays in memory for the next job is a whole one.
+    _, again = done(solving(source, tiny_qwen2_folder, tmp_path / "after", fit_steps=1))
+    assert "fit" in stages(again)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [({"made_from": "instruction"}, "write the answers"), ({"fit_steps": 2}, "gradient"), ({"start": "generator"}, "")],
+)
+def test_what_needs_the_whole_base_is_refused_where_its_layers_are_streamed(
+    choice: dict[str, Any], reason: str, tmp_path: Path, tiny_llama_folder: Path
+) -> None:
+    source = written(tmp_path, things(12))
+    with pytest.raises(EngineError, match=f"read one at a time cannot .*{reason}"):
+        done(
+            solving(source, tiny_llama_folder, tmp_path / "out", **{"fit_steps": None, "stream_layers": True, **choice})
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_request_gives_the_same_bytes(tmp_path: Path, tiny_llama_folder: Path) -> None:
     source = written(tmp_path, things(12))
     for name in ("one", "two"):

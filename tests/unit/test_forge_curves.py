@@ -87,8 +87,7 @@ def test_a_generator_that_is_passed_on_carries_its_logs(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     script = (
-        "import sys, engine.forge.curves, engine.forge.plan; "
-        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+        "import sys, engine.forge.curves, engine.forge.plan; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2]).returncode == 0
 
