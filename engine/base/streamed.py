@@ -3,20 +3,19 @@
     files --load_streamed--> LoadedBase whose layers are empty, with its `StreamedLayers`
     passes --in_step--> all of them through layer 0, then all through layer 1, ...: each layer is read once
 
-The passes are the model's own forward calls, each in a thread of its own, of which one runs at a time: it stops before
-every layer until the others have come so far.
+The passes are the model's own forward calls, each a greenlet: it stops before every layer until the others have come so
+far. All run in one thread, so what holds for a thread, such as `torch.inference_mode`, holds for all of them.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from greenlet import getcurrent, greenlet
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -132,76 +131,25 @@ def in_step(streamed: StreamedLayers, passes: Sequence[Callable[[], T]]) -> list
 
     Each pass calls the model once. What one of them raises ends all of them.
     """
-    turns = _Turns(len(passes))
-    handles = [layer.register_forward_pre_hook(lambda *_: turns.wait()) for layer in streamed.layers]
+    runs = [greenlet(read) for read in passes]
+    main = getcurrent()
+
+    def wait(*_: Any) -> None:
+        main.switch()
+
+    handles = [layer.register_forward_pre_hook(wait) for layer in streamed.layers]
     try:
-        with ThreadPoolExecutor(len(passes), thread_name_prefix="pass") as pool:
-            futures = [pool.submit(turns.run, number, read) for number, read in enumerate(passes)]
-            try:
-                turns.round()  # up to the first layer
-                for number in range(len(streamed.layers)):
-                    with streamed.loaded(number):
-                        turns.round()
-            finally:
-                turns.stop()
-            return [future.result() for future in futures]
+        found = [run.switch() for run in runs]  # up to the first layer
+        for number in range(len(streamed.layers)):
+            with streamed.loaded(number):
+                found = [run.switch() for run in runs]
+        return found
     finally:
+        for run in runs:
+            if run:
+                run.throw()  # it waits before a layer and ends there; what it has open is closed
         for handle in handles:
             handle.remove()
-
-
-class _Stopped(Exception):
-    """Another pass has failed: this one ends too."""
-
-
-class _Turns:
-    """Threads that run one at a time, in order, each until it waits or ends."""
-
-    def __init__(self, count: int) -> None:
-        self._go = [threading.Semaphore(0) for _ in range(count)]
-        self._back = threading.Semaphore(0)
-        self._own = threading.local()
-        self._running = set(range(count))
-        self._failed: BaseException | None = None
-        self._stopped = False
-
-    def run(self, number: int, read: Callable[[], T]) -> T:
-        """In a thread of its own: `read`, when it is its turn."""
-        self._own.number = number
-        try:
-            self._turn(number)
-            return read()
-        except BaseException as error:
-            if not isinstance(error, _Stopped):
-                self._failed = self._failed or error
-            raise
-        finally:
-            self._running.discard(number)
-            self._back.release()
-
-    def wait(self) -> None:
-        """Called by a pass before a layer: the others' turn."""
-        self._back.release()
-        self._turn(self._own.number)
-
-    def round(self) -> None:
-        """Let each pass run once; raises what one of them raised."""
-        for number in sorted(self._running):
-            self._go[number].release()
-            self._back.acquire()
-            if self._failed is not None:
-                raise self._failed
-
-    def stop(self) -> None:
-        """End the passes that still wait."""
-        self._stopped = True
-        for go in self._go:
-            go.release()
-
-    def _turn(self, number: int) -> None:
-        self._go[number].acquire()
-        if self._stopped:
-            raise _Stopped
 
 
 def _set(module: nn.Module, name: str, value: torch.Tensor | None) -> None:

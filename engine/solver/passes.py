@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+from greenlet import getcurrent
 from torch import Tensor, nn
 
 from engine.base.device import exact_products
@@ -24,8 +24,8 @@ _ASSUMED = 2e-2
 class Pass:
     """Follows the residual stream through a forward pass of the model, at some of its tokens.
 
-    Passes may be open at the same time, each in a thread of its own (`engine.base.streamed.in_step`): each follows the
-    calls of its own thread.
+    Passes may be open at the same time, each in a greenlet of its own (`engine.base.streamed.in_step`): each follows
+    its own calls.
 
     stream: (T, hidden) float32, as it is after what has run so far.
     """
@@ -43,10 +43,10 @@ class Pass:
     ) -> Iterator[None]:
         """While open, a forward pass is followed at `places` (T,): of the pass's tokens, counted line by line."""
         self._places = places
-        thread = threading.get_ident()
+        opener = getcurrent()
 
         def own(hook: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *given: hook(*given) if threading.get_ident() == thread else None
+            return lambda *given: hook(*given) if getcurrent() is opener else None
 
         handles = []
         try:

@@ -190,12 +190,8 @@ def solve_streamed(
         passes += answer_passes(base, rows, start, following)
         ends.append(len(passes))
 
-    def alone(read: Callable[[], list[bool]]) -> list[bool]:
-        # Both hold in the thread that enters them.
-        with torch.inference_mode(), short_products():
-            return read()
-
-    hits = in_step(streamed, [partial(alone, read) for read in passes])
+    with torch.inference_mode(), short_products():
+        hits = in_step(streamed, passes)
     right = [hit for found in hits[: ends[0]] for hit in found]
     spans = zip(checked, ends, ends[1:], strict=False)
     given = {name: [hit for found in hits[start:end] for hit in found] for name, start, end in spans}

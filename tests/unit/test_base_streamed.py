@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from greenlet import getcurrent
 from safetensors.torch import load_file, save_file
 
 from engine.base.load import LoadedBase, load_base, resolve_base
@@ -98,7 +98,7 @@ def test_each_layer_is_read_once_and_no_two_are_there_at_a_time(
     assert seen == [0, 0, 1, 2, 3, 4]  # the first one also to find what writes into the stream
 
 
-def test_someone_who_stops_it_leaves_no_thread_and_no_weights(tmp_path: Path) -> None:
+def test_someone_who_stops_it_leaves_no_hook_and_no_weights(tmp_path: Path) -> None:
     base = loaded(saved(tiny_model("llama", num_hidden_layers=4), tmp_path), stream_layers=True)
 
     def stop(norms: Any) -> None:
@@ -107,7 +107,7 @@ def test_someone_who_stops_it_leaves_no_thread_and_no_weights(tmp_path: Path) ->
 
     with pytest.raises(Cancelled):
         solve_streamed(base, made_groups(), SolveSettings(), checked={}, on_layer=stop)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pass")]
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in base.model.base_model.modules())
     assert all(on_meta(base))
     # The next one goes through.
     assert solve_streamed(base, made_groups(), SolveSettings(), checked={}).adapter.a
@@ -116,12 +116,12 @@ def test_someone_who_stops_it_leaves_no_thread_and_no_weights(tmp_path: Path) ->
 def test_passes_take_turns_layer_by_layer(tmp_path: Path) -> None:
     base = loaded(saved(tiny_model("llama", num_hidden_layers=3), tmp_path), stream_layers=True)
     order: list[tuple[str, int]] = []
-    who = threading.local()
+    names: dict[Any, str] = {}
     for number, layer in enumerate(base.streamed.layers):  # type: ignore[union-attr]
-        layer.register_forward_hook(lambda *_, number=number: order.append((who.name, number)))
+        layer.register_forward_hook(lambda *_, number=number: order.append((names[getcurrent()], number)))
 
     def read(name: str) -> str:
-        who.name = name
+        names[getcurrent()] = name
         base.model.base_model(input_ids=torch.tensor([[1, 5, 9]]), use_cache=False)  # type: ignore[operator]
         return name
 
