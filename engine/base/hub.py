@@ -41,6 +41,23 @@ def hub_snapshot(
     return Path(folder)
 
 
+def cached_model(folder: Path) -> tuple[str, Path] | None:
+    """The hub id and the snapshot of a folder of the hub cache: of a snapshot itself, or of all of a model's snapshots.
+
+    None where it is no such folder, or where it does not know which snapshot is meant.
+    """
+    folder = folder.absolute()
+    model = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    if not model.name.startswith("models--"):
+        return None
+    if model == folder:
+        main = folder / "refs" / "main"
+        if not main.is_file():
+            return None
+        folder = folder / "snapshots" / main.read_text(encoding="utf-8").strip()
+    return model.name.removeprefix("models--").replace("--", "/"), folder
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """No progress bars and no remarks below an error from transformers and the hub client inside of the block."""

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.base.catalog import BASES, bundled_base
 from engine.base.convert import base_folder
 from engine.base.gguf import forget_quantisation, reading_gguf
-from engine.base.hub import hub_snapshot, looks_like_hub_id, quiet_libraries
+from engine.base.hub import cached_model, hub_snapshot, looks_like_hub_id, quiet_libraries
 from engine.errors import Cancelled, EngineError
 from engine.events import Reporter
 from engine.files import digest_bytes, digest_json
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from engine.base.streamed import StreamedLayers
 
 _MIB = 1 << 20
+# What llama.cpp's gguf-split adds to a name.
+_PART = re.compile(r"-\d{5}-of-(?P<parts>\d{5})$")
+# A subfolder that is not there: transformers puts an adapter that lies beside the weights on the model, unasked.
+_NO_ADAPTER = {"subfolder": "no-adapter"}
 # Fields that decide what the weights mean and that every transformers version writes in the same way.
 _ESSENTIAL = (
     "model_type",
@@ -94,7 +99,7 @@ def resolve_base(
         return _folder_ref(name, base_folder(bundled, reporter), bundled.id, trust_remote_code)
     path = Path(name).expanduser()
     if path.is_dir():
-        return _folder_ref(name, path, path.resolve().name, trust_remote_code)
+        return _named_folder(name, path, trust_remote_code)
     if path.suffix.lower() == ".gguf":
         return _gguf_ref(name, path)
     if path.exists() or not looks_like_hub_id(name):
@@ -140,6 +145,8 @@ def load_base(
     fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
     if fit.remark:
         (reporter or Reporter()).note(fit.remark, warning=True)
+    if (Path(folder) / "adapter_config.json").is_file():
+        (reporter or Reporter()).note("an adapter that lies beside the base's weights is left out", warning=True)
     streamed = None
     with (reporter or Reporter()).stage("load") as stage:
         with out_of_memory_told("the size of the base, or choose --dtype float16 or --device cpu"):
@@ -156,10 +163,25 @@ def load_base(
     return LoadedBase(ref, model, tokenizer, place, fit.dtype, streamed)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder; an adapter that lies beside them is none of its weights."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith("adapter_")]
+
+
+def _named_folder(name: str, path: Path, trust_remote_code: bool) -> BaseRef:
+    """A model folder; one of the hub cache is the hub model that it holds."""
+    cached = cached_model(path)
+    if cached is None:
+        return _folder_ref(name, path, path.resolve().name, trust_remote_code)
+    hub_id, snapshot = cached
+    ref = _folder_ref(name, snapshot, hub_id, trust_remote_code)
+    return replace(ref, fingerprint=fingerprint(ref.config, [], commit=snapshot.name))
+
+
 def _folder_ref(name: str, folder: Path, model_id: str, trust_remote_code: bool) -> BaseRef:
     if not (folder / "config.json").is_file():
         raise EngineError("this folder has no config.json", where=str(folder), hint="Name the folder of a model")
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         hint = "Save the model as safetensors; pickled weights are not read"
         raise EngineError("this folder has no .safetensors weights", where=str(folder), hint=hint)
@@ -170,6 +192,9 @@ def _folder_ref(name: str, folder: Path, model_id: str, trust_remote_code: bool)
 def _gguf_ref(name: str, path: Path) -> BaseRef:
     if not path.is_file():
         raise EngineError("no such file", where=name)
+    if (part := _PART.search(path.stem)) and int(part["parts"]) > 1:
+        hint = f"Join the parts first: llama-gguf-split --merge FIRST_PART {path.stem[: part.start()]}.gguf"
+        raise EngineError(f"is one of {int(part['parts'])} parts of a model", where=name, hint=hint)
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
             raise EngineError("this is not a GGUF file", where=name)
@@ -201,10 +226,27 @@ def _check_causal(config: PretrainedConfig, name: str) -> None:
     hint = "Choose a model that writes text from left to right"
     if getattr(config, "is_encoder_decoder", False):
         raise EngineError(f"{kinds} is an encoder-decoder model, not a causal language model", where=name, hint=hint)
+    if getattr(config, "vision_config", None) is not None:
+        raise EngineError(f"{kinds} reads images too, which is not supported yet", where=name, hint=hint)
+    method = _quantised_by(config)
+    if method:
+        hint = "Name the model that it was made from: an adapter for that one fits this one too"
+        raise EngineError(
+            f"its weights are quantised ({method}), so nothing can be added to them", where=name, hint=hint
+        )
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     masked = all(kind.endswith("ForMaskedLM") for kind in config.architectures or ("",))
     if masked or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
         raise EngineError(f"{kinds} is not a causal language model", where=name, hint=hint)
+
+
+def _quantised_by(config: PretrainedConfig) -> str:
+    """How a checkpoint's weights are quantised, as its config states it: "awq", "gptq", "bitsandbytes", ...; or ""."""
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return ""
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(getattr(method, "value", method) or "in a way that its config does not name")
 
 
 def _load_tokenizer(ref: BaseRef, folder: str, source: dict[str, Any]) -> PreTrainedTokenizerBase:
@@ -224,7 +266,7 @@ def _load_model(
     model: PreTrainedModel
     with quiet_libraries(), _broken_told(ref.name, "the weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, **formats, **source
+            folder, dtype=dtype, output_loading_info=True, adapter_kwargs=_NO_ADAPTER, **formats, **source
         )
     model, info = loaded
     missing = sorted(info["missing_keys"])

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from engine.base.device import dtype_name, pick_dtype
+from engine.base.load import weight_files
 from engine.base.streamed import opened_tensors
 from engine.text import readable_size
 
@@ -24,7 +25,7 @@ _SHARE = 0.8
 def weight_count(folder: Path) -> int:
     """How many numbers the weights of a model folder are; its headers alone are read."""
     count = 0
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with opened_tensors(file) as tensors:
             count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return count

@@ -19,6 +19,7 @@ from greenlet import getcurrent, greenlet
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from engine.base.load import weight_files
 from engine.base.network import layer_list
 from engine.errors import EngineError
 
@@ -91,7 +92,7 @@ def streamed_model(ref: BaseRef, folder: str, device: torch.device, dtype: torch
 def tensor_files(folder: Path) -> dict[str, Path]:
     """Where each tensor of a model folder lies; raises EngineError where a file is broken."""
     files: dict[str, Path] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with opened_tensors(file) as tensors:
             files |= dict.fromkeys(tensors.keys(), file)
     return files
@@ -123,7 +124,7 @@ def opened_tensors(file: Path) -> Iterator[Any]:
             yield tensors
     except (OSError, SafetensorError) as error:
         hint = "Fetch or save the model again"
-        raise EngineError(f"cannot be read: {error}", where=str(file), hint=hint) from error
+        raise EngineError(f"the weights cannot be loaded: {error}", where=str(file), hint=hint) from error
 
 
 def in_step(streamed: StreamedLayers, passes: Sequence[Callable[[], T]]) -> list[T]:

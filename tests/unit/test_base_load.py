@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from engine.base.load import load_base, resolve_base
+from engine.base.load import fingerprint, load_base, resolve_base
 from engine.errors import EngineError
-from engine.events import Reporter, StageFinished
+from engine.events import Note, Reporter, StageFinished
 from engine.weights.layout import derive_layout
+from tests.tiny import tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gemma"]
@@ -176,3 +179,55 @@ def test_a_broken_gguf_file_is_told(tmp_path: Path, content: bytes) -> None:
 def test_a_name_that_is_nothing_is_told(name: str) -> None:
     with pytest.raises(EngineError):
         resolve_base(name)
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "bitsandbytes", "fp8", "newest"])
+def test_a_quantised_checkpoint_is_refused_before_its_weights_are_read(copy: Path, method: str) -> None:
+    change_config(copy, quantization_config={"quant_method": method, "bits": 4})
+    with pytest.raises(EngineError, match=rf"quantised \({method}\)") as error:
+        resolve_base(str(copy))
+    assert "made from" in str(error.value.hint)
+
+
+def test_a_base_that_reads_images_is_refused(copy: Path) -> None:
+    change_config(copy, model_type="qwen2_5_vl", architectures=["Qwen2_5_VLForConditionalGeneration"])
+    with pytest.raises(EngineError, match="reads images"):
+        resolve_base(str(copy))
+
+
+def test_a_part_of_a_split_gguf_file_is_named(tmp_path: Path) -> None:
+    part = tmp_path / "model-00002-of-00003.gguf"
+    part.write_bytes(b"GGUF")
+    with pytest.raises(EngineError, match="one of 3 parts") as error:
+        resolve_base(str(part))
+    assert "llama-gguf-split --merge" in str(error.value.hint)
+
+
+def test_an_adapter_beside_the_weights_is_not_put_on_the_base(copy: Path, tmp_path: Path) -> None:
+    adapted = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    before = resolve_base(str(copy)).fingerprint
+    adapted.save_pretrained(copy)
+    events: list[Any] = []
+    base = load_base(resolve_base(str(copy)), device="cpu", reporter=Reporter(events.append))
+    assert not any("lora" in name for name, _ in base.model.named_parameters())
+    assert [event.text for event in events if isinstance(event, Note) and event.warning] == [
+        "an adapter that lies beside the base's weights is left out"
+    ]
+    assert base.ref.fingerprint == before
+
+
+def test_a_folder_of_the_hub_cache_is_the_model_that_it_holds(copy: Path, tmp_path: Path) -> None:
+    model = tmp_path / "hub" / "models--owner--small-one"
+    snapshot = model / "snapshots" / "0123abc"
+    shutil.copytree(copy, snapshot)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0123abc")
+    one, two = resolve_base(str(snapshot)), resolve_base(str(model))
+    assert one.id == two.id == "owner/small-one" and one.fingerprint == two.fingerprint
+    assert one.fingerprint == fingerprint(one.config, [], commit="0123abc")
+    assert load_base(two, device="cpu").model is not None
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
