@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_RANK, LARGEST_WEIGHTS
 from engine.errors import EngineError
@@ -98,6 +98,14 @@ class Foreign(ABC):
 
     def check_base(self, config: PretrainedConfig) -> None:  # noqa: B027
         """Raises EngineError when it is for other bases, whatever the sizes of this one."""
+
+    def check_weights(self, model: Any) -> tuple[str, ...]:
+        """Compare weights of the file that are no LoRA matrices with those of the loaded base; what was left out.
+
+        Raises:
+            EngineError: they are others.
+        """
+        return ()
 
     @abstractmethod
     def scales_for(self, fitted: Fitted) -> Mapping[str, Fraction]:

@@ -3,8 +3,9 @@
     general.type = adapter, adapter.type = lora, general.architecture, adapter.lora.alpha
     blk.3.attn_q.weight.lora_a (rank, in) and .lora_b (out, rank), rows of q and k as llama.cpp has them (`gguf`)
 
-llama.cpp multiplies B A by alpha / rank of each pair, and by 1 where alpha is 0 (`get_scale` of llama-adapter.h). The
-file names no base for sure, so it fits whatever base has these modules in these sizes.
+llama.cpp multiplies B A by alpha / rank of each pair, and by 1 where alpha is 0 or not there (`get_scale` of
+llama-adapter.h). It leaves norm vectors out. The file names no base for sure, so it fits whatever base has these
+modules in these sizes.
 
 The header is read by hand; everything in it is little-endian:
 
@@ -119,15 +120,19 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
         raise EngineError(f"cannot be read: {error}", where=where) from error
     architecture, alpha = _checked_fields(fields, where)
     halves: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    norms = [tensor for tensor in tensors if tensor.name.endswith("_norm.weight")]
     for tensor in tensors:
+        if tensor in norms:
+            continue
         path, half = _place(tensor, where)
         halves.setdefault(path, {})[half] = (tensor.name, tensor.shape)
     return ForeignGguf(
         weights=file,
         pairs=paired(halves, where),
         changes=(
-            *(() if alpha else ("Its alpha is 0, which llama.cpp takes for a scale of 1.",)),
-            *widened({_FLOATS[each.type][0] for each in tensors}),
+            *(() if alpha else ("It has no alpha, or one of 0, which llama.cpp takes for a scale of 1.",)),
+            *((f"{len(norms)} norm vectors were left out, as llama.cpp does.",) if norms else ()),
+            *widened({_FLOATS[each.type][0] for each in tensors if each not in norms}),
         ),
         architecture=architecture,
         alpha=alpha,
@@ -148,8 +153,13 @@ def _checked_fields(fields: Mapping[str, Any], where: str) -> tuple[str, Fractio
     if architecture not in known:
         hint = f"Names of tensors are known of {', '.join(known)}"
         raise EngineError(f"is for bases of type {said(architecture)}", where=where, hint=hint)
-    alpha = fields.get(_ALPHA)
-    if not isinstance(alpha, float) or not math.isfinite(alpha) or not (alpha == 0 or 2**-20 <= alpha <= LARGEST_ALPHA):
+    alpha = fields.get(_ALPHA, 0)
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, int | float)
+        or not math.isfinite(alpha)
+        or not (alpha == 0 or 2**-20 <= alpha <= LARGEST_ALPHA)
+    ):
         problem = f"{_ALPHA} is {said(alpha)}, not a number from 0 to {LARGEST_ALPHA}"
         raise EngineError(problem, where=where, hint=BROKEN)
     return architecture, Fraction(alpha)

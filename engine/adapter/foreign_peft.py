@@ -11,7 +11,8 @@ Notable
   are not.
 - A key of rank_pattern or alpha_pattern stands for every module whose path, or the end of it after a dot, it matches as
   a regular expression; the first that matches counts (`get_pattern_key` of peft). The keys come out of somebody's file,
-  and an expression can take years to match: those that could are refused.
+  and an expression can take years to match: `regex` gives up after a while, which `re` cannot.
+- Embeddings and head are often saved along without having been trained. They are left out where they are the base's.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from __future__ import annotations
 import math
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import regex
 
 from engine.adapter.foreign import (
     BROKEN,
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 _KEY = re.compile(
-    r"(?:base_model\.model\.)?(?P<path>[\w.-]{1,400}?)\.lora_(?P<half>[AB])(?:\.(?P<adapter>[^.]{1,200}))?\.weight",
+    r"(?:module\.)?(?:base_model\.model\.)?(?P<path>[\w.-]{1,400}?)\.lora_(?P<half>[AB])(?:\.(?P<adapter>[^.]{1,200}))?\.weight",
     re.ASCII,
 )
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -69,14 +73,12 @@ _OTHERS = (
     ("lora_magnitude_vector", "belongs to DoRA, which scales the base's own weights too"),
     (".bias", "is a trained bias"),
     ("modules_to_save", "is a weight that was trained whole"),
-    ("embed_tokens.weight", "is a weight that was trained whole"),
-    ("lm_head.weight", "is a weight that was trained whole"),
 )
-_KEY_LETTERS = re.compile(r"[\w.^$\\|()\[\]*+?:-]{1,400}", re.ASCII)
-# With one repetition, not of a group, and one group of a few alternatives, a base's path is matched at once.
-_MOST_REPETITIONS = _MOST_GROUPS = 1
-_MOST_ALTERNATIVES = 16
+_WHOLE = re.compile(r"(?:base_model\.model\.)?(?:[\w]+\.){0,4}(?P<which>embed_tokens|lm_head)\.weight", re.ASCII)
+_LONGEST_KEY = 400
 _MOST_EXPRESSIONS, _MOST_KEYS = 2**10, 2**14
+# Seconds that all expressions of a file may take; those that tools write take a few milliseconds.
+_MATCHING = 2.0
 _LITERAL = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _PLAIN = "Only what peft itself writes is read"
 Number = TypeVar("Number", int, Fraction)
@@ -88,11 +90,29 @@ class ForeignPeft(Foreign):
 
     rank_of, alpha_of: by the module's path in the adapter's own file; ask only for paths that a base has.
     root: whether the scale is that of rsLoRA, alpha / sqrt(r) instead of alpha / r.
+    whole: by the name of a weight that is no LoRA matrix: "embed_tokens" or "lm_head".
     """
 
     rank_of: Callable[[str], int]
     alpha_of: Callable[[str], Fraction]
     root: bool
+    whole: Mapping[str, str]
+
+    def check_weights(self, model: Any) -> tuple[str, ...]:
+        """Embeddings and head of the file are left out where they are the base's."""
+        import torch
+
+        for name, which in self.whole.items():
+            own = model.get_input_embeddings() if which == "embed_tokens" else model.get_output_embeddings()
+            with open_weights(self.weights, "pt") as tensors:
+                saved = tensors.get_tensor(name)
+            wanted = own.weight.detach().to("cpu", saved.dtype)
+            if not torch.equal(saved, wanted):
+                problem = (
+                    "is not the base's own weight, so it was trained whole; only LoRA of linear modules is imported"
+                )
+                raise EngineError(problem, where=f"{self.weights}, {shown(name)}", hint=_MERGE)
+        return tuple(f"Its {which} is the base's own and was left out." for which in self.whole.values())
 
     def scales_for(self, fitted: Fitted) -> dict[str, Fraction]:
         """By the config, whose ranks are checked; of rsLoRA, the float that peft has."""
@@ -142,17 +162,19 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
     except OSError as error:
         raise EngineError(f"cannot be read: {error}", where=str(folder)) from error
     where = str(folder / WEIGHTS_FILE)
-    pairs = _pairs(header, where)
+    whole = {name: found["which"] for name in header if (found := _WHOLE.fullmatch(name))}
+    pairs = _pairs({name: about for name, about in header.items() if name not in whole}, where)
     place = str(folder / CONFIG_FILE)
     named = config.get("base_model_name_or_path")
     return ForeignPeft(
         weights=weights,
         pairs=pairs,
         named_base=named if isinstance(named, str) and named else None,
-        changes=_changes(config, {kind for kind, _ in header.values()}),
+        changes=_changes(config, {kind for kind, _ in header.values()}, pairs),
         rank_of=_by_path(config, "r", "rank_pattern", _rank, place),
         alpha_of=_by_path(config, "lora_alpha", "alpha_pattern", _alpha, place),
         root=bool(config.get("use_rslora")),
+        whole=whole,
     )
 
 
@@ -201,10 +223,15 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
     return paired(halves, where)
 
 
-def _changes(config: Mapping[str, Any], kinds: Iterable[str]) -> tuple[str, ...]:
+def _changes(config: Mapping[str, Any], kinds: Iterable[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     changes = ["Its scale is that of rsLoRA, alpha / sqrt(rank)."] if config.get("use_rslora") else []
     changes += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
              if config.get(f"{name}_pattern")]  # fmt: skip
+    listed = config.get("target_modules")
+    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    lacking = [name for name in named if not any(f".{pair.path}".endswith(f".{name}") for pair in pairs)]
+    if lacking:
+        changes.append(f"Its config names {shown(', '.join(lacking))} too, but the file has no matrices of it.")
     return (*changes, *widened(kinds))
 
 
@@ -249,29 +276,32 @@ def _matcher(pattern: Mapping[str, Any], where: str) -> Callable[[str], str | No
     ]
     if len(others) > _MOST_EXPRESSIONS:
         raise EngineError(f"has {len(others)} patterns that are no paths", where=where, hint=_PLAIN)
+    left = _MATCHING
+
+    def matches(expression: regex.Pattern[str], path: str, key: str) -> bool:
+        nonlocal left
+        began = time.perf_counter()
+        try:
+            return expression.match(path, timeout=max(left, 1e-3)) is not None
+        except TimeoutError:
+            raise EngineError("takes too long to match", where=f"{where}, {key[:100]}", hint=_PLAIN) from None
+        finally:
+            left -= time.perf_counter() - began
 
     def key_of(path: str) -> str | None:
         parts = path.split(".")
         ends = (".".join(parts[start:]) for start in range(len(parts)))
         found = [(literal[end], end) for end in ends if end in literal]
-        found += [(place, key) for place, key, expression in others if expression.match(path)]
+        found += [(place, key) for place, key, expression in others if matches(expression, path, key)]
         return min(found)[1] if found else None
 
     return key_of
 
 
-def _compiled(key: str, where: str) -> re.Pattern[str]:
-    plain = key.replace("(?:", "(")
-    safe = (
-        _KEY_LETTERS.fullmatch(key)
-        and sum(plain.count(sign) for sign in "*+?") <= _MOST_REPETITIONS
-        and plain.count("(") <= _MOST_GROUPS
-        and plain.count("|") < _MOST_ALTERNATIVES
-        and not re.search(r"\)[*+?]", key)
-    )
-    if not safe:
-        raise EngineError("is a pattern that is not tried", where=where, hint=_PLAIN)
+def _compiled(key: str, where: str) -> regex.Pattern[str]:
+    if len(key) > _LONGEST_KEY:
+        raise EngineError("is a very long pattern", where=where, hint=_PLAIN)
     try:
-        return re.compile(rf"(.*\.)?({key})$")
-    except re.error as error:
+        return regex.compile(rf"(.*\.)?({key})$")
+    except regex.error as error:
         raise EngineError(f"is no pattern ({error})", where=where, hint=_PLAIN) from None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.adapter.foreign_gguf import read_field
 from engine.adapter.formats import ADAPTER_GGUF
-from engine.adapter.peft_folder import CONFIG_FILE
+from engine.adapter.peft_folder import CONFIG_FILE, missing_hint
 from engine.errors import EngineError
 
 _FIRST_BYTES = 2**16
@@ -54,7 +54,7 @@ def known_kind(source: Path) -> Literal["peft", "gguf"]:
     if not source.exists():
         raise EngineError("no such file or folder", where=where, hint=hint)
     if source.is_dir():
-        raise EngineError(f"has no {CONFIG_FILE}", where=where, hint=hint)
+        raise EngineError(f"has no {CONFIG_FILE}", where=where, hint=missing_hint(source))
     if source.suffix.lower() == ".gguf":
         raise EngineError("is a GGUF file, but says nowhere that it is an adapter", where=where, hint=hint)
     raise EngineError("is neither a PEFT folder nor a GGUF adapter", where=where, hint=hint)

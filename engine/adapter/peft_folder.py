@@ -45,10 +45,10 @@ _PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytor
 _LARGEST_TEXT = 2**20
 # Settings that may have any value: they do not change what the matrices mean (or are looked at one by one below).
 _FREE_SETTINGS = frozenset((
-    "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "eva_config", "exclude_modules",
-    "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config",
-    "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "revision",
-    "runtime_config", "target_modules", "task_type",
+    "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
+    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "megatron_core", "peft_type",
+    "peft_version", "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type",
 ))  # fmt: skip
 _MEANINGS = {
     "alora_invocation_tokens": "which turns the LoRA on only after certain tokens",
@@ -187,6 +187,10 @@ def missing_hint(folder: Path) -> str:
     """What to do where a file of the folder is missing."""
     if not folder.is_dir():
         return "Name the folder of an adapter"
+    if parts := sorted(folder.glob("adapter_model-*-of-*.safetensors")):
+        return f"The adapter is in parts ({parts[0].name}): load it with peft and save it again, in one file"
+    if not (folder / CONFIG_FILE).is_file() and (inner := _adapters_inside(folder)):
+        return f"Name the folder of one adapter: {', '.join(inner)}"
     pickle = next((name for name in _PICKLES if (folder / name).exists()), None)
     if pickle is None or (folder / WEIGHTS_FILE).exists():
         return f"A PEFT folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
@@ -195,6 +199,11 @@ def missing_hint(folder: Path) -> str:
         'On a machine where you trust it: python -c "from peft import AutoPeftModelForCausalLM as M; '
         "M.from_pretrained('OLD').save_pretrained('NEW')\""
     )
+
+
+def _adapters_inside(folder: Path) -> list[str]:
+    """The subfolders that hold an adapter, as the checkpoints of a training are named."""
+    return [str(file.parent) for file in sorted(folder.glob(f"*/{CONFIG_FILE}"))[:8]]
 
 
 def check_sums(folder: Path) -> None:

@@ -96,7 +96,7 @@ def import_job(request: ImportRequest, opened: tuple[Literal["peft", "gguf"], Fo
         reporter.note(warning, warning=True)
     with reporter.stage("convert", unit="modules") as stage, foreign.reading(base.ref.config) as read:
         adapter = fold(made, read, stage)
-    changes = (*foreign.changes, *made.changes)
+    changes = (*foreign.changes, *foreign.check_weights(base.model), *made.changes)
     imported = Imported(
         source=request.source.absolute().name,
         digest=digest,

@@ -110,6 +110,23 @@ def test_each_pair_has_the_scale_that_llama_cpp_gives_it(tmp_path: Path) -> None
             assert update[0, 0].item() == pytest.approx(scale * rank * 0.5 * 3.0, rel=1e-6)
 
 
+def test_no_alpha_is_a_scale_of_one_and_a_whole_number_is_an_alpha(tmp_path: Path) -> None:
+    tensors = {f"{Q0}.lora_a": np.full((2, 32), 0.5, np.float32), f"{Q0}.lora_b": np.full((32, 2), 3.0, np.float32)}
+    for more, scale in ((None, 1.0), ({"adapter.lora.alpha": 6}, 3.0)):
+        adapter = imported(write(tmp_path / "a.gguf", tensors, alpha=None, more=more))
+        (path,) = adapter.a
+        update = adapter.layout.lora.scaling * (adapter.b[path] @ adapter.a[path])
+        assert update[0, 0].item() == pytest.approx(scale * 2 * 0.5 * 3.0, rel=1e-6)
+    (change,) = open_foreign_gguf(write(tmp_path / "b.gguf", tensors, alpha=None)).changes
+    assert "no alpha" in change
+
+
+def test_norm_vectors_are_left_out_as_llama_cpp_does(tmp_path: Path) -> None:
+    tensors = {f"{Q0}.lora_a": ONES, f"{Q0}.lora_b": ZEROS, "blk.0.attn_norm.weight": np.ones(32, np.float32)}
+    foreign = open_foreign_gguf(write(tmp_path / "a.gguf", tensors))
+    assert len(foreign.pairs) == 1 and foreign.changes == ("1 norm vectors were left out, as llama.cpp does.",)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -118,8 +135,6 @@ def test_each_pair_has_the_scale_that_llama_cpp_gives_it(tmp_path: Path) -> None
         ({"form": "control_vector"}, "'control_vector'"),
         ({"architecture": "gemma2"}, "is for bases of type 'gemma2'"),
         ({"architecture": "qwen2"}, "is for bases of type qwen2, this one is of type llama"),
-        ({"alpha": None}, "adapter.lora.alpha is None"),
-        ({"alpha": None, "more": {"adapter.lora.alpha": 4}}, "adapter.lora.alpha is 4, not"),
         ({"alpha": float("nan")}, "adapter.lora.alpha is nan"),
         ({"alpha": -1.0}, "adapter.lora.alpha is -1.0"),
         ({"alpha": 1e30}, "not a number from 0 to"),

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from engine.adapter.foreign import fit, fold, plan
 from engine.adapter.foreign_peft import open_foreign_peft
+from engine.adapter.kind import known_kind
 from engine.errors import EngineError
 from engine.weights.layout import LoraSpec, derive_layout
 from engine.weights.lora import LoraAdapter
+from tests.tiny import tiny_model
 from tests.unit.adapter_parts import TINY, random_adapter
 
 PREFIX = "base_model.model."
@@ -123,8 +125,7 @@ def test_names_as_other_tools_write_them(tmp_path: Path, rename: Callable[[str],
         ({"rank_pattern": {"q_proj": "2"}}, "rank_pattern, q_proj: '2' is not a rank"),
         ({"alpha_pattern": {"q_proj": None}}, "alpha_pattern, q_proj: None is not an alpha"),
         ({"alpha_pattern": {"q_proj(": 2}}, "is no pattern"),
-        ({"alpha_pattern": {"(a+)+$": 2}}, "is a pattern that is not tried"),
-        ({"alpha_pattern": {"(?=a)": 2}}, "is a pattern that is not tried"),
+        ({"alpha_pattern": {"a" * 401 + ".*": 2}}, "is a very long pattern"),
         ({"alpha_pattern": {f".*q{number}": 2 for number in range(2000)}}, "2000 patterns that are no paths"),
         ({"r": 4}, "is of rank 2, the config says 4"),
         ({"rank_pattern": {"q_proj": 1}}, "q_proj: is of rank 2, the config says 1"),
@@ -158,7 +159,6 @@ Q0A = f"{PREFIX}model.layers.0.self_attn.q_proj.lora_A.weight"
     ("more", "told"),
     [
         ({f"{PREFIX}model.embed_tokens.lora_embedding_A": torch.zeros(2, 61)}, "is LoRA of the embeddings"),
-        ({f"{PREFIX}lm_head.weight": torch.zeros(61, 16)}, "is a weight that was trained whole"),
         ({f"{PREFIX}model.layers.0.self_attn.q_proj.lora_B.bias": torch.zeros(16)}, "is a trained bias"),
         ({f"{PREFIX}model.layers.0.self_attn.q_proj.lora_magnitude_vector": torch.zeros(16)}, "belongs to DoRA"),
         ({f"{PREFIX}score.modules_to_save.default.weight": torch.zeros(2, 16)}, "is a weight that was trained whole"),
@@ -314,3 +314,61 @@ def test_damaged_files_are_refused_or_read_but_never_crash(
         assert error.problem
     else:
         assert all(torch.isfinite(matrix).all() for matrix in adapter.peft_state().values())
+
+
+def test_patterns_as_peft_and_axolotl_write_them(tmp_path: Path) -> None:
+    """One layer's q_proj by an expression with two wildcards; the others have the usual alpha."""
+    pattern = {r".*\.layers\.1\..*(q_proj|v_proj)": 8}
+    adapter = imported(write(tmp_path / "a", alpha_pattern=pattern))
+    for path in ADAPTER.a:
+        factor = 2.0 if path.endswith("layers.1.self_attn.q_proj") else 1.0
+        ours, theirs = adapter.layout.lora, ADAPTER.layout.lora
+        one = ours.alpha / ours.rank * adapter.b[path] @ adapter.a[path]
+        assert torch.allclose(one, factor * theirs.alpha / theirs.rank * ADAPTER.b[path] @ ADAPTER.a[path])
+
+
+def test_settings_without_effect_and_names_of_wrapped_models(tmp_path: Path) -> None:
+    named = {f"module.{name}": tensor for name, tensor in STATE.items()}
+    assert same(imported(write(tmp_path / "a", named, ensure_weight_tying=True)), ADAPTER)
+
+
+def test_modules_that_the_config_promises_and_the_file_lacks_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", target_modules=["down_proj", "q_proj", "v_proj"])
+    assert any("names v_proj too" in change for change in open_foreign_peft(folder).changes)
+    assert not any("too, but" in change for change in open_foreign_peft(write(tmp_path / "b")).changes)
+
+
+def test_embeddings_of_the_base_are_left_out_and_others_refused(tmp_path: Path) -> None:
+    model = tiny_model("llama", tie_word_embeddings=False)
+    own = {
+        f"{PREFIX}model.embed_tokens.weight": model.get_input_embeddings().weight.detach(),
+        f"{PREFIX}lm_head.weight": model.get_output_embeddings().weight.detach(),
+    }
+    foreign = open_foreign_peft(write(tmp_path / "a", STATE | own))
+    assert sorted(foreign.check_weights(model)) == [
+        "Its embed_tokens is the base's own and was left out.",
+        "Its lm_head is the base's own and was left out.",
+    ]
+    assert len(foreign.pairs) == len(ADAPTER.a)
+    name = f"{PREFIX}lm_head.weight"
+    foreign = open_foreign_peft(write(tmp_path / "a", STATE | own | {name: own[name] + 0.5}))
+    with pytest.raises(EngineError, match=r"lm_head\.weight: is not the base's own weight"):
+        foreign.check_weights(model)
+
+
+def test_checkpoints_inside_and_parts_are_named(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run / "checkpoint-10")
+    with pytest.raises(EngineError, match=r"Name the folder of one adapter: .*checkpoint-10"):
+        known_kind(run)
+    folder = write(tmp_path / "a")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model-00001-of-00002.safetensors")
+    with pytest.raises(EngineError, match="is in parts"):
+        open_foreign_peft(folder)
+
+
+def test_a_pattern_that_takes_years_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.adapter.foreign_peft._MATCHING", 0.02)
+    with pytest.raises(EngineError, match="takes too long to match"):
+        imported(write(tmp_path / "a", alpha_pattern={"(.|..|...)+[0-9]": 2}))
