@@ -7,8 +7,10 @@ Notable:
   disk: call them in a thread.
 - A text is a drop only if every path in it exists; else it is text. Only absolute paths count: a word that is also
   the name of a file here stays a word.
-- macOS puts U+202F into the names of screenshots, and terminals turn such a space into a plain one, or back. So what
-  is missing is looked up once more with all spaces taken as equal.
+- macOS puts U+202F into the names of screenshots, and terminals turn such a space into a plain one, or back. An accent
+  may be a character of its own (NFD) or part of its letter (NFC). So what is missing is looked up once more with all
+  spaces and both spellings taken as equal.
+- Windows has the files of WSL under `wsl.localhost` or `wsl$`, as if a distribution were a share of a machine.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import platform
 import re
 import socket
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +45,8 @@ _POSIX_PART = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"|([^\\'" \t]+)|(
 _ESCAPE_IN_QUOTES = re.compile(r"""\\([\\"$`])""")
 _LIKE_A_WINDOWS_PATH = re.compile(r"""["']?(?:[A-Za-z]:[\\/]|\\\\)""")
 _WINDOWS_PATH = re.compile(r"([A-Za-z]):[\\/](.*)")
+# The distribution, and the path in it.
+_WSL_PATH = re.compile(r"\\\\wsl(?:\$|\.localhost)\\([^\\/]+)[\\/](.*)", re.IGNORECASE)
 _OTHER_SPACE = re.compile("[\u00a0\u202f]")
 
 
@@ -175,7 +180,15 @@ def _place(word: str) -> str | None:
     elif os.name != "nt" and (windows := _WINDOWS_PATH.fullmatch(place)):
         drive, rest = windows.groups()
         place = "/".join((WINDOWS_DRIVES, drive.lower(), rest.replace("\\", "/")))
-    return place if os.path.isabs(place) and Path(place).name else None
+    elif wsl := _WSL_PATH.fullmatch(place):
+        place = _in_distribution(*wsl.groups())
+    return place if place and os.path.isabs(place) and Path(place).name else None
+
+
+def _in_distribution(name: str, rest: str) -> str | None:
+    """A path of WSL as it is inside; None where it is another distribution's."""
+    own = os.environ.get("WSL_DISTRO_NAME", "")
+    return "/" + rest.replace("\\", "/") if own and name.lower() == own.lower() else None
 
 
 def _from_url(url: str) -> str | None:
@@ -183,6 +196,9 @@ def _from_url(url: str) -> str | None:
     place = url[len("file:") :]
     if place.startswith("//"):
         host, _, rest = place[2:].partition("/")
+        if host.lower() in ("wsl$", "wsl.localhost"):
+            name, _, rest = unquote(rest).partition("/")
+            return _in_distribution(name, rest)
         if host.lower() not in ("", "localhost", socket.gethostname().lower()):
             return None
         place = f"/{rest}"
@@ -197,8 +213,8 @@ def _from_url(url: str) -> str | None:
 
 
 def _existing(rows: tuple[tuple[str, ...], ...]) -> list[Path] | None:
-    """The first row of which every place exists: as it is written, else with other spaces."""
-    for find in (_as_written, _with_equal_spaces):
+    """The first row of which every place exists: as it is written, else with other spaces and accents."""
+    for find in (_as_written, _with_equal_names):
         for row in rows:
             if (paths := _all_found(row, find)) is not None:
                 return paths
@@ -218,17 +234,17 @@ def _as_written(place: str) -> Path | None:
     return Path(place) if os.path.exists(place) else None
 
 
-def _with_equal_spaces(place: str) -> Path | None:
-    """The one path that differs from `place` in the kind of its spaces only."""
+def _with_equal_names(place: str) -> Path | None:
+    """The one path that differs from `place` in the kind of its spaces and the spelling of its accents only."""
     path = Path(place)
     found = Path(path.anchor)
     for name in path.parts[1:]:
         if not os.path.exists(found / name):
-            wanted = _OTHER_SPACE.sub(" ", name)
-            if " " not in wanted:
+            wanted = _plain(name)
+            if " " not in wanted and wanted.isascii():
                 return None
             try:
-                twins = [entry for entry in os.listdir(found) if _OTHER_SPACE.sub(" ", entry) == wanted]
+                twins = [entry for entry in os.listdir(found) if _plain(entry) == wanted]
             except OSError:
                 return None
             if len(twins) != 1:
@@ -236,6 +252,10 @@ def _with_equal_spaces(place: str) -> Path | None:
             name = twins[0]
         found /= name
     return found if os.path.exists(found) else None
+
+
+def _plain(name: str) -> str:
+    return _OTHER_SPACE.sub(" ", unicodedata.normalize("NFC", name))
 
 
 def _exists(place: str | None) -> bool:
@@ -249,6 +269,10 @@ def _hint(word: str, environment: Mapping[str, str]) -> str:
     """The likeliest reason why a path is not there, and what to do."""
     if "SSH_CONNECTION" in environment:
         return "The app runs over SSH, the file is on your own machine: copy it here first, for example with scp"
+    if (wsl := _WSL_PATH.fullmatch(word)) and "WSL_DISTRO_NAME" in environment and _place(word) is None:
+        return (
+            f"It lies in the distribution {_shortened(wsl[1])}, and the app runs in another: copy the file here first"
+        )
     if _WINDOWS_PATH.fullmatch(word) or word.startswith("\\\\"):
         if "WSL_DISTRO_NAME" not in environment:
             return f"This is a path of Windows, and the app runs on {platform.system()}: copy the file here first"

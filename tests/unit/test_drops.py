@@ -178,6 +178,25 @@ def test_two_files_that_differ_in_the_kind_of_space_are_not_confused(tmp_path: P
     assert dropped(str(tmp_path / "a\u00a0b")) is None, "it could be either"
 
 
+@pytest.mark.parametrize(
+    ("on_disk", "in_text"),
+    [("caf\u00e9.jsonl", "cafe\u0301.jsonl"), ("u\u0308ber/cafe\u0301 1.csv", "\u00fcber/caf\u00e9 1.csv")],
+)
+def test_accents_in_either_spelling(tmp_path: Path, on_disk: str, in_text: str) -> None:
+    (file,) = put(tmp_path, on_disk)
+    assert dropped(str(tmp_path / in_text)) == [file]
+
+
+@pytest.mark.parametrize("share", ["\\\\wsl$\\Ubuntu", "\\\\wsl.localhost\\ubuntu", "file://wsl.localhost/Ubuntu"])
+def test_files_of_wsl_as_windows_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str) -> None:
+    monkeypatch.setenv("WSL_DISTRO_NAME", "Ubuntu")
+    (file,) = put(tmp_path, "new prompts.jsonl")
+    inside = str(file) if share.startswith("file:") else str(file).replace("/", "\\")
+    assert dropped(share + inside.replace(" ", "%20" if share.startswith("file:") else " ")) == [file]
+    monkeypatch.setenv("WSL_DISTRO_NAME", "Debian")
+    assert dropped(share + inside) is None, "another distribution may have a file of the same name"
+
+
 def test_windows_paths_keep_their_backslashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under WSL they are found where its drives are mounted."""
     monkeypatch.setattr(drops, "WINDOWS_DRIVES", str(tmp_path))
@@ -238,6 +257,7 @@ def test_of_several_the_first_missing_one_is_named(tmp_path: Path) -> None:
         ('"C:\\Users\\me\\a b.jsonl"', {"SSH_CONNECTION": "10.0.0.2 5 10.0.0.1 22"}, "runs over SSH"),
         ("C:\\Users\\me\\a b.jsonl", {"WSL_DISTRO_NAME": "Ubuntu"}, "/mnt/c/Users/me/a b.jsonl"),
         ("C:\\Users\\me\\prompts.jsonl", NO_REMOTE, "a path of Windows"),
+        ("\\\\wsl$\\Debian\\home\\a.txt", {"WSL_DISTRO_NAME": "Ubuntu"}, "the distribution Debian"),
         ("\\\\server\\share\\prompts.jsonl", NO_REMOTE, "a path of Windows"),
         ("file://elsewhere/home/me/prompts.jsonl", NO_REMOTE, "another machine"),
     ],
