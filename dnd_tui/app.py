@@ -30,6 +30,7 @@ from dnd_tui.bindings import all_bindings, clashes
 from dnd_tui.config import ConfigProblem, Settings, config_folder, data_folder, load_settings, log_folder, save_settings
 from dnd_tui.desktop import copy_locally
 from dnd_tui.engine_link import EngineLink
+from dnd_tui.field_names import in_app
 from dnd_tui.jobs import Job
 from dnd_tui.journal import Journal
 from dnd_tui.palette import Commands
@@ -237,9 +238,10 @@ class DndApp(DropApp[None]):
 
     def tell(self, failure: Failed | EngineError) -> None:
         """A dialog that says what is wrong and what to do."""
-        details = failure.details if isinstance(failure, Failed) else ""
+        if isinstance(failure, EngineError):
+            failure = in_app(failure)
         where = f"{failure.where}: " if failure.where else ""
-        self.journal.add(f"{where}{failure.problem}", details, warning=True)
+        self.journal.add(f"{where}{failure.problem}", failure.details, warning=True)
         self.push_screen(ErrorDialog(failure))
 
     async def ask(self, question: str, *, yes: str, no: str = "Cancel") -> bool:

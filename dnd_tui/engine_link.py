@@ -12,15 +12,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from textual.message_pump import MessagePump
 
 from dnd_tui import jobs
+from dnd_tui.field_names import app_names
 from dnd_tui.jobs import Job
-from engine.events import Event
-from engine.host import EngineProcess, JobEnded, JobEvent, JobStarted, Message
+from engine.errors import named
+from engine.events import Event, Note
+from engine.host import EngineProcess, Failed, JobEnded, JobEvent, JobStarted, Message
 from engine.requests import Request
 
 # Often enough to look live, seldom enough that drawing does not take the processor from the engine.
@@ -100,7 +103,10 @@ class EngineLink:
             if job is None:
                 continue
             if isinstance(message, JobEvent):
-                reports.setdefault(job, []).append(message.event)
+                event = message.event
+                if isinstance(event, Note):
+                    event = replace(event, text=named(event.text, app_names(type(job.request))))
+                reports.setdefault(job, []).append(event)
                 continue
             self._report(job, reports)
             if isinstance(message, JobStarted):
@@ -108,8 +114,10 @@ class EngineLink:
                 job.owner.post_message(jobs.JobBegan(job))
             elif isinstance(message, JobEnded):
                 del self._jobs[light, message.job]
-                job.outcome = message.outcome
-                job.owner.post_message(jobs.JobEnded(job, message.outcome))
+                job.outcome = outcome = message.outcome
+                if isinstance(outcome, Failed):
+                    job.outcome = outcome = outcome.named(app_names(type(job.request)))
+                job.owner.post_message(jobs.JobEnded(job, outcome))
             self._changed(job)
         for job in list(reports):
             self._report(job, reports)

@@ -92,10 +92,11 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
 
     from engine.jobs import run as run_job
 
-    result = run_job(request, Reporter(sink, interrupts.asked))
+    flag = JOBS[type(request)].flag
+    result = run_job(request, Reporter(sink, interrupts.asked, flag))
     answers.close()
     if not silent:
-        _write(_json_line(result.to_json()) if as_json else _lines(result.summary()))
+        _write(_json_line(result.to_json()) if as_json else _lines(result.summary(flag)))
 
 
 def _write(text: str) -> None:
@@ -141,7 +142,7 @@ def _kept(request: Request) -> str:
 
 def _told(error: Exception, request: Request, debug: bool) -> str:
     if isinstance(error, EngineError):
-        return str(error)
+        return error.text(JOBS[type(request)].flag)
     if is_out_of_memory(error):
         settings = [text for name, text in _LOWER_MEMORY.items() if name in names(type(request))]
         return "out of memory" + (f". Try {', or '.join(settings)}" if settings else "")

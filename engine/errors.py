@@ -1,12 +1,47 @@
-"""The one exception type whose text is written for the person who uses the program."""
+"""The one exception type whose text is written for the person who uses the program; and how texts name settings.
+
+    setting("max_new_tokens") in a text --named--> "--max-new-tokens", "Longest answer", "max new tokens"
+
+The engine marks the field of a request; each front end gives it the name that its person sees.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+Names = Callable[[str], str]
+"""Field of a request -> what a person calls it."""
+
+# Invisible, should a text ever be shown with it; no text of a person or a model has it around a word.
+_MARK = "\u2063"
+_MARKED = re.compile(f"{_MARK}([a-z_]+){_MARK}")
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
+def setting(field: str) -> str:
+    """The field of a request, marked in a text for people."""
+    return f"{_MARK}{field}{_MARK}"
+
+
+def plain(field: str) -> str:
+    """`max new tokens`: the name where there is no front end."""
+    return field.replace("_", " ")
+
+
+def named(text: str, names: Names = plain) -> str:
+    """`text` with its marked settings called by their names."""
+    return _MARKED.sub(lambda found: names(found[1]), text)
+
+
+ANOTHER_OUT = f"Choose another {setting('out')}"
+
+
 class EngineError(Exception):
     """Something a user can understand and act on.
+
+    The attributes and `str` name settings plainly; `parts` and `text` as a front end does.
 
     Args:
         problem: what is wrong, one sentence without a full stop.
@@ -15,19 +50,28 @@ class EngineError(Exception):
     """
 
     def __init__(self, problem: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.problem = problem
-        self.where = where
-        self.hint = hint
-        super().__init__(str(self))
+        self._marked = (problem, where, hint)
+        self.problem, self.where, self.hint = self.parts()
+        super().__init__(self.text())
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        advice = f". {self.hint}" if self.hint else ""
-        return f"{place}{self.problem}{advice}"
+        return self.text()
+
+    def parts(self, names: Names = plain) -> tuple[str, str | None, str | None]:
+        """Problem, place and hint; by `setting` as they were written, to be named later."""
+        problem, where, hint = self._marked
+        return named(problem, names), where and named(where, names), hint and named(hint, names)
+
+    def text(self, names: Names = plain) -> str:
+        """All of it as one line."""
+        problem, where, hint = self.parts(names)
+        place = f"{where}: " if where else ""
+        advice = f". {hint}" if hint else ""
+        return f"{place}{problem}{advice}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keyword arguments survive the way from the engine process to the app."""
-        return (_rebuild, (type(self), self.problem, self.where, self.hint))
+        return (_rebuild, (type(self), *self._marked))
 
 
 class Cancelled(Exception):

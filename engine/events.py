@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, Names, named, plain
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,18 @@ class Reporter:
 
     Args:
         sink: called with every event, in the job's own thread.
-        cancelled: asked at every event; once it says True, the job is left by `Cancelled`.
+        cancelled: asked at every event; once it is True, the job is left by `Cancelled`.
+        names: what the front end calls settings in notes.
     """
 
     def __init__(
         self,
         sink: Callable[[Event], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
+        names: Names = plain,
     ) -> None:
         self._sink = sink
+        self._names = names
         self._cancelled = cancelled
         self.timings: dict[str, float] = {}
 
@@ -183,7 +186,7 @@ class Reporter:
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """A remark for the person."""
-        self.emit(Note(text, warning))
+        self.emit(Note(named(text, self._names), warning))
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "steps") -> Iterator[Stage]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.text import readable_size
 
 # The last two: a file stands where a folder should be.
@@ -118,7 +118,7 @@ def refuse_folder(target: Path) -> None:
     """Raises EngineError when no file can be at `target`, because it is a folder or lies in a file."""
     with _told_to_people(target):
         if target.is_dir():
-            raise EngineError("is a folder, not a file", where=str(target), hint="Choose another --out")
+            raise EngineError("is a folder, not a file", where=str(target), hint=ANOTHER_OUT)
         refuse_file(target.parent)
 
 
@@ -141,7 +141,7 @@ def refuse_occupied(target: Path, replace: bool) -> None:
     with _told_to_people(target):
         occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     if occupied and not replace:
-        raise EngineError("already exists", where=str(target), hint="Choose another --out or allow --replace")
+        raise EngineError("already exists", where=str(target), hint=f"{ANOTHER_OUT} or allow {setting('replace')}")
 
 
 def refuse_file(target: Path) -> None:

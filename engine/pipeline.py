@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from engine.adapter.formats import NUMBER_SIZES
-from engine.base.device import device_memory, dtype_name, out_of_memory_told, pick_device
+from engine.base.device import device_memory, dtype_name, explain_out_of_memory, pick_device
 from engine.base.fetch import cache_folder, resolve_encoder
 from engine.base.load import BaseRef, LoadedBase, load_base, resolve_base
 from engine.condition import TextEncoder
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.generator.generator import Generator
@@ -74,10 +74,10 @@ class Pipeline:
         """
         spec = self.generator.spec.condition
         device = self.generator.scales.device
-        with reporter.stage("encode", len(texts), "prompts") as stage, out_of_memory_told("--count"):
+        with reporter.stage("encode", len(texts), "prompts") as stage, explain_out_of_memory(setting("count")):
             hidden = self.encoder.encode(texts, spec.tokens, stage=stage)
             stage.memory = device_memory(device)
-        with reporter.stage("decode") as stage, out_of_memory_told("--device to cpu"):
+        with reporter.stage("decode") as stage, explain_out_of_memory(f"{setting('device')} to cpu"):
             tokens = self.generator.decode(hidden).cpu()
             stage.memory = device_memory(device)
         with reporter.stage("detokenise"):

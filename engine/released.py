@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -22,7 +22,7 @@ def released_generator() -> Path:
     if folder is None:
         raise EngineError(
             "no generator came with this installation",
-            hint="Name one with --generator, or train one with `dnd-tui lab train`",
+            hint=f"Name one with {setting('generator')}, or train one with `dnd-tui lab train`",
         )
     return folder
 

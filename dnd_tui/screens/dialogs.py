@@ -15,7 +15,6 @@ from textual.widgets import Button, Input, Static
 
 from dnd_tui.services import app_of
 from dnd_tui.text import sentence
-from engine.errors import EngineError
 from engine.host import Failed
 
 Answer = TypeVar("Answer")
@@ -42,7 +41,7 @@ class ErrorDialog(ModalScreen[None]):
         Binding("c", "copy", "Copy details", id="dialog.copy", tooltip="Copy the message and its details"),
     ]
 
-    def __init__(self, failure: Failed | EngineError) -> None:
+    def __init__(self, failure: Failed) -> None:
         super().__init__()
         self._failure = failure
 
@@ -50,8 +49,7 @@ class ErrorDialog(ModalScreen[None]):
     def text(self) -> str:
         """All of it, for the clipboard."""
         failure = self._failure
-        details = failure.details if isinstance(failure, Failed) else ""
-        return "\n".join(part for part in (failure.problem, failure.where, failure.hint, details) if part)
+        return "\n".join(filter(None, (failure.problem, failure.where, failure.hint, failure.details)))
 
     def compose(self) -> ComposeResult:
         """Problem, place, advice."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.adapter.peft_folder import LARGEST_RANK, module_place
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Stage
 from engine.weights.layout import Layout, LayoutModule, LoraSpec
 from engine.weights.lora import LoraAdapter
@@ -46,13 +46,15 @@ class Combined:
 def check_weights(adapters: int, weights: Sequence[float], rank: int | None) -> None:
     """Raises EngineError when there is not one finite weight an adapter, or the sum would be a mere copy."""
     if len(weights) != adapters:
-        hint = "Give one --weight for each adapter, in their order, or none at all"
-        raise EngineError(f"{len(weights)} weights do not go with {adapters} adapters", where="--weight", hint=hint)
+        hint = f"Give one {setting('weights')} for each adapter, in their order, or none at all"
+        problem = f"{len(weights)} weights do not go with {adapters} adapters"
+        raise EngineError(problem, where=setting("weights"), hint=hint)
     for weight in weights:
         if not math.isfinite(weight):
-            raise EngineError(f"{weight} is not a finite number", where="--weight", hint="Give a number like 0.5 or -1")
+            hint = "Give a number like 0.5 or -1"
+            raise EngineError(f"{weight} is not a finite number", where=setting("weights"), hint=hint)
     if tuple(weights) == (1,) and rank is None:
-        hint = "Name a second adapter, or give --rank for a smaller one or another --weight"
+        hint = f"Name a second adapter, or give {setting('rank')} for a smaller one or another {setting('weights')}"
         raise EngineError("one adapter of weight 1 would only be copied", hint=hint)
 
 
@@ -128,11 +130,12 @@ def _summed_layout(adapters: Sequence[LoraAdapter], rank: int | None) -> Layout:
                 raise EngineError(problem, where=module.path, hint=hint)
     summed = sum(adapter.layout.lora.rank for adapter in adapters)
     if rank is not None and not 1 <= rank <= summed:
-        hint = f"The exact sum has rank {summed}: give a smaller one, or no --rank"
-        raise EngineError(f"{rank} is not a rank from 1 to {summed}", where="--rank", hint=hint)
+        hint = f"The exact sum has rank {summed}: give a smaller one, or no {setting('rank')}"
+        raise EngineError(f"{rank} is not a rank from 1 to {summed}", where=setting("rank"), hint=hint)
     result = summed if rank is None else rank
     if result > LARGEST_RANK:
-        raise EngineError(f"the sum has rank {result}, more than {LARGEST_RANK}", hint="Give a smaller --rank")
+        hint = f"Give a smaller {setting('rank')}"
+        raise EngineError(f"the sum has rank {result}, more than {LARGEST_RANK}", hint=hint)
     ordered = tuple(sorted(modules.values(), key=lambda module: module_place(module.path)))
     return Layout(ordered, LoraSpec(result, result, _targets(adapters, ordered)))
 

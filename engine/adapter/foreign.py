@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_RANK, LARGEST_WEIGHTS
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Stage
 from engine.text import readable_size
 from engine.weights.layout import Layout, LayoutModule, LoraSpec, derive_layout
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 BROKEN = "This adapter is broken: get it again from where it comes from"
-OTHER_BASE = "The adapter was made for another base: name that with --base"
+OTHER_BASE = f"The adapter was made for another base: name that with {setting('base')}"
 MOST_TENSORS = 2**16
 """In a file: far above seven matrices in a few hundred layers, two halves each."""
 FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -55,7 +55,7 @@ from engine.adapter.peft_folder import (
     open_weights,
     read_config,
 )
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,8 @@ _KEY = re.compile(
     re.ASCII,
 )
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_MERGE = "Merge it into its base where it was made (merge_and_unload of peft) and use that model with --base"
+_AS_BASE = f"use that model with {setting('base')}"
+_MERGE = f"Merge it into its base where it was made (merge_and_unload of peft) and {_AS_BASE}"
 # What stands in a name that is none of a LoRA matrix, and what that says.
 _OTHERS = (
     ("lora_embedding_", "is LoRA of the embeddings"),
@@ -195,7 +196,7 @@ def _own_file(folder: Path, name: str) -> Path:
 
 def _check_config(config: dict[str, Any], where: str) -> None:
     if "lora_parameters" in config and "peft_type" not in config:
-        hint = "Only PEFT folders and GGUF adapters are imported; mlx_lm.fuse makes a model of it, to use with --base"
+        hint = f"Only PEFT folders and GGUF adapters are imported: make a model of it by mlx_lm.fuse and {_AS_BASE}"
         raise EngineError("is the config of an MLX folder, not of a PEFT folder", where=where, hint=hint)
     reason = more_than_lora(config, FOLDED_SETTINGS)
     if reason:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 
 if TYPE_CHECKING:
     from engine.base.source import BaseSource
@@ -105,11 +105,12 @@ def chosen_format(name: str, float_type: str) -> Format:
         EngineError: there is no such format, or not in these numbers; those that there are, are listed.
     """
     if name not in FORMATS:
-        raise EngineError(f"there is no format {name!r}", where="--format", hint=f"There is: {', '.join(FORMATS)}")
+        hint = f"There is: {', '.join(FORMATS)}"
+        raise EngineError(f"there is no format {name!r}", where=setting("format"), hint=hint)
     form = FORMATS[name]
     if float_type not in form.float_types:
         hint = f"There is: {', '.join(form.float_types)}"
-        raise EngineError(f"{form.title}s cannot be written as {float_type}", where="--float-type", hint=hint)
+        raise EngineError(f"{form.title}s cannot be written as {float_type}", where=setting("float_type"), hint=hint)
     return form
 
 
@@ -156,7 +157,8 @@ def _mlx_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
 
 
 _NO_ADAPTER = Refusal(
-    "a passthrough merge takes layers of a base, not an adapter", "Choose --format dense, which merges the adapter"
+    "a passthrough merge takes layers of a base, not an adapter",
+    f"Choose {setting('format')} dense, which merges the adapter",
 )
 _MATRICES, _WEIGHTS = "Matrices of every adapted linear module", "The base's weights with the adapter's update added"
 _FORMATS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import EngineError, is_out_of_memory
+from engine.errors import EngineError, is_out_of_memory, setting
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,7 +32,7 @@ def pick_device(name: str = "auto") -> torch.device:
         name = own
     if name not in available:
         raise EngineError(
-            f"there is no device {name!r} here", where="--device", hint=f"There is: {', '.join(available)}"
+            f"there is no device {name!r} here", where=setting("device"), hint=f"There is: {', '.join(available)}"
         )
     return torch.device(name)
 
@@ -49,7 +49,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
             return torch.bfloat16 if bfloat16 else torch.float16
         return torch.float16 if device.type == "mps" else torch.float32
     if name not in _DTYPES:
-        raise EngineError(f"there is no type {name!r}", where="--dtype", hint=f"There is: auto, {', '.join(_DTYPES)}")
+        hint = f"There is: auto, {', '.join(_DTYPES)}"
+        raise EngineError(f"there is no type {name!r}", where=setting("dtype"), hint=hint)
     return _DTYPES[name]
 
 
@@ -71,14 +72,14 @@ def device_memory(device: torch.device) -> int | None:
 
 
 @contextmanager
-def out_of_memory_told(setting: str) -> Iterator[None]:
-    """Turns an out-of-memory error of the block into an EngineError that says to lower `setting`."""
+def explain_out_of_memory(lower: str) -> Iterator[None]:
+    """Turns an out-of-memory error of the block into an EngineError whose hint is to lower `lower`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise EngineError("the device is out of memory", hint=f"Lower {setting}") from error
+        raise EngineError("the device is out of memory", hint=f"Lower {lower}") from error
 
 
 def _available_devices() -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.base.catalog import BASES
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]
@@ -79,7 +79,7 @@ def _told_to_people(hub_id: str) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.errors import RepositoryNotFoundError as UnknownError
 
-    packaged = next((f"take --base {base.name}, or " for base in BASES if base.hub_id == hub_id), "")
+    packaged = next((f"take {setting('base')} {base.name}, or " for base in BASES if base.hub_id == hub_id), "")
     elsewhere = f'{packaged}name a folder, a .gguf file or "default"'
     try:
         yield

@@ -17,7 +17,7 @@ from engine.base.catalog import BASES, bundled_base
 from engine.base.convert import base_folder
 from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.hub import cached_model, hub_snapshot, looks_like_hub_id, quiet_libraries
-from engine.errors import Cancelled, EngineError
+from engine.errors import Cancelled, EngineError, setting
 from engine.events import Reporter
 from engine.files import digest_bytes, digest_json
 
@@ -130,7 +130,7 @@ def load_base(
     Raises:
         EngineError: broken or missing weights, no tokenizer, no linear layer for LoRA, no such device, no memory.
     """
-    from engine.base.device import device_memory, out_of_memory_told, pick_device
+    from engine.base.device import device_memory, explain_out_of_memory, pick_device
     from engine.base.memory import fit_memory
     from engine.base.streamed import streamed_model
 
@@ -149,7 +149,8 @@ def load_base(
         (reporter or Reporter()).note("an adapter that lies beside the base's weights is left out", warning=True)
     streamed = None
     with (reporter or Reporter()).stage("load") as stage:
-        with out_of_memory_told("the size of the base, or choose --dtype float16 or --device cpu"):
+        smaller = f"the size of the base, or choose {setting('dtype')} float16 or {setting('device')} cpu"
+        with explain_out_of_memory(smaller):
             source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
             if ref.gguf_file:
                 source["gguf_file"] = ref.gguf_file

@@ -22,7 +22,7 @@ from engine.depth.scoring import adapted_model, digest_rows, held_out_scores, sc
 from engine.depth.search import ScoredChain, SearchSettings
 from engine.depth.table import ADAPTER, ADAPTER_CHAIN, ARMS, BASE, CHAIN_ARMS, Cell, TaskCells
 from engine.depth.view import Speed, chain_view, measure_speed
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError
 from engine.events import Reporter
 from engine.files import read_json, write_json
 from engine.requests import DepthRequest
@@ -144,7 +144,7 @@ class TaskArms:
         file = self._file(arm)
         if not file.exists():
             return None
-        data = read_json(file, hint="Choose another --out, or remove the file")
+        data = read_json(file, hint=f"{ANOTHER_OUT}, or remove the file")
         try:
             if data["settings"] != self._settings(arm):
                 return None
@@ -152,4 +152,4 @@ class TaskArms:
             scores = RowScores(tuple(held_out["exact"]), tuple(held_out["loss"]))
             return Cell(parse_chain(data["chain"], self._layers), scores, data["search_right"])
         except (KeyError, TypeError, EngineError):
-            raise EngineError("is not an arm of a table", where=str(file), hint="Choose another --out") from None
+            raise EngineError("is not an arm of a table", where=str(file), hint=ANOTHER_OUT) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.base.chat import padding_id
-from engine.base.device import out_of_memory_told
+from engine.base.device import explain_out_of_memory
 from engine.depth.chain import MOVES, Chain, format_chain, identity, length_words
 from engine.depth.record import CHAIN_FILE, chain_of
 from engine.depth.rows import DepthRows
@@ -21,6 +21,7 @@ from engine.depth.scores import Judgement, RowScores, joined, judge
 from engine.depth.scoring import ChainScorer, ScoreMemory, adapted_model, held_out_scores, scored_with
 from engine.depth.search import ScoredChain, SearchSettings, best_known, menu, most_looks, search_chains
 from engine.depth.view import Speed, chain_view, decoder_layers, measure_speed
+from engine.errors import setting
 from engine.events import ChainScored, Reporter, Stage
 from engine.files import write_json
 from engine.requests import DepthRequest
@@ -62,7 +63,8 @@ class ChainSearch:
         Args:
             on_chain: called after every chain that was looked at; counts it.
         """
-        with reporter.stage(name, most_looks(settings.chains), "chains") as stage, out_of_memory_told("--rows"):
+        looks = most_looks(settings.chains)
+        with reporter.stage(name, looks, "chains") as stage, explain_out_of_memory(setting("rows")):
             self._scorer.on_step = partial(stage.advance, 0)
             try:
                 influence = self._scorer.influence(0)

@@ -36,7 +36,7 @@ from engine.base.source import source_of
 from engine.depth.chain import Chain, identity, runs
 from engine.depth.record import CHAIN_FILE, ChainRecord
 from engine.depth.view import chain_view
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter, Stage
 from engine.files import read_json
 from engine.weights.layout import LayoutModule, LoraSpec, derive_layout
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 MERGEKIT_FILE = "mergekit.yaml"
 
-_DENSE = "Choose --format dense"
+_DENSE = f"Choose {setting('format')} dense"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class _ChainFiles(Writer[ChainWork]):
         difference = _largest(self.reload(folder), self.expected)
         if not difference <= TOLERANCE:
             problem = f"what was written gives other answers (largest logit difference {difference:.3g})"
-            raise EngineError(problem, where=self.work.form, hint="Nothing was exported; choose another --format")
+            hint = f"Nothing was exported; choose another {setting('format')}"
+            raise EngineError(problem, where=self.work.form, hint=hint)
         return Differences(difference, self.merging)
 
 

@@ -22,7 +22,7 @@ from engine.depth.chain import MOVES, Chain, format_chain, identity, parse_chain
 from engine.depth.scores import RowScores
 from engine.depth.scoring import ChainScorer, adapted_model, scored_with
 from engine.depth.search import ChainTree, SearchSettings
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError
 from engine.events import Reporter
 from engine.files import read_json, write_json
 from engine.judge.verdict import interval
@@ -179,12 +179,12 @@ def _share_words(share: Mapping[str, Any]) -> str:
 
 def _read(file: Path, settings: Mapping[str, Any], layers: int) -> list[dict[str, RowSearch]]:
     """The rows that are finished. Raises EngineError when they are of other settings."""
-    data = read_json(file, hint="Choose another --out, or remove the file")
+    data = read_json(file, hint=f"{ANOTHER_OUT}, or remove the file")
     try:
         other = next((name for name, value in settings.items() if data["settings"][name] != value), None)
         if other is None:
             return [{name: RowSearch.from_json(row[name], layers) for name in ACTIONS} for row in data["rows"]]
     except (KeyError, TypeError, AttributeError, EngineError):
-        raise EngineError("is not the file of an oracle search", where=str(file), hint="Choose another --out") from None
+        raise EngineError("is not the file of an oracle search", where=str(file), hint=ANOTHER_OUT) from None
     problem = f"the oracle search here has another {other.replace('_', ' ')}"
-    raise EngineError(problem, where=str(file.parent), hint="Choose another --out, or go back to that setting")
+    raise EngineError(problem, where=str(file.parent), hint=f"{ANOTHER_OUT}, or go back to that setting")

@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.base.device import out_of_memory_told, pick_device
+from engine.base.device import explain_out_of_memory, pick_device
 from engine.base.fetch import resolve_encoder
 from engine.condition import TextEncoder, prompt_directions
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
@@ -41,7 +41,7 @@ from engine.depth.dataset import DatasetChain
 from engine.depth.record import Origin
 from engine.depth.rows import DepthRows
 from engine.depth.scores import GAIN, Judgement, RowScores, judge
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.files import digest_file, read_json, replacing_file, write_json
 from engine.requests import ChainChoiceRequest, DepthRequest, ModelChoice
@@ -55,7 +55,7 @@ NOTHING_TO_CHOOSE = "the search found no chain to choose besides the base's own"
 
 _WEIGHTS_FILE = "predictor.safetensors"
 _FORMAT = 1
-_AGAIN = "Run depth with --predictor once more"
+_AGAIN = f"Run depth with {setting('predictor')} once more"
 # The encoder was trained with no longer texts; what comes after counts little for what a prompt is about.
 _TOKENS = 256
 _PROMPTS_AT_ONCE = 256
@@ -206,7 +206,7 @@ def make_predictor(
         return None
     encoder = _encoder(request.models, reporter)
     texts = [*rows.prompts, *rows.held_out_prompts]
-    with reporter.stage("embed prompts", len(texts), "prompts") as stage, out_of_memory_told("--rows"):
+    with reporter.stage("embed prompts", len(texts), "prompts") as stage, explain_out_of_memory(setting("rows")):
         embeddings = prompt_directions(encoder.encode(texts, _TOKENS, stage=stage))
     seen, unseen = embeddings[: len(rows.prompts)], embeddings[len(rows.prompts) :]
     predictor = fit_predictor(chains, [scored[chain] for chain in chains], seen)
@@ -286,7 +286,7 @@ def read_predictor(folder: Path, ref: BaseRef, adapter: Path | None) -> Predicto
         EngineError: there is none or it is broken; it belongs to another base or another adapter.
     """
     file = folder / PREDICTOR_FILE
-    data = read_json(file, hint="Name the folder of a search that was run with --predictor")
+    data = read_json(file, hint=f"Name the folder of a search that was run with {setting('predictor')}")
     try:
         origin = Origin.from_json(data)
         chains = tuple(parse_chain(text, origin.layers) for text in data["chains"])

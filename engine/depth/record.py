@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter.peft_folder import WEIGHTS_FILE
 from engine.depth.chain import Chain, chain_place, format_chain, parse_chain
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.files import digest_file, read_json
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class Origin:
         """
         if self.fingerprint != ref.fingerprint:
             problem = f"belongs to {self.base_id} with other weights than {ref.id} has here"
-            raise EngineError(problem, where=str(file), hint="Choose its own base with --base")
+            raise EngineError(problem, where=str(file), hint=f"Choose its own base with {setting('base')}")
         if self.adapter == adapter_digest(adapter):
             return
         if self.adapter is None:
-            raise EngineError(f"was {done} without an adapter", where=str(file), hint="Leave --adapter out")
+            raise EngineError(f"was {done} without an adapter", where=str(file), hint=f"Leave {setting('adapter')} out")
         problem = f"was {done} with another adapter attached"
-        raise EngineError(problem, where=str(file), hint="Name that adapter with --adapter")
+        raise EngineError(problem, where=str(file), hint=f"Name that adapter with {setting('adapter')}")
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,14 @@ from torch import Tensor, nn
 from engine.adapter.attach import attach
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.chat import padding_id
-from engine.base.device import dtype_name, out_of_memory_told
+from engine.base.device import dtype_name, explain_out_of_memory
 from engine.base.network import has_full_attention, output_logits
 from engine.depth.chain import Chain, format_chain, identity, parse_chain
 from engine.depth.record import adapter_digest
 from engine.depth.scores import RowScores, joined
 from engine.depth.search import Score
 from engine.depth.view import decoder_layers
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.events import Reporter
 from engine.files import digest_json, read_json, write_json
 from engine.training.packing import IGNORED, TokenRow, pack, packed_length, take_that_fit
@@ -261,7 +261,7 @@ def held_out_scores(
     """
     batches = [rows[start : start + _JUDGED_AT_ONCE] for start in range(0, len(rows), _JUDGED_AT_ONCE)]
     parts: dict[Chain, list[RowScores]] = {chain: [] for chain in chains}
-    with reporter.stage("judge", len(parts) * len(batches), "batches") as stage, out_of_memory_told("--rows"):
+    with reporter.stage("judge", len(parts) * len(batches), "batches") as stage, explain_out_of_memory(setting("rows")):
         for batch in batches:
             # A scorer a batch: what it keeps of one is of no use for the next.
             scorer = ChainScorer(model, [batch], padding_id(base.tokenizer), lambda: stage.advance(0))
@@ -314,14 +314,14 @@ def _only(output: Any) -> Tensor:
 
 
 def _remembered(path: Path, belongs_to: Mapping[str, Any], layers: int) -> dict[Chain, list[RowScores]]:
-    data = read_json(path, hint="Choose another --out, or remove the file")
-    broken = EngineError("is not the state of a search", where=str(path), hint="Choose another --out")
+    data = read_json(path, hint=f"{ANOTHER_OUT}, or remove the file")
+    broken = EngineError("is not the state of a search", where=str(path), hint=ANOTHER_OUT)
     if not isinstance(data, dict) or not isinstance(data.get("belongs_to"), dict):
         raise broken
     for name, value in belongs_to.items():
         if data["belongs_to"].get(name) != value:
             problem = f"the search here is on another {name.replace('_', ' ')}"
-            raise EngineError(problem, where=str(path.parent), hint="Choose another --out, or go back to that setting")
+            raise EngineError(problem, where=str(path.parent), hint=f"{ANOTHER_OUT}, or go back to that setting")
     try:
         return {
             parse_chain(text, layers): [RowScores(tuple(part["exact"]), tuple(part["loss"])) for part in parts]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.base.device import device_memory
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.events import Reporter, Stage
 from engine.files import digest_json, read_json, write_json
 from engine.forge.library import START_TASKS, Library, open_library, write_checkpoints
@@ -102,7 +102,7 @@ def collect(
         if (start.frame.layout.digest, start.frame.kind) != (layout.digest, recipe.frame.kind):
             raise EngineError(
                 "the generator to start from has other matrices than the recipe says",
-                hint="Give the recipe the same frame, or start without --start",
+                hint=f"Give the recipe the same frame, or start without {setting('start')}",
             )
         facts |= {"start": frame_digest(start.frame), START_TASKS: dict(start.tasks)}
     if (out / LIBRARY_FILE).is_file():
@@ -248,9 +248,7 @@ def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) 
     for name, value in ({"start": None, START_TASKS: None} | dict(wanted)).items():
         # By digest: what was read from JSON has lists where this run has tuples.
         if digest_json(there.get(name)) != digest_json(value):
-            raise EngineError(
-                f"holds a library of another {name}", where=str(out), hint="Choose another --out for this one"
-            )
+            raise EngineError(f"holds a library of another {name}", where=str(out), hint=f"{ANOTHER_OUT} for this one")
 
 
 def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:

@@ -15,7 +15,7 @@ import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from engine.errors import Cancelled, EngineError, is_out_of_memory
+from engine.errors import Cancelled, EngineError, is_out_of_memory, setting
 from engine.events import Event, Reporter
 from engine.host.messages import Cancel, Failed, Finished, JobEnded, JobEvent, JobStarted, Outcome, Stopped, Submit
 from engine.libraries import quiet_libraries_at_start
@@ -75,13 +75,15 @@ class Server:
         def sink(event: Event) -> None:
             self._send(JobEvent(submitted.job, event))
 
+        def cancelled() -> bool:
+            return submitted.job in self._cancelled
+
         try:
-            return Finished(run(submitted.request, Reporter(sink, lambda: submitted.job in self._cancelled)))
+            return Finished(run(submitted.request, Reporter(sink, cancelled, names=setting)))
         except (Cancelled, KeyboardInterrupt):
             return Stopped()
         except EngineError as error:
-            details = traceback.format_exc()
-            return Failed(error.problem, error.where, error.hint, details)
+            return Failed(*error.parts(setting), details=traceback.format_exc())
         except BaseException as error:
             return _unexpected(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.errors import EngineError, Names
 from engine.events import Event
 from engine.requests import Request
 
@@ -38,7 +39,7 @@ class Finished:
 class Failed:
     """The job could not be done.
 
-    problem, where, hint: as in `EngineError`, for the person.
+    problem, where, hint: as in `EngineError`, for the person. From the engine they come with marked settings.
     details: the traceback, or the engine process's last words; for a bug report.
     crashed: the whole engine process ended; models have to be loaded anew.
     """
@@ -48,6 +49,11 @@ class Failed:
     hint: str | None = None
     details: str = ""
     crashed: bool = False
+
+    def named(self, names: Names) -> Failed:
+        """With settings called by their names."""
+        error = EngineError(self.problem, where=self.where, hint=self.hint)
+        return Failed(*error.parts(names), self.details, self.crashed)
 
 
 @dataclass(frozen=True)

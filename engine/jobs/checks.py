@@ -16,7 +16,7 @@ from engine.adapter.peft_folder import read_peft_layout
 from engine.base.catalog import DEFAULT_BASE, means_default_base
 from engine.depth.chain import MOVES, chain_place, check_chain_words
 from engine.depth.rows import FEWEST_SEARCH_ROWS
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, labelled_prompts
 from engine.prompts import PromptSet, read_prompts
@@ -63,9 +63,10 @@ def prepare_teach(request: TeachRequest) -> tuple[PromptSet, list[SheetRow]]:
     """The prompts, and the rows of a file that an earlier run began, with what was changed in it since."""
     refuse_folder(request.out)
     if request.out.exists() and request.out.resolve() == request.source.resolve():
-        raise EngineError("is the file of the prompts", where=str(request.out), hint="Choose another --out")
+        raise EngineError("is the file of the prompts", where=str(request.out), hint=ANOTHER_OUT)
     if request.tries < 0 or request.at_once < 1 or request.timeout <= 0:
-        raise EngineError("no request can be made so", hint="Check --tries, --at-once and --timeout")
+        hint = f"Check {setting('tries')}, {setting('at_once')} and {setting('timeout')}"
+        raise EngineError("no request can be made so", hint=hint)
     there = None if request.replace else read_sheet(request.out)
     if there is None:
         refuse_occupied(request.out, request.replace)
@@ -90,9 +91,9 @@ def check_combine(request: CombineRequest) -> None:
     """Whether weights and names are as many as adapters."""
     check_weights(len(request.adapters), request.factors, request.rank)
     if request.names and len(request.names) != len(request.adapters):
-        hint = "Give one --name for each adapter, in their order, or none at all"
+        hint = f"Give one {setting('names')} for each adapter, in their order, or none at all"
         problem = f"{len(request.names)} names do not go with {len(request.adapters)} adapters"
-        raise EngineError(problem, where="--name", hint=hint)
+        raise EngineError(problem, where=setting("names"), hint=hint)
     refuse_file(request.out)
     for adapter in request.adapters:
         refuse_nested(adapter, request.out)
@@ -104,7 +105,7 @@ def prepare_import(request: ImportRequest) -> tuple[Literal["peft", "gguf"], For
     refuse_file(request.out)
     opened = _opened_adapter(request)
     if request.source.resolve() == request.out.resolve():
-        raise EngineError("is what is imported", where=str(request.out), hint="Choose another --out")
+        raise EngineError("is what is imported", where=str(request.out), hint=ANOTHER_OUT)
     refuse_nested(request.source, request.out)
     refuse_occupied(request.out, request.replace)
     return opened
@@ -132,8 +133,8 @@ def _check_named(named: str | None, chosen: str, where: str) -> None:
     if chosen != ModelChoice.base or named is None or means_default_base(named):
         return
     hint = (
-        f"Say --base {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
-        f"--base {DEFAULT_BASE.name} takes the default one all the same"
+        f"Say {setting('base')} {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
+        f"{setting('base')} {DEFAULT_BASE.name} takes the default one all the same"
     )
     raise EngineError(f"names {named[:200]} as its base, not {DEFAULT_BASE.hub_id}", where=where, hint=hint)
 
@@ -141,7 +142,7 @@ def _check_named(named: str | None, chosen: str, where: str) -> None:
 def check_train(request: TrainRequest) -> None:
     """Whether there is no generator yet."""
     if (request.out / "generator.json").exists():
-        raise EngineError("already holds a generator", where=str(request.out), hint="Choose another --out")
+        raise EngineError("already holds a generator", where=str(request.out), hint=ANOTHER_OUT)
 
 
 def prepare_measure(request: TrainingTimeRequest) -> PromptSet:
@@ -165,12 +166,13 @@ def prepare_refine(request: RefineRequest) -> PromptSet:
         read_peft_layout(request.adapter)
         refuse_nested(request.adapter, request.out)
         if request.adapter.resolve() == request.out.resolve():
-            hint = "Choose another --out: the adapter that training begins with stays as it is"
+            hint = f"{ANOTHER_OUT}: the adapter that training begins with stays as it is"
             raise EngineError("is the adapter that training begins with", where=str(request.out), hint=hint)
     if not 1 <= request.rank <= 64:
-        raise EngineError(f"rank {request.rank} is out of range", where="--rank", hint="Choose 1 to 64")
+        raise EngineError(f"rank {request.rank} is out of range", where=setting("rank"), hint="Choose 1 to 64")
     if not 0 < request.rate < 1:
-        raise EngineError(f"a learning rate of {request.rate:g} cannot be", where="--rate", hint="Choose about 0.002")
+        problem = f"a learning rate of {request.rate:g} cannot be"
+        raise EngineError(problem, where=setting("rate"), hint="Choose about 0.002")
     refuse_file(request.out)
     if not is_unfinished(request.out):
         refuse_occupied(request.out, request.replace)
@@ -229,7 +231,7 @@ def check_chain_export(request: ChainExportRequest) -> None:
     check_chain_words(request.chain)
     place = chain_place(request.chain)
     if place is not None and place.is_dir() and place.resolve() == request.out.resolve():
-        raise EngineError("holds the chain, and would be replaced", where=str(place), hint="Choose another --out")
+        raise EngineError("holds the chain, and would be replaced", where=str(place), hint=ANOTHER_OUT)
 
 
 def _labelled(source: Path, column: str | None = None) -> PromptSet:
@@ -238,7 +240,8 @@ def _labelled(source: Path, column: str | None = None) -> PromptSet:
 
 def _check_size(chains: int, rows: int, fewest_rows: int) -> None:
     if chains < 1:
-        raise EngineError(f"a search of {chains} chains finds nothing", hint="Take at least 1 with --chains")
+        hint = f"Take at least 1 with {setting('chains')}"
+        raise EngineError(f"a search of {chains} chains finds nothing", hint=hint)
     if rows < fewest_rows:
-        hint = f"Take at least {fewest_rows} with --rows"
+        hint = f"Take at least {fewest_rows} with {setting('rows')}"
         raise EngineError(f"{rows} rows are too few to search on", hint=hint)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from engine.depth.chain import check_chain_words
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.prompts import PromptRow, PromptSet, read_prompts
 from engine.prompts.prompt_set import counted_rows
@@ -142,7 +142,7 @@ def _examples(
     assert request.prompts  # compared_set has seen to it
     if not free:
         problem = "every row with an answer is to be answered itself: none is left as an example for the prompt"
-        hint = "Answer fewer prompts (--rows, --row), or leave the examples out"
+        hint = f"Answer fewer prompts ({setting('rows')}, {setting('numbers')}), or leave the examples out"
         raise EngineError(problem, where=str(prompts.source), hint=hint)
     labelled = [(normalised(row.references[0]) if labels else "", row) for row in free]
     drawn = balanced(labelled, request.examples, request.prompts.seed)

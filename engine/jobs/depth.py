@@ -22,7 +22,7 @@ from engine.depth.record import CHAIN_FILE, chain_of, read_chain
 from engine.depth.rows import MOST_HELD_OUT, DepthRows, depth_rows, distinct_rows, fitting_rows, split_rows, token_rows
 from engine.depth.table import MARKDOWN_FILE, DepthTable
 from engine.depth.view import decoder_layers
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.files import write_json
 from engine.jobs.checks import DepthPrompts, prepare_generate
@@ -159,7 +159,7 @@ def depth_table_job(
         except EngineError as error:
             # Too few different rows, mostly: the other tasks are measured all the same.
             table.left_out[task.name] = str(error)
-            reporter.note(f"{task.name} is left out: {error}", warning=True)
+            reporter.note(f"{task.name} is left out: {error.text(setting)}", warning=True)
             table.write(request.out)
             continue
         generate = partial(_generate, search, reporter)

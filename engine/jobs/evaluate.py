@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from engine.base.load import LoadedBase
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.files import write_json, write_text
 from engine.forge.card import generator_card
@@ -170,7 +170,7 @@ def _judged(request: EvaluateRequest, reporter: Reporter) -> tuple[list[Task], l
     """The tasks judged, and the same with their rows as they are asked."""
     if request.hide_instruction and request.record:
         problem = "a generator's card tells the table of whole prompts"
-        raise EngineError(problem, hint="Leave out --record or --hide-instruction")
+        raise EngineError(problem, hint=f"Leave out {setting('record')} or {setting('hide_instruction')}")
     found = named_tasks(read_tasks(request.tasks, request.split), request.only, request.tasks)
     rows = {task.name: [(row.prompt, row.references) for row in read_rows(task.test_path)] for task in found}
     if request.hide_instruction:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.base.device import out_of_memory_told, pick_device
+from engine.base.device import explain_out_of_memory, pick_device
 from engine.base.fetch import resolve_encoder
 from engine.condition import TextEncoder
 from engine.errors import EngineError
@@ -48,7 +48,7 @@ def collect_job(request: CollectRequest, reporter: Reporter) -> Result:
         about = read_about(request.start)
         check_base(about, base.ref)
         start = Start(load_generator(request.start).frame, about["history"].get("tasks", {}))
-    with out_of_memory_told("data.pack_tokens or library.adapters in the recipe"):
+    with explain_out_of_memory("data.pack_tokens or library.adapters in the recipe"):
         library = collect(base, tasks, recipe, request.out, request.seed, reporter, start)
     done = library.task_names
     if join_workers().is_main:
@@ -70,7 +70,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
     data, encoder = _training_data(request, library, recipe, base, condition_folder(run), reporter)
     spread = library_spread(library, reporter)
     generator = _new_generator(library, spread, recipe, encoder, request.seed)
-    with out_of_memory_told("language_loss.tasks or data.pack_tokens in the recipe"):
+    with explain_out_of_memory("language_loss.tasks or data.pack_tokens in the recipe"):
         losses = train_generator(base, generator, library, spread, data, recipe, run, request.seed, reporter)
     if not join_workers().is_main:
         return Result({}, ())

@@ -12,7 +12,7 @@ from engine.base.catalog import BUNDLED, BundledBase, BundledModel
 from engine.base.convert import base_folder, converted_base, memory_needed
 from engine.base.fetch import cache_folder, find_model_files, model_files
 from engine.base.source import BaseSource, base_parameters, source_named
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.generator.about import ABOUT, TENSORS, read_about
 from engine.jobs.preview import facts_data, facts_lines
@@ -75,7 +75,7 @@ def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:
         folder = released_generator()
         entries.append(_generator_json(folder))
     except EngineError as missing:
-        reporter.note(str(missing), warning=True)
+        reporter.note(missing.text(setting), warning=True)
     lines = tuple((str(entry["name"]), _entry_line(entry)) for entry in entries)
     return Result({"models": entries, "cache": str(cache_folder())}, lines)
 
@@ -118,9 +118,8 @@ def _entry_line(entry: dict[str, Any]) -> str:
     if memory := entry.get("memory"):
         sizes = " or ".join(f"{readable_size(size)} ({name})" for name, size in memory.items())
         said.append(f"in memory {sizes}")
-    said.append(
-        f"here: {entry['where']}" if entry["present"] else "not here yet: fetched at first use, or with --fetch"
-    )
+    missing = f"not here yet: fetched at first use, or with {setting('fetch')}"
+    said.append(f"here: {entry['where']}" if entry["present"] else missing)
     if entry.get("convert_seconds") and not entry["ready"]:
         said.append(f"then converted once, about {entry['convert_seconds']} s")
     return ", ".join(said)

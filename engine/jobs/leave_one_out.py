@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.files import read_json, write_json, write_text
 from engine.jobs.results import Result
@@ -93,13 +93,13 @@ def leave_one_out(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> LeaveOneOu
             that another has judged.
     """
     if not tables:
-        raise EngineError("no table is named", hint="Name the folder of each set's evaluate with --table")
+        raise EngineError("no table is named", hint=f"Name the folder of each set's evaluate with {setting('tables')}")
     found: dict[str, HeldOutSet] = {}
     for where, table in tables:
         try:
             sets = [_held_out(task) for task in table["tasks"]]
         except (KeyError, TypeError, ValueError):
-            hint = "Run evaluate with --arm library --arm generated into that folder"
+            hint = "Run `dnd-tui lab evaluate --arm library --arm generated` into that folder"
             raise EngineError("lacks the arms of a leave-one-out table", where=where, hint=hint) from None
         for one in sets:
             if one.name in found:

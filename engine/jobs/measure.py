@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine.base.chat import answers_ids, padding_id, prompts_ids
-from engine.base.device import out_of_memory_told
-from engine.errors import EngineError
+from engine.base.device import explain_out_of_memory
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.forge.collect import as_matrices, trainable
 from engine.generator.about import read_about
@@ -44,7 +44,7 @@ def training_time_job(request: TrainingTimeRequest, prompts: PromptSet, reporter
     base = load_chosen_base(request.models, reporter)
     layout = derive_layout(base.ref.config, _lora(request))
     tokens = training_rows(base, [(row.prompt, row.references[0]) for row in rows])
-    with out_of_memory_told("--batch"):
+    with explain_out_of_memory(setting("batch")):
         measured = time_training(base, layout, tokens, steps=request.steps, batch=request.batch, reporter=reporter)
     batch = min(request.batch, total)
     steps = math.ceil(total / batch)

@@ -11,7 +11,7 @@ from typing import Any
 from engine.base.catalog import DEFAULT_BASE, DEFAULT_ENCODER, bundled_base
 from engine.base.convert import converted_base
 from engine.base.fetch import find_model_files
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.files import read_json
 from engine.forge.places import LIBRARY_FILE
@@ -37,7 +37,7 @@ def plan_job(request: PlanRequest, reporter: Reporter) -> Result:
         plan = plan_train(request.tasks, request.library, chosen, request.out, request.seed)
         disk = _train_disk(request.library, plan, reporter)
     else:
-        raise EngineError("training needs a library", hint="Name the folder of `collect` with --library")
+        raise EngineError("training needs a library", hint=f"Name the folder of `collect` with {setting('library')}")
     data: dict[str, Any] = {
         "kind": request.kind,
         "recipe": plan.recipe.to_json(),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.jobs.results import Result
 from engine.prompts import PromptBatch, PromptRow, PromptSet, read_prompts, sample_prompts
@@ -65,11 +65,11 @@ def check_context(prompts: PromptSet, solve: ContextChoice, models: ModelChoice)
     if kind not in (AUTO, *KINDS):
         raise EngineError(f"an adapter cannot be made from {kind!r}", hint=f"Choose {', '.join(KINDS)} or {AUTO}")
     if not 1 <= solve.rank <= 64:
-        raise EngineError(f"rank {solve.rank} is out of range", where="--rank", hint="Choose 1 to 64")
+        raise EngineError(f"rank {solve.rank} is out of range", where=setting("rank"), hint="Choose 1 to 64")
     if solve.context is not None:
         read_context(solve.context)
     if kind in (EXAMPLES, BOTH) and prompts.label_column is None:
-        hint = "Add answers, for example as a column `response`, or name their column with --label"
+        hint = f"Add answers, for example as a column `response`, or name their column with {setting('label')}"
         raise EngineError("there are no answers in it, so there are no examples", where=str(prompts.source), hint=hint)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from engine.adapter.attach import check_fits, naming_adapter
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
 from engine.adapter.provenance import Solved, Trained, read_provenance
-from engine.base.device import device_memory, out_of_memory_told
-from engine.errors import Cancelled
+from engine.base.device import device_memory, explain_out_of_memory
+from engine.errors import Cancelled, setting
 from engine.events import Reporter, Stage
 from engine.files import digest_file, digest_json
 from engine.jobs.checks import STATE_FILE, is_unfinished
@@ -73,7 +73,8 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
     if is_unfinished(request.out):
         reporter.note(f"goes on with the run in {request.out}")
     state.parent.mkdir(parents=True, exist_ok=True)
-    with reporter.stage("train", request.steps) as stage, out_of_memory_told("--dtype, or take a smaller base"):
+    lower = f"{setting('dtype')}, or take a smaller base"
+    with reporter.stage("train", request.steps) as stage, explain_out_of_memory(lower):
         progress = _Progress(stage, request, len(learned), base.device, reporter)
         refined = refine(
             base,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.adapter.consumers import Verdict, advice
+from engine.errors import Names, named, plain, setting
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Result:
         """Everything, as plain data."""
         return dict(self.data)
 
-    def summary(self) -> list[tuple[str, str]]:
-        """(label, value) lines for people."""
-        return list(self.lines)
+    def summary(self, names: Names = plain) -> list[tuple[str, str]]:
+        """(label, value) lines for people; `names` is what they call settings."""
+        return [(label, named(value, names)) for label, value in self.lines]
 
 
 def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
@@ -44,5 +45,5 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
 
 
 def _answer(verdict: Verdict) -> str:
-    told = advice(verdict, lambda form: f"Export it with --format {form}")
+    told = advice(verdict, lambda form: f"Export it with {setting('format')} {form}")
     return f"{'' if verdict.accepts else 'no: '}{verdict.reason}{f'. {told}' if told else ''}"

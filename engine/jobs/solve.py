@@ -11,9 +11,9 @@ import torch
 from engine.adapter.attach import attach
 from engine.adapter.combine import combine
 from engine.base.chat import answers_ids, fitting_examples, prompts_ids, stop_ids
-from engine.base.device import device_memory, out_of_memory_told
+from engine.base.device import device_memory, explain_out_of_memory
 from engine.decode import answer_all
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter, Stage, UpdateNorms
 from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.compare import AskedArm, ask_arms
@@ -99,7 +99,7 @@ def make_adapter(
     Raises:
         EngineError: the base's layers cannot be matched, no row fits, the device is out of memory.
     """
-    with out_of_memory_told("--rows"):
+    with explain_out_of_memory(setting("answered")):
         tokens = context_tokens(
             base, plan, lambda prompts: teacher_answers(base, prompts, reporter), reporter, examples=choice.examples,
             seed=seed,
@@ -147,7 +147,7 @@ def make_streamed_adapter(
     held_out, checked = _read_rows(base, plan, tokens.examples, seed)
     settings = SolveSettings(rank=choice.rank, modules=choice.modules)
     with (
-        out_of_memory_told("--rows"),
+        explain_out_of_memory(setting("answered")),
         reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage,
     ):
         found = solve_streamed(base, tokens.groups, settings, checked=checked, on_layer=_on_layer(stage, reporter))
@@ -168,9 +168,9 @@ def _refuse_unstreamed(plan: ContextPlan, choice: ContextChoice) -> None:
     if plan.kind == INSTRUCTION:
         problem, hint = "write the answers that an instruction alone is solved from", "Add answers to the prompts"
     elif choice.fit_steps:
-        problem, hint = "take gradient steps", "Leave out --fit-steps"
+        problem, hint = "take gradient steps", f"Leave out {setting('fit_steps')}"
     elif choice.start == FROM_GENERATOR:
-        problem, hint = "start from a generator's adapter", "Leave out --start"
+        problem, hint = "start from a generator's adapter", f"Leave out {setting('start')}"
     if problem:
         raise EngineError(f"a base whose layers are read one at a time cannot {problem}", hint=hint)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from engine.base.device import out_of_memory_told
-from engine.errors import EngineError
+from engine.base.device import explain_out_of_memory
+from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.events import Reporter
 from engine.jobs.prompts import MOST_ROWS
 from engine.jobs.results import Result, stage_lines
@@ -52,20 +52,20 @@ def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]],
             stage.advance(1, tokens=tokens)
 
         write_sheet(request.out, sheet)
-        with out_of_memory_told("--dtype, or take a smaller teacher"):
+        with explain_out_of_memory(f"{setting('dtype')}, or take a smaller teacher"):
             asked = [with_beginning(sheet[place].prompt, instruction) for place in left]
             limits = (request.max_new_tokens, request.most_tokens)
             ask(Asking(asked, examples, *limits, on_answer=answer, on_wait=lambda: stage.advance(0)))
     if len(refused) == len(left):
         problem = f"the teacher refuses every prompt: {refused[0]}"
-        raise EngineError(problem, where=str(request.source), hint="Check --teacher-model")
+        raise EngineError(problem, where=str(request.source), hint=f"Check {setting('teacher_model')}")
     if refused:
         reporter.note(f"{len(refused)} prompts were refused: {refused[0]}", warning=True)
     if cut:
         problem = f"{cut} answers were longer than {request.max_new_tokens} tokens and are left out"
-        reporter.note(f"{problem}; allow more with --max-new-tokens", warning=True)
+        reporter.note(f"{problem}; allow more with {setting('max_new_tokens')}", warning=True)
     if request.most_tokens is not None and tokens >= request.most_tokens:
-        reporter.note(f"stopped at {tokens:,} tokens, as --most-tokens says", warning=True)
+        reporter.note(f"stopped at {tokens:,} tokens, as {setting('most_tokens')} says", warning=True)
     return _result(request, sheet, tokens, reporter)
 
 
@@ -74,7 +74,7 @@ def _sheet(rows: Sequence[PromptRow], there: Sequence[SheetRow], request: TeachR
     known = {row.prompt: row for row in there if row.response}
     if strange := set(known) - {row.prompt for row in rows}:
         problem = f"holds {len(strange)} answers to prompts that are not in {request.source}"
-        raise EngineError(problem, where=str(request.out), hint="Choose another --out or allow --replace")
+        raise EngineError(problem, where=str(request.out), hint=f"{ANOTHER_OUT} or allow {setting('replace')}")
     own = [SheetRow(row.prompt, row.references[0], row.answered_by) for row in rows if row.references]
     known = {row.prompt: row for row in own} | known
     chosen = {row.number for row in in_turn([row for row in rows if not row.references], request.seed)[: request.count]}

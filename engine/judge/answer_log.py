@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError
 from engine.files import read_json, write_json, write_text
 
 _Key = tuple[str, str, int]  # task, arm, seed
@@ -63,7 +63,7 @@ class AnswerLog:
         tasks: Mapping[str, tuple[int, str]],
     ) -> None:
         if folder.exists() and not folder.is_dir():
-            raise EngineError("is not a folder", where=str(folder), hint="Choose another --out")
+            raise EngineError("is not a folder", where=str(folder), hint=ANOTHER_OUT)
         self._path = folder / "answers.jsonl"
         self._rows = {name: count for name, (count, _) in tasks.items()}
         # As JSON gives it back, so that a tuple equals the list it was written as.
@@ -100,13 +100,13 @@ class AnswerLog:
         if path.exists() or self._path.exists():
             old = read_json(path)
             if not isinstance(old, dict) or not all(isinstance(old.get(part), dict) for part in ("tasks", "arms")):
-                raise EngineError("is not the settings of an evaluation", where=str(path), hint="Choose another --out")
+                raise EngineError("is not the settings of an evaluation", where=str(path), hint=ANOTHER_OUT)
             _same(path, "the answers here", _without(old, "tasks", "arms"), settings)
             for arm, own in arms.items():
                 _same(path, f"the answers of arm {arm} here", old["arms"].get(arm, own), own)
             changed = [name for name, digest in tasks.items() if old["tasks"].get(name, digest) != digest]
             if changed:
-                hint = "Choose another --out, or go back to those rows"
+                hint = f"{ANOTHER_OUT}, or go back to those rows"
                 raise EngineError(f"the rows of task {changed[0]} have changed", where=str(path.parent), hint=hint)
         new = {**settings, "arms": {**old.get("arms", {}), **arms}, "tasks": {**old.get("tasks", {}), **tasks}}
         if new != old:
@@ -167,7 +167,7 @@ def _same(path: Path, what: str, old: Mapping[str, Any], new: Mapping[str, Any])
     for name in [*new, *old]:
         if old.get(name) != new.get(name):
             problem = f"{what} belong to another {name}: {old.get(name)!r}, not {new.get(name)!r}"
-            raise EngineError(problem, where=str(path.parent), hint="Choose another --out, or go back to that setting")
+            raise EngineError(problem, where=str(path.parent), hint=f"{ANOTHER_OUT}, or go back to that setting")
 
 
 def _without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Bench:
             case Need.GENERATOR | Need.FRAME:
                 return self.no_generator
             case Need.LIBRARY if self.library is None:
-                return "needs --library"
+                return "needs a LoRA library"
             case Need.LIBRARY if not self.of_library.names:
                 return "it holds judged tasks only"
             case Need.LIBRARY_ROWS:
@@ -112,7 +112,7 @@ class Bench:
                 enough = others and len(others | set(self.of_library.names)) > 1
                 return "" if enough else "there is no other seen task to choose it on"
             case Need.TEACHER if self.teach is None:
-                return "needs --teacher"
+                return "needs a teacher"
             case Need.OTHER_TASK if len(self.tasks) < 2:
                 return "there is only one task"
         return ""

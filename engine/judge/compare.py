@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.adapter.attach import BASE_ROW, AttachedModel
 from engine.base.chat import fitting_examples, prompts_ids, stop_ids
-from engine.base.device import out_of_memory_told
+from engine.base.device import explain_out_of_memory
 from engine.decode import AnswerPiece, answer_all, chooser, stream_answers
+from engine.errors import setting
 from engine.events import AnswerText, Reporter, Stage
 from engine.tasks.metrics import score
 from engine.weights.lora import LoraAdapter
@@ -127,7 +128,7 @@ def compare(
     own, *others = arms
     names = [own, *shown, *others, *views]
     clock = _Clock(names, max_new_tokens)
-    with reporter.stage("answer", total, unit="prompts") as stage, out_of_memory_told("--rows"):
+    with reporter.stage("answer", total, unit="prompts") as stage, explain_out_of_memory(setting("rows")):
         for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(names))):
             texts = [row.prompt for row in part]
             alone = prompts_ids(base.tokenizer, texts)

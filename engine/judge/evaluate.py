@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.adapter.attach import AttachedModel
 from engine.base.chat import answers_ids, prompts_ids, stop_ids
-from engine.base.device import dtype_name, out_of_memory_told
+from engine.base.device import dtype_name, explain_out_of_memory
 from engine.decode import answer_all
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter, Stage
 from engine.files import digest_json
 from engine.judge.answer_log import AnswerLog, ScoredAnswer
@@ -153,7 +153,7 @@ class _Judge:
                 began = time.perf_counter()
                 self._attach(arm.adapter(task, seed))
                 making = time.perf_counter() - began + spent.get(task.name, 0.0)
-                with out_of_memory_told("--batch"):
+                with explain_out_of_memory(setting("batch")):
                     self.log.append(self._answers(name, arm, task, seed, making, stage))
                 self.workers.advance(stage)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.errors import setting
 from engine.prompts.values import as_turns, assistant_texts, last_exchange, option_lines, read_options
 
 # The first of these that a row has is the prompt.
@@ -163,7 +164,7 @@ def read_prompt(shape: RowShape, row: Any) -> str:
     if shape.column not in row:
         raise RowError(
             f'the row has no column "{shape.column}"; its columns: {_listed(row)}',
-            f'Give every row "{shape.column}", or name a column that all rows have with --column',
+            f'Give every row "{shape.column}", or name a column that all rows have with {setting("column")}',
         )
     value = row[shape.column]
     turns = as_turns(value)
@@ -208,7 +209,7 @@ def _plain_prompt(column: str, value: Any, row: Mapping[str, Any]) -> str:
     if text is None:
         raise RowError(
             f'column "{column}" holds {_words(value)}, not text',
-            f"Name another column with --column; columns there: {_listed(row)}",
+            f"Name another column with {setting('column')}; columns there: {_listed(row)}",
         )
     if column.lower() in _CHATS and text.strip():  # taken as it is, it would carry the answers into the prompt
         raise RowError(
@@ -229,7 +230,7 @@ def _found(first: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> str
             return name
     raise RowError(
         f"no column is known to hold the prompt; columns there: {_listed(first)}",
-        f"Name it with --column, or call it one of: {', '.join(PROMPT_COLUMNS)}",
+        f"Name it with {setting('column')}, or call it one of: {', '.join(PROMPT_COLUMNS)}",
     )
 
 

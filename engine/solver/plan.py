@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.prompts import PromptRow
 from engine.tasks.labels import balanced, few_labels
 from engine.tasks.metrics import normalised
@@ -114,10 +114,10 @@ def plan_context(
     kind, reason = _kind(made_from, len(answered), instruction, context is not None)
     if kind in (EXAMPLES, BOTH) and len(answered) < FEWEST_ANSWERS:
         found = "no answered row" if not answered else "one answered row"
-        hint = "Answer a few prompts, for example in a column `response`, or choose --from instruction"
+        hint = f"Answer a few prompts, for example in a column `response`, or choose {setting('made_from')} instruction"
         raise EngineError(f"there is {found}, examples need at least {FEWEST_ANSWERS}", where=source or None, hint=hint)
     if kind in (INSTRUCTION, BOTH) and not instruction:
-        hint = "Name one with --context, as text or as a text file"
+        hint = f"Name one with {setting('context')}, as text or as a text file"
         raise EngineError("the prompts do not begin with a common instruction", where=source or None, hint=hint)
     if kind == GENERATOR:
         return ContextPlan(kind, reason)
@@ -234,5 +234,5 @@ def read_context(context: str) -> str:
         raise EngineError("no such file", where=context, hint="Name a text file, or write the instruction itself")
     text = context.strip()
     if not text:
-        raise EngineError("the instruction is empty", where="--context", hint="Write it, or name a text file")
+        raise EngineError("the instruction is empty", where=setting("context"), hint="Write it, or name a text file")
     return text

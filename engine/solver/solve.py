@@ -29,7 +29,7 @@ from engine.base.device import short_products
 from engine.base.network import has_plain_cache, output_logits
 from engine.base.prefix import SharedBeginning, rows_at_once, takes_lines
 from engine.base.streamed import in_step
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.solver.matching import TAIL, ContextRow, Students, lay_out, matched_places, matched_tokens
 from engine.solver.passes import StudentPass, TeacherPass, UpdatedPass
 from engine.solver.residual import StreamLayer, stream_layers
@@ -60,7 +60,7 @@ class SolveSettings:
     def __post_init__(self) -> None:
         """Raises EngineError for a rank out of range."""
         if not 1 <= self.rank <= 64:
-            raise EngineError(f"rank {self.rank} is out of range", where="--rank", hint="Choose 1 to 64")
+            raise EngineError(f"rank {self.rank} is out of range", where=setting("rank"), hint="Choose 1 to 64")
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _kinds(layers: Sequence[StreamLayer], settings: SolveSettings) -> tuple[str,
     known = tuple(dict.fromkeys(writer.kind for layer in layers for writer in layer.writers))
     if unknown := [kind for kind in settings.modules if kind not in known]:
         hint = f"Modules that write into the residual stream: {', '.join(known)}"
-        raise EngineError(f"an update of {unknown[0]} cannot be solved", where="--module", hint=hint)
+        raise EngineError(f"an update of {unknown[0]} cannot be solved", where=setting("modules"), hint=hint)
     return settings.modules or known
 
 

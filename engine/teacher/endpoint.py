@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.teacher.asking import Asking, TeacherAnswer
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class _Requests:
         """The first model of the endpoint's list."""
         models = await self._tried(lambda: client.models.list(), lambda page: [each.id for each in page.data])
         if not models:
-            raise self._error("offers no model", "Name one with --teacher-model")
+            raise self._error("offers no model", f"Name one with {setting('teacher_model')}")
         return str(models[0])
 
     async def answer(
@@ -169,18 +169,19 @@ class _Requests:
                 hint = f"Put a key that it takes into the environment variable {self._endpoint.key_from}"
                 raise self._error(f"refuses the key ({error.status_code})", hint) from None
             except openai.APITimeoutError:
-                hint = "Ask fewer at a time with --at-once, or allow more with --timeout"
+                hint = f"Ask fewer at a time with {setting('at_once')}, or allow more with {setting('timeout')}"
                 problem = f"did not answer within {self._endpoint.seconds:g} s, tried {self._endpoint.tries + 1} times"
                 raise self._error(problem, f"{hint}; the same command goes on") from None
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 raise _RefusedPrompt(self._reason(error)) from None
             except openai.APIStatusError as error:
-                hint = "Check --teacher and --teacher-model" if error.status_code < 429 else "Try again later"
+                wrong = f"Check {setting('teacher')} and {setting('teacher_model')}"
+                hint = wrong if error.status_code < 429 else "Try again later"
                 problem = f"refuses: {error.status_code}, {self._reason(error)}"
                 raise self._error(problem, f"{hint}; the same command goes on") from None
             except openai.APIConnectionError as error:
                 reason = self._reason(error.__cause__ or error)
-                hint = "Start the server, or check --teacher; the same command goes on"
+                hint = f"Start the server, or check {setting('teacher')}; the same command goes on"
                 raise self._error(f"cannot be reached: {reason}", hint) from None
             except (ValueError, TypeError, AttributeError, LookupError, openai.APIResponseValidationError) as error:
                 problem = self._reason(error)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.errors import EngineError
+from engine.errors import ANOTHER_OUT, EngineError
 from engine.files import replacing_file
 
 # A state is written after every step unless that would take more than this part of the time; on a CPU,
@@ -86,7 +86,7 @@ class TrainingState:
                     raise EngineError(
                         "belongs to a run with another recipe, data, base or seed",
                         where=str(self.path),
-                        hint="Choose another --out, or delete the folder to start anew",
+                        hint=f"{ANOTHER_OUT}, or delete the folder to start anew",
                     )
                 step = int(about["step"])
                 for name, parameter in self.parameters.items():

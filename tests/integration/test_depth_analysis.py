@@ -138,7 +138,7 @@ def test_a_stopped_oracle_search_goes_on(oracle: DepthOracleRequest, adapter: Pa
     ("fields", "told"),
     [
         ({"chains": 0}, "a search of 0 chains finds nothing"),
-        ({"rows": 0}, "0 rows are too few to search on. Take at least 1 with --rows"),
+        ({"rows": 0}, "0 rows are too few to search on. Take at least 1 with rows"),
         ({"length_weight": -1.0}, "a negative weight of the length"),
         ({"source": Path("missing.jsonl")}, "missing.jsonl"),
     ],

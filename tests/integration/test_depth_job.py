@@ -228,7 +228,7 @@ def test_headless_gives_json_and_an_exit_code(
     [
         ({"count": 60, "label": "remark"}, {}, "there are no labels in it, so no chain of layers can be scored"),
         ({"count": 15}, {}, "15 different usable rows with labels; at least 16 are needed"),
-        ({"count": 60}, {"rows": 4}, "4 rows are too few to search on. Take at least 8 with --rows"),
+        ({"count": 60}, {"rows": 4}, "4 rows are too few to search on. Take at least 8 with rows"),
         ({"count": 60}, {"chains": 0}, "a search of 0 chains finds nothing"),
         ({"count": 60}, {"moves": "jump"}, "there is no move 'jump'. There are: both, skip, loop"),
         ({"count": 60}, {"held_out": Path("missing.jsonl")}, "missing.jsonl"),
@@ -271,7 +271,7 @@ def test_a_chain_of_another_base_is_refused(request_: DepthRequest, tiny_llama_f
         run(ChainExportRequest(models=other, chain=str(request_.out), out=tmp_path / "x"), Reporter())
     with pytest.raises(EngineError, match="the search here is on another base"):
         run(replace(request_, models=other), Reporter())
-    with pytest.raises(EngineError, match="the search here is on another set of rows. Choose another --out"):
+    with pytest.raises(EngineError, match="the search here is on another set of rows. Choose another out"):
         run(replace(request_, seed=1), Reporter())
 
 

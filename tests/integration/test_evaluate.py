@@ -253,9 +253,9 @@ def test_a_judged_task_is_left_out_of_what_the_library_offers(whole: EvaluateReq
 def test_without_a_library_its_arms_say_so(whole: EvaluateRequest, tmp_path: Path) -> None:
     request = replace(whole, out=tmp_path / "table", library=None, arms=("mean", "nearest", "library", "base"), rows=1)
     table = run(request, Reporter()).to_json()
-    assert {table["arms"][arm]["not_measured"] for arm in ("mean", "nearest", "library")} == {"needs --library"}
+    assert {table["arms"][arm]["not_measured"] for arm in ("mean", "nearest", "library")} == {"needs a LoRA library"}
     assert table["arms"]["oracle"]["not_measured"] == "was not asked for"
-    assert "| Mean adapter | not measured: needs --library |" in (request.out / "table.md").read_text()
+    assert "| Mean adapter | not measured: needs a LoRA library |" in (request.out / "table.md").read_text()
 
 
 def test_further_arms_and_seeds_join_an_existing_folder(whole: EvaluateRequest, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_teacher_answers_once_and_its_answers_are_kept(
     taught = replace(asked, arms=("base", "taught_32"), seeds=1, only=("one",), out=tmp_path / "table")
     run(taught, Reporter())
     lacking = json.loads((taught.out / "table.json").read_text())["arms"]["taught_32"]["not_measured"]
-    assert lacking == "needs --teacher"
+    assert lacking == "needs a teacher"
     run(replace(taught, teacher=str(ends_its_answers(teacher))), Reporter())
     (kept,) = (taught.out / "taught_32").iterdir()
     answered = [row for row in read_sheet(kept) or [] if row.response]

@@ -156,7 +156,7 @@ def test_an_adapter_of_another_base_is_told_before_that_is_loaded(
     monkeypatch.setattr(pipeline, "load_base", lambda *_, **__: pytest.fail("the base was loaded"))
     with pytest.raises(EngineError, match="names them/tiny-llama as its base") as caught:
         imported("default", theirs, tmp_path / "out")
-    assert "--base them/tiny-llama" in str(caught.value) and "--base SmolLM2-135M-Instruct" in str(caught.value)
+    assert "base them/tiny-llama" in str(caught.value) and "base SmolLM2-135M-Instruct" in str(caught.value)
     wide = random_adapter(derive_layout(tiny_config("llama", intermediate_size=64), LoraSpec(2, 2, ("up_proj",))))
     write_peft_folder(tmp_path / "wide", wide, "")
     with pytest.raises(EngineError, match="maps 32 to 64 values, the base 32 to 48"):

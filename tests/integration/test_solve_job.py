@@ -150,7 +150,7 @@ def test_neither_answers_nor_instruction_nor_generator(tmp_path: Path, tiny_llam
     source = written(tmp_path, things(20, labelled=False, task=""))
     with pytest.raises(EngineError, match="no answers and no common instruction") as error:
         done(solving(source, tiny_llama_folder, tmp_path / "adapter"))
-    assert "--context" in str(error.value.hint) and not (tmp_path / "adapter").exists()
+    assert "with context" in str(error.value.hint) and not (tmp_path / "adapter").exists()
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_a_server_that_dies_costs_no_answer_and_is_asked_for_the_rest(door: Door
 
 def test_what_answers_too_late_is_asked_again_and_then_reported(door: Door, tmp_path: Path) -> None:
     door.plan = ["hang", "hang"]
-    with pytest.raises(EngineError, match=r"did not answer within 1 s, tried 2 times.*--timeout"):
+    with pytest.raises(EngineError, match=r"did not answer within 1 s, tried 2 times.*timeout"):
         run(request_to(door, tmp_path, count=1, tries=1, timeout=1), Reporter())
     door.plan, door.asked = ["hang"], []
     result = run(request_to(door, tmp_path, count=1, tries=1, timeout=2, max_new_tokens=2), Reporter()).to_json()
@@ -255,7 +255,7 @@ def test_an_endpoint_that_keeps_answering_nonsense(door: Door, tmp_path: Path) -
 
 
 def test_a_model_that_is_not_there_and_a_place_that_is_none(door: Door, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"refuses: 404.*--teacher"):
+    with pytest.raises(EngineError, match=r"refuses: 404.*Check teacher"):
         run(TeachRequest(source=prompts(tmp_path), out=tmp_path / "a.jsonl", teacher=f"{door.url}/nothing"), Reporter())
     nowhere = TeachRequest(
         source=prompts(tmp_path), out=tmp_path / "b.jsonl", teacher="http://name:secret@127.0.0.1:9/v1", tries=0
@@ -280,7 +280,7 @@ def test_examples_instruction_and_limits(door: Door, tmp_path: Path) -> None:
     ]
     assert door.asked[0].startswith("Answer in one word.\n\n")
     assert result["missing"] >= len(ASKED) - 1 and result["own_answers"] == 1
-    assert any(isinstance(event, Note) and "--most-tokens" in event.text for event in events)
+    assert any(isinstance(event, Note) and "most tokens" in event.text for event in events)
     assert not any("Answer in one word" in row.prompt for row in read_sheet(asked.out) or [])
 
 

@@ -19,7 +19,9 @@ from dnd_tui.screens.compare.dialogs import SaveDialog
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.state.transcript import Transcript
 from engine.base.load import LoadedBase
-from engine.requests import ContextChoice, ModelChoice, PromptChoice
+from engine.errors import ANOTHER_OUT, EngineError, setting
+from engine.host import Failed
+from engine.requests import ContextChoice, ModelChoice, PromptChoice, SheetRequest
 from tests.tui.conftest import until
 from tests.tui.on_screen import shows
 from tests.tui.test_screen_generate import generated, headline
@@ -231,3 +233,13 @@ async def test_a_path_that_looks_like_markup_is_told_as_it_is(
         await until(pilot, lambda: shows(app, "Save the transcript"), "the dialog")
         await pilot.click("#save")
         await until(pilot, lambda: shows(app, "a[/b"), "the path")
+
+
+async def test_settings_are_called_as_the_form_has_them(app_folders: Path, prompt_file: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        job = app.engine.start(SheetRequest(source=prompt_file, out=prompt_file), "write", app, light=True)
+        await until(pilot, lambda: job.outcome is not None, "the end")
+        assert isinstance(job.outcome, Failed) and job.outcome.hint == "Choose another folder or allow replacing it"
+        app.tell(EngineError("is empty", where=setting("context"), hint=ANOTHER_OUT))
+        assert (await failed(pilot, app)).split("\n") == ["is empty", '"Instruction"', "Choose another folder"]

@@ -15,6 +15,7 @@ from engine.adapter.consumers import Verdict, advice, consumers
 from engine.base import source
 from engine.base.catalog import DEFAULT_BASE
 from engine.base.source import BaseSource, source_named, source_of
+from engine.errors import named
 from engine.jobs.results import verdict_lines
 from engine.weights.layout import ALL_LINEAR, Layout, LayoutModule, LoraSpec
 
@@ -48,7 +49,7 @@ def test_a_llama_adapter_goes_everywhere_that_reads_peft_folders() -> None:
     assert "no PEFT folders" in found["MLX"].reason and advice(found["MLX"], "as {}".format) == "as mlx"
     assert "reads GGUF adapters" in found["llama.cpp"].reason
     assert advice(found["llama.cpp"], "as {}".format) == "as gguf"
-    assert dict(verdict_lines(tuple(found.values())))["llama.cpp"].endswith(". Export it with --format gguf")
+    assert named(dict(verdict_lines(tuple(found.values())))["llama.cpp"]).endswith(". Export it with format gguf")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def layout(*paths: str) -> Layout:
 
 
 def test_unknown_forms_and_number_formats_are_told_with_those_there_are() -> None:
-    with pytest.raises(EngineError, match=r"--format: there is no format 'onnx'. There is: peft, merged, gguf"):
+    with pytest.raises(EngineError, match=r"format: there is no format 'onnx'. There is: peft, merged, gguf"):
         chosen_format("onnx", "float32")
     with pytest.raises(EngineError, match=r"GGUF adapters cannot be written as bfloat16. There is: float32, float16"):
         chosen_format("gguf", "bfloat16")

@@ -17,24 +17,17 @@ from dnd_tui.cli import main
 from dnd_tui.options import DIFFERING, OPTIONS
 from engine.jobs.command_line import command_line, command_words
 from engine.jobs.declared import JOBS
+from engine.jobs.results import Result
 from engine.requests import CompareRequest, GenerateRequest, InfoRequest, ModelChoice, ModelsRequest, PromptChoice
-
-
-class Nothing:
-    def to_json(self) -> dict[str, Any]:
-        return {}
-
-    def summary(self) -> list[tuple[str, str]]:
-        return []
 
 
 def parsed(line: str) -> Any:
     """The request that reaches the engine when a shell runs `line`."""
     seen: list[Any] = []
 
-    def run(request: Any, reporter: Any) -> Nothing:
+    def run(request: Any, reporter: Any) -> Result:
         seen.append(request)
-        return Nothing()
+        return Result({}, ())
 
     jobs = types.ModuleType("engine.jobs")
     jobs.run = run  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.base.device import device_memory, out_of_memory_told, pick_device, pick_dtype
+from engine.base.device import device_memory, explain_out_of_memory, pick_device, pick_dtype
 from engine.errors import EngineError
 
 Machine = Callable[..., None]
@@ -68,17 +68,17 @@ def test_types_by_device(machine: Machine) -> None:
     ],
 )
 def test_running_out_of_memory_says_what_to_lower(error: Exception) -> None:
-    with pytest.raises(EngineError, match="Lower --batch"), out_of_memory_told("--batch"):
+    with pytest.raises(EngineError, match="Lower the batch"), explain_out_of_memory("the batch"):
         raise error
 
 
 def test_a_real_allocation_that_is_too_large_is_told() -> None:
-    with pytest.raises(EngineError, match="out of memory"), out_of_memory_told("--batch"):
+    with pytest.raises(EngineError, match="out of memory"), explain_out_of_memory("the batch"):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_told("--batch"):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory("the batch"):
         raise RuntimeError("shapes differ")
 
 

@@ -122,7 +122,7 @@ def test_a_base_of_the_catalogue_is_offered_where_the_hub_fails(monkeypatch: pyt
         raise OSError("no way there")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(EngineError, match=r"take --base Qwen2\.5-Coder-0\.5B-Instruct, or name a folder"):
+    with pytest.raises(EngineError, match=r"take base Qwen2\.5-Coder-0\.5B-Instruct, or name a folder"):
         hub_snapshot("Qwen/Qwen2.5-Coder-0.5B-Instruct")
 
 

@@ -13,23 +13,13 @@ from typing import Any
 import pytest
 
 from dnd_tui.headless import run
-from engine.errors import Cancelled, EngineError
+from engine.errors import Cancelled, EngineError, setting
 from engine.events import AnswerText, Reporter
+from engine.jobs.results import Result
 from engine.requests import CollectRequest, CompareRequest, GenerateRequest, ModelChoice, ModelsRequest, PromptChoice
 
 GENERATE = GenerateRequest(models=ModelChoice(), prompts=PromptChoice(source=Path("p")), out=Path("adapter"))
 COMPARE = CompareRequest(models=ModelChoice(), prompts=PromptChoice(source=Path("p")))
-
-
-class Made:
-    def __init__(self, data: dict[str, Any] | None = None, lines: list[tuple[str, str]] | None = None) -> None:
-        self.data, self.lines = data or {}, lines or []
-
-    def to_json(self) -> dict[str, Any]:
-        return self.data
-
-    def summary(self) -> list[tuple[str, str]]:
-        return self.lines
 
 
 Job = Callable[[Any, Reporter], Any]
@@ -53,11 +43,12 @@ def raising(error: BaseException) -> Job:
     return job
 
 
-def working(request: Any, reporter: Reporter) -> Made:
+def working(request: Any, reporter: Reporter) -> Result:
     with reporter.stage("encode", 2) as stage:
         stage.advance(2)
     reporter.note("few prompts", warning=True)
-    return Made({"out": Path("adapter"), "loss": float("nan"), "name": "é"}, [("adapter", "here"), ("size", "5 MB")])
+    data = {"out": Path("adapter"), "loss": float("nan"), "name": "é"}
+    return Result(data, (("adapter", "here"), ("size", "5 MB")))
 
 
 def test_text_on_stdout_progress_on_stderr(engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +68,7 @@ def test_json_is_one_valid_object(engine: Any, capsys: pytest.CaptureFixture[str
     assert json.loads(line, parse_constant=pytest.fail) == {"out": "adapter", "loss": None, "name": "é"}
 
 
-def answering(request: Any, reporter: Reporter) -> Made:
+def answering(request: Any, reporter: Reporter) -> Result:
     for row, arm, text, done in [
         (0, "base", "Par", False),
         (0, "adapted", "Paris\x1b[2J", True),
@@ -85,7 +76,7 @@ def answering(request: Any, reporter: Reporter) -> Made:
         (1, "base", "no end", False),
     ]:
         reporter.emit(AnswerText(row, arm, text, done))
-    return Made({"score": 1.0}, [("score", "1.0")])
+    return Result({"score": 1.0}, (("score", "1.0"),))
 
 
 def test_answers_as_json_lines_then_the_result(engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +101,22 @@ def test_engine_error_is_one_line(engine: Any, capsys: pytest.CaptureFixture[str
     engine(raising(EngineError("no prompts\nhere", where="p.txt", hint="Name a column")))
     assert run(GENERATE) == 1
     assert capsys.readouterr() == ("", "error: p.txt: no prompts here. Name a column\n")
+
+
+def test_settings_are_called_as_the_command_has_them(engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def job(request: Any, reporter: Reporter) -> Result:
+        reporter.note(f"longer ones are cut by {setting('max_new_tokens')}")
+        if request is GENERATE:
+            raise EngineError("is out of range", where=setting("answered"), hint=f"Lower {setting('rank')}")
+        return Result({}, (("next", f"export it with {setting('float_type')}"),))
+
+    engine(job)
+    assert run(GENERATE) == 1
+    assert capsys.readouterr().err == (
+        "note: longer ones are cut by --max-new-tokens\nerror: --rows: is out of range. Lower --rank\n"
+    )
+    assert run(COMPARE) == 0
+    assert capsys.readouterr().out == "next  export it with --float-type\n"
 
 
 def test_unexpected_error_names_its_type_and_the_way_to_more(engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,9 +172,9 @@ def test_libraries_are_kept_quiet_unless_debugging(engine: Any, monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     seen: list[dict[str, str | None]] = []
 
-    def job(request: Any, reporter: Reporter) -> Made:
+    def job(request: Any, reporter: Reporter) -> Result:
         seen.append({name: os.environ.get(name) for name in names})
-        return Made()
+        return Result({}, ())
 
     engine(job)
     run(GENERATE, debug=True)

@@ -12,15 +12,8 @@ from dnd_tui.cli import main
 from dnd_tui.options import DIFFERING, OPTIONS, build, names
 from engine import requests
 from engine.jobs.declared import JOBS
+from engine.jobs.results import Result
 from engine.requests import CompareRequest, EvaluateRequest, ExportRequest, GenerateRequest, ModelsRequest, TrainRequest
-
-
-class Nothing:
-    def to_json(self) -> dict[str, Any]:
-        return {}
-
-    def summary(self) -> list[tuple[str, str]]:
-        return []
 
 
 @pytest.fixture
@@ -28,9 +21,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The requests that reach the engine."""
     seen: list[Any] = []
 
-    def run(request: Any, reporter: Any) -> Nothing:
+    def run(request: Any, reporter: Any) -> Result:
         seen.append(request)
-        return Nothing()
+        return Result({}, ())
 
     monkeypatch.setattr("engine.jobs.run", run)
     return seen

@@ -25,7 +25,7 @@ from engine.events import AnswerText
 
 class Made:
     def to_json(self): return {"out": "a", "word": "\\u00e9"}
-    def summary(self): return [("adapter", "a")]
+    def summary(self, names): return [("adapter", "a")]
 """
 
 

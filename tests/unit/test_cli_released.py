@@ -19,5 +19,5 @@ def test_found_beside_or_inside_the_package(tmp_path: Path, monkeypatch: pytest.
 
 def test_none_there_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(released, "_PACKAGE", tmp_path / "engine")
-    with pytest.raises(EngineError, match="--generator"):
+    with pytest.raises(EngineError, match="with generator"):
         released.released_generator()

@@ -129,10 +129,10 @@ def in_memory(model: Any, like: Any) -> Any:
 @pytest.mark.parametrize(
     ("family", "changes", "chain", "form", "adapted", "told"),
     [
-        ("qwen3", MIXED, SHORT, "peft", False, "own type of layer, and this base mixes types. Choose --format dense"),
-        ("qwen3", MIXED, SHORT, "mergekit", False, "this base mixes types. Choose --format dense"),
-        ("qwen2", {}, LONG, "peft", False, "too short for this chain. Choose --format dense"),
-        ("qwen2", {}, SHORT, "mergekit", False, "of another length than this chain. Choose --format dense"),
+        ("qwen3", MIXED, SHORT, "peft", False, "own type of layer, and this base mixes types. Choose format dense"),
+        ("qwen3", MIXED, SHORT, "mergekit", False, "this base mixes types. Choose format dense"),
+        ("qwen2", {}, LONG, "peft", False, "too short for this chain. Choose format dense"),
+        ("qwen2", {}, SHORT, "mergekit", False, "of another length than this chain. Choose format dense"),
         ("llama", {}, SHORT, "mergekit", True, "takes layers of a base, not an adapter"),
     ],
 )

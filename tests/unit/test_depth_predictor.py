@@ -162,7 +162,7 @@ def test_a_predictor_of_another_base_or_adapter_is_refused(tmp_path: Path) -> No
     with pytest.raises(EngineError, match="belongs to tiny with other weights than tiny has here"):
         read_predictor(tmp_path, base_ref("0" * 64), None)
     write_predictor(tmp_path, replace(record(), origin=Origin("tiny", "f" * 64, LAYERS, "a" * 64)))
-    with pytest.raises(EngineError, match="learned with another adapter.*Name that adapter with --adapter"):
+    with pytest.raises(EngineError, match="learned with another adapter.*Name that adapter with adapter"):
         read_predictor(tmp_path, base_ref(), None)
 
 
@@ -188,5 +188,5 @@ def test_numbers_of_another_predictor_are_told(tmp_path: Path) -> None:
     (tmp_path / "predictor.safetensors").write_bytes(b"no numbers")
     with pytest.raises(EngineError, match="is broken"):
         read_predictor(tmp_path, base_ref(), None)
-    with pytest.raises(EngineError, match="no such file. Name the folder of a search that was run with --predictor"):
+    with pytest.raises(EngineError, match="no such file. Name the folder of a search that was run with predictor"):
         read_predictor(tmp_path / "elsewhere", base_ref(), None)

@@ -214,7 +214,7 @@ def test_nothing_known_is_no_best() -> None:
 def test_memory_of_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "search.json"
     ScoreMemory(file, {"base": "a", "set_of_rows": "b"}, LAYERS, scorer(without_layer_5)).save()
-    with pytest.raises(EngineError, match="the search here is on another set of rows. Choose another --out"):
+    with pytest.raises(EngineError, match="the search here is on another set of rows. Choose another out"):
         ScoreMemory(file, {"base": "a", "set_of_rows": "c"}, LAYERS, scorer(without_layer_5))
 
 

@@ -63,7 +63,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
 
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(EngineError, match="already exists.*another --out"), replacing_folder(tmp_path):
+    with pytest.raises(EngineError, match="already exists.*another out"), replacing_folder(tmp_path):
         pass
     (tmp_path / "empty").mkdir()
     with replacing_folder(tmp_path / "empty") as part:

@@ -53,7 +53,7 @@ TABLE = QualityTable(
         "lora:a": Cost(0.2, 1.0),
     },
     settings={"oracle": {"steps": 60, "learning_rate": 0.001}},
-    unmeasured={"mean": "needs --library", "prompts_64": "the generator reads 32 prompts"},
+    unmeasured={"mean": "needs a LoRA library", "prompts_64": "the generator reads 32 prompts"},
 )
 
 
@@ -73,7 +73,7 @@ def test_seeds_are_averaged_first_and_their_spread_is_told() -> None:
 
 def test_arms_are_in_a_fixed_order_and_further_ones_follow() -> None:
     assert TABLE.arms == [*GROUPS["table"], "prompts_64", "lora:a"]
-    assert (TABLE.missing("mean"), TABLE.missing("examples")) == ("needs --library", "was not asked for")
+    assert (TABLE.missing("mean"), TABLE.missing("examples")) == ("needs a LoRA library", "was not asked for")
 
 
 def test_differences_are_over_tasks_measured_with_both() -> None:
@@ -97,7 +97,7 @@ def test_recovery_of_both_figures_has_better_as_positive() -> None:
 def test_markdown_has_every_figure_and_every_reason() -> None:
     text = as_markdown(TABLE)
     lines = text.splitlines()
-    assert "| Mean adapter | not measured: needs --library |  |  |  |  |  |  |  |" in lines
+    assert "| Mean adapter | not measured: needs a LoRA library |  |  |  |  |  |  |  |" in lines
     assert "| Oracle LoRA | 0.875 | 0.750 to 1.000 | 0.375 | 0.250 to 0.500 | 2 | 1 | 60.00 | 2 |" in lines
     assert any(line.startswith("| Generated | 0.688 ± 0.265 | 0.500 to 0.875 |") for line in lines)
     assert "| LoRA of a | 0.500 | 0.500 to 0.500 | not measured |  | 1 | 1 | 0.20 | 1 |" in lines
@@ -120,7 +120,7 @@ def test_json_is_plain_data() -> None:
     assert (base["title"], base["tasks_measured"], base["not_measured"]) == ("Base", 2, None)
     assert base["score"] == {"mean": 0.25, "interval": [0.0, 0.5], "by_seed": {"0": 0.25}, "spread": None}
     assert (base["making_seconds"], base["answering_seconds"]) == (0.0, 12.4)
-    assert data["arms"]["mean"]["not_measured"] == "needs --library"
+    assert data["arms"]["mean"]["not_measured"] == "needs a LoRA library"
     assert data["tasks"][0]["score"]["generated"] == 0.875 and data["tasks"][0]["bits_per_byte"]["oracle"] == 0.25
     assert data["differences"]["score"][0]["than"] == "base"
     assert data["recovery"]["generated"]["score"]["part"] == pytest.approx(0.625)

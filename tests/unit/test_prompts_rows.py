@@ -220,7 +220,7 @@ def test_a_missing_named_column_lists_those_there(named: dict[str, str]) -> None
 def test_unknown_columns_are_listed_with_what_to_do() -> None:
     with pytest.raises(RowError, match="alpha, beta") as caught:
         find_shape([{"alpha": "x", "beta": "y"}])
-    assert "--column" in caught.value.hint
+    assert "column" in caught.value.hint
 
 
 def test_a_column_that_is_filled_is_preferred_to_an_empty_one() -> None:

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Collapsible, Static
 
 from dnd_tui import jobs
+from dnd_tui.field_names import in_app
 from dnd_tui.services import app_of
 from dnd_tui.state.forge import ForgeChoices
 from dnd_tui.text import duration, printable
@@ -216,7 +217,7 @@ class PlanView(Vertical):
             requests = choices.plan_requests(models)
         except EngineError as error:
             requests = {}
-            self._lines["collect"] = failure_lines(Failed(error.problem, error.where, error.hint))
+            self._lines["collect"] = failure_lines(in_app(error))
         engine = app_of(self).engine
         for kind, request in requests.items():
             self._jobs[kind] = engine.start(request, f"plan to {kind}", self, light=True)
