@@ -67,7 +67,7 @@ class DndApp(DropApp[None]):
         models: base, generator, device from the command line; they go before the settings.
         debug: an unexpected failure of the app itself ends it with a traceback.
 
-    Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `tell`, `ask`,
+    Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `show_error`, `ask`,
     `copy_text`, and the steps `generate`, `make`, `compare`, `export`, `import_adapter`.
     """
 
@@ -106,8 +106,8 @@ class DndApp(DropApp[None]):
         self.journal = Journal(log_folder())
         self.engine = EngineLink(log_folder(), self._job_changed)
         self.library = Library(data_folder() / "library")
-        self.recent = RecentSources(data_folder(), tell=self._noted)
-        self.runs = RunHistory(data_folder(), tell=self._noted)
+        self.recent = RecentSources(data_folder(), warn=self._warn)
+        self.runs = RunHistory(data_folder(), warn=self._warn)
         self.settings_file = config_folder() / "config.toml"
         self.settings = Settings()
         # Names of all bindings; None until the screens are imported.
@@ -194,7 +194,7 @@ class DndApp(DropApp[None]):
         try:
             save_settings(self.settings_file, changes)
         except EngineError as error:
-            self.tell(error)
+            self.show_error(error)
             return
         self.apply_settings()
 
@@ -236,8 +236,8 @@ class DndApp(DropApp[None]):
             await self.screen.dismiss()  # a dialog left open there
         return self.screen
 
-    def tell(self, failure: Failed | EngineError) -> None:
-        """A dialog that says what is wrong and what to do."""
+    def show_error(self, failure: Failed | EngineError) -> None:
+        """A dialog with what is wrong and what to do."""
         if isinstance(failure, EngineError):
             failure = in_app(failure)
         where = f"{failure.where}: " if failure.where else ""
@@ -313,7 +313,7 @@ class DndApp(DropApp[None]):
 
     @on(DropMissing)
     def _drop_missing(self, message: DropMissing) -> None:
-        self.tell(message.error)
+        self.show_error(message.error)
 
     # -- actions
 
@@ -380,8 +380,8 @@ class DndApp(DropApp[None]):
         try:
             self.runs.add(run)
         except EngineError as error:
-            self._noted(str(error))
+            self._warn(str(error))
 
-    def _noted(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         """A note about what the app keeps on disk, from any thread."""
         self.journal.add(text, warning=True)

@@ -85,7 +85,7 @@ def _machine(environment: Mapping[str, str], size: tuple[int, int]) -> Iterator[
     yield f"terminal {size[0]} x {size[1]}"
     for name in _TERMINAL:
         if name in environment:
-            # What TMUX says is a path of no interest.
+            # What TMUX holds is a path of no interest.
             yield f"{name} is set" if name in ("TMUX", "NO_COLOR") else f"{name} {environment[name]}"
     yield "over SSH" if any(name in environment for name in _SSH) else "not over SSH"
 

@@ -24,7 +24,7 @@ NAMES: Mapping[str, str] = {
     "format": '"Format"',
     "generator": '"Generator"',
     "label": '"Label column"',
-    "library": '"Library"',
+    "library": '"LoRAs"',
     "made_from": '"Made from"',
     "names": "name",
     "out": "folder",

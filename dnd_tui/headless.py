@@ -43,7 +43,7 @@ class ReaderGone(Cancelled):
 
 
 def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
-    """Run `request` to its end; returns the exit code. Every failure is told on stderr, none is raised.
+    """Run `request` to its end; returns the exit code. Every failure is printed on stderr, none is raised.
 
     Args:
         as_json: stdout is JSON, one object a line, instead of text for people.
@@ -63,7 +63,7 @@ def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            complain(_told(error, request, debug))
+            complain(_error_text(error, request, debug))
             return FAILED
 
 
@@ -140,7 +140,7 @@ def _kept(request: Request) -> str:
     return JOBS[type(request)].kept.format(out=getattr(request, "out", None))
 
 
-def _told(error: Exception, request: Request, debug: bool) -> str:
+def _error_text(error: Exception, request: Request, debug: bool) -> str:
     if isinstance(error, EngineError):
         return error.text(JOBS[type(request)].flag)
     if is_out_of_memory(error):

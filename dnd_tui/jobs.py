@@ -1,4 +1,4 @@
-"""Jobs as the screens see them: started at the engine link, told of by messages to whoever started them."""
+"""Jobs as the screens see them: started at the engine link, reported by messages to whoever started them."""
 
 from __future__ import annotations
 

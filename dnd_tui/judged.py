@@ -1,4 +1,4 @@
-"""What the scores of the Compare screen say, and which prompts it keeps back as examples."""
+"""What the scores of the Compare screen show, and which prompts it keeps back as examples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def verdict_text(
 
     Args:
         rows: the known answers and the scores by arm of each judged prompt; none gives no text.
-        arms: the subject first, then the others in the order in which they are told.
+        arms: the subject first, then the others in the order in which they are named.
         titles: how an arm is called inside a sentence.
     """
     if not rows:
@@ -28,8 +28,8 @@ def verdict_text(
     reached = baselines([references for references, _ in rows], scored.labels)
     scores = {arm: [own[arm] for _, own in rows] for arm in arms}
     found = verdict(scores, arms[0], scored.metric, reached, titles)
-    told = f" ({reached.told})" if reached else ""
-    return " ".join(f"{sentence}." for sentence in (found.sentence + told, *found.differences))
+    words = f" ({reached.words})" if reached else ""
+    return " ".join(f"{sentence}." for sentence in (found.sentence + words, *found.differences))
 
 
 def kept_as_examples(

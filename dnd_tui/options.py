@@ -30,7 +30,7 @@ class Option:
 
     help: shown by `--help`.
     metavar: the name of the value in the help; None is typer's own.
-    default: what happens without it, where the field's default does not say that.
+    default: what happens without it, where the field's default does not show that.
     choices: the only values accepted.
     minimum: smallest number accepted.
     """
@@ -182,7 +182,7 @@ DIFFERING: Mapping[str, Mapping[str, Option]] = {
         ),
         "source": _LABELLED_PROMPTS,
         "answered": Option(
-            "How many answered rows are trained on, at most; a fifth of them only says when to stop.",
+            "How many answered rows are trained on, at most; a fifth of them only decides when to stop.",
             "N",
             minimum=2,
         ),

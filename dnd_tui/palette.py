@@ -29,7 +29,7 @@ _NEWEST = 8
 
 @dataclass(frozen=True)
 class Command:
-    """One entry. `name` is short, `about` says more and names the key; both are searched."""
+    """One entry. `name` is short, `about` explains it and names the key; both are searched."""
 
     name: str
     about: str
@@ -55,7 +55,7 @@ class Commands(Provider):
         """Those that are like `query`."""
         matcher = self.matcher(query)
         for command in self._commands:
-            # What an entry is called says more than what is written about it.
+            # The name of an entry counts more than what is written about it.
             score = max(matcher.match(command.name), matcher.match(command.about) / 2)
             if score > 0:
                 yield Hit(score, matcher.highlight(command.name), command.run, text=command.name, help=command.about)

@@ -32,7 +32,7 @@ class RunningStage:
     unit: str
     step: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
-    told: float = 0.0
+    printed: float = 0.0
     first: StageAdvanced | None = None
 
     def advance(self, event: StageAdvanced) -> None:
@@ -57,7 +57,7 @@ class RunningStage:
         return [f"{name} {figure(value)}" for name, value in zip(names, self.figures.values(), strict=True)]
 
     def left(self, seconds: float) -> float | None:
-        """Seconds the rest will take at the pace since the first advance; None when that cannot be said."""
+        """Seconds the rest will take at the pace since the first advance; None when that is not known."""
         if self.first is None or self.total is None or not self.step > self.first.step:
             return None
         return (seconds - self.first.seconds) / (self.step - self.first.step) * (self.total - self.step)
@@ -78,12 +78,12 @@ class PlainProgress:
         """Nothing to take down."""
 
     def handle(self, event: Event) -> None:
-        """Tell of `event`; answers are not progress."""
+        """Print `event`; answers are not progress."""
         if isinstance(event, Note):
-            self.say(f"{'warning' if event.warning else 'note'}: {one_line(event.text)}")
+            self.print_line(f"{'warning' if event.warning else 'note'}: {one_line(event.text)}")
         elif isinstance(event, AnswersScored):
             labels = f"; {len(event.labels)} labels: {', '.join(event.labels)}" if event.labels else ""
-            self.say(f"note: answers are scored by {event.metric}{one_line(labels)}")
+            self.print_line(f"note: answers are scored by {event.metric}{one_line(labels)}")
         elif isinstance(event, StageStarted):
             self._stages[event.stage] = RunningStage(event.total, event.unit)
             self._started(event.stage, self._stages[event.stage])
@@ -96,9 +96,9 @@ class PlainProgress:
             self._finished(event.stage)
             memory = [readable_size(event.memory)] if event.memory else []
             note = f" ({one_line(event.note)})" if event.note else ""
-            self.say(_line(event.stage, stage, event.seconds, memory) + note)
+            self.print_line(_line(event.stage, stage, event.seconds, memory) + note)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """One line to stderr. A closed or full stderr never ends the job."""
         try:
             print(line, file=self._stream, flush=True)
@@ -114,11 +114,12 @@ class PlainProgress:
     def _advanced(self, event: StageAdvanced, stage: RunningStage) -> None:
         pause = min(max(1.0, event.seconds / 60), 60.0)
         last = event.total is not None and event.step >= event.total
-        if last or event.seconds - stage.told < pause:
+        if last or event.seconds - stage.printed < pause:
             return
-        stage.told = event.seconds
+        stage.printed = event.seconds
         left = stage.left(event.seconds)
-        self.say(_line(event.stage, stage, event.seconds, [f"{duration(left)} left"] if left is not None else []))
+        more = [] if left is None else [f"{duration(left)} left"]
+        self.print_line(_line(event.stage, stage, event.seconds, more))
 
     def _finished(self, name: str) -> None:
         pass
@@ -150,7 +151,7 @@ class LiveProgress(PlainProgress):
         """Remove the live line."""
         self._live.stop()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """One line above the live one."""
         self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -185,5 +186,5 @@ def open_progress(stream: TextIO) -> PlainProgress:
 
 
 def _line(name: str, stage: RunningStage, seconds: float, more: list[str]) -> str:
-    told = " ".join(filter(None, [name, stage.count, duration(seconds)]))
-    return ", ".join([told, *stage.shown_figures(), *more])
+    parts = " ".join(filter(None, [name, stage.count, duration(seconds)]))
+    return ", ".join([parts, *stage.shown_figures(), *more])

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def app_of(node: DOMNode) -> DndApp:
-    """The app that a screen or a widget is part of, with its services: engine, settings, library, go, tell, ask."""
+    """The app that a screen or a widget is part of, with its services: engine, settings, library, show_error …"""
     return cast("DndApp", node.app)

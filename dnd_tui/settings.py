@@ -32,7 +32,7 @@ class Setting:
 
 
 def _as_option(name: str, example: str | int | None = None) -> Setting:
-    """A setting that says the same as the option of the command line."""
+    """A setting that is the same as the option of the command line."""
     option = OPTIONS[name]
     without = f" Without it: {option.default}." if option.default else ""
     return Setting(option.help + without, example, option.choices, option.minimum)
@@ -40,7 +40,7 @@ def _as_option(name: str, example: str | int | None = None) -> Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """What config.toml can say. None is what happens without the setting; `about` tells what is known of each."""
+    """What config.toml can hold. None is what happens without the setting; `about` has what is known of each."""
 
     theme: Annotated[str, Setting("Colours of the app: the name of a theme, as the app lists them.")] = "drop-dark"
     base: Annotated[str, _as_option("base")] = ModelChoice.base

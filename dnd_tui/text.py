@@ -37,12 +37,12 @@ def short_path(path: Path) -> str:
 
 def answers_words(count: int, taught_by: Mapping[str, int]) -> str:
     """How many answers there are, and how many of them which model wrote: "64 answers, 60 by NAME"."""
-    told = [f"{count:,} answer{'' if count == 1 else 's'}"]
-    return ", ".join([*told, *(f"{number:,} by {one_line(name)}" for name, number in taught_by.items())])
+    words = [f"{count:,} answer{'' if count == 1 else 's'}"]
+    return ", ".join([*words, *(f"{number:,} by {one_line(name)}" for name, number in taught_by.items())])
 
 
 def when_words(when: str, now: datetime) -> str:
-    """An ISO time as people say it on the day `now`: "14:02", "yesterday", "Mon 3 Nov", "2 Nov 2024"."""
+    """An ISO time as people write it on the day `now`: "14:02", "yesterday", "Mon 3 Nov", "2 Nov 2024"."""
     try:
         moment = datetime.fromisoformat(when).astimezone(now.tzinfo)
     except ValueError:

@@ -67,7 +67,7 @@ class Adapter:
     """An adapter that was made, in a PEFT folder.
 
     base: the base's id. made_from: "examples", "instruction", "both" or "generator". seconds: by stage.
-    verdict: what held-out rows say of it, in one sentence; "" where no rows were kept back.
+    verdict: what held-out rows show of it, in one sentence; "" where no rows were kept back.
     scores: mean score of each arm on these rows.
     """
 

@@ -307,9 +307,9 @@ class TextStream:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        # Only ids from `_context` on are decoded; the text of those before `_told` has been handed out already.
+        # Only ids from `_context` on are decoded; the text of those before `_shown` has been handed out already.
         self._context = 0
-        self._told = 0
+        self._shown = 0
 
     def push(self, token: int) -> str:
         """Take one token; the text that is certain now, perhaps empty."""
@@ -317,13 +317,13 @@ class TextStream:
         fresh = self._fresh()
         if not fresh or fresh.endswith("\N{REPLACEMENT CHARACTER}"):
             return ""
-        self._context, self._told = self._told, len(self._ids)
+        self._context, self._shown = self._shown, len(self._ids)
         return fresh
 
     def flush(self) -> str:
         """What was held back, to be shown as it is because nothing follows."""
         fresh = self._fresh()
-        self._context = self._told = len(self._ids)
+        self._context = self._shown = len(self._ids)
         return fresh
 
     @property
@@ -332,8 +332,8 @@ class TextStream:
         return len(self._ids)
 
     def _fresh(self) -> str:
-        told = self._decoded(self._ids[self._context : self._told])
-        return self._decoded(self._ids[self._context :])[len(told) :]
+        shown = self._decoded(self._ids[self._context : self._shown])
+        return self._decoded(self._ids[self._context :])[len(shown) :]
 
     def _decoded(self, ids: list[int]) -> str:
         text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -79,9 +79,9 @@ class Cancelled(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out.
+    """Whether `error` means that memory ran out.
 
-    By name and text: torch is not imported here, and on cpu and mps only the text tells it from other errors.
+    By name and text: torch is not imported here, and on cpu and mps only its text sets it apart from other errors.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -56,7 +56,7 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class AnswersScored:
-    """How the answers that follow are scored: said once, before the first, where there are known answers.
+    """How the answers that follow are scored: sent once, before the first, where there are known answers.
 
     metric: as in `engine.tasks.metrics`.
     labels: all answers that there are, the most frequent first; empty where the answers are no labels.
@@ -149,7 +149,7 @@ class Stage:
         return time.perf_counter() - self._began
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """Count `steps` more as done, tell it, and stop here if the person asked for it."""
+        """Count `steps` more as done, report it, and stop here if the person asked for it."""
         self.step += steps
         self._reporter.emit(StageAdvanced(self._name, self.step, self.total, self.seconds, figures, self.memory))
 

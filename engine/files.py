@@ -33,7 +33,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
     Raises:
         EngineError: the disk is full or the folder cannot be written.
     """
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         os.close(handle)
@@ -59,7 +59,7 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         EngineError: `target` exists and may not be replaced, or is a file, or lies in one; the disk is full, the
             place cannot be written.
     """
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         refuse_file(target)
         refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def replacing_archive(target: Path, *, replace: bool = False) -> Iterator[tuple[
     Raises:
         EngineError: as `replacing_folder`; or `target` is a folder.
     """
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         refuse_folder(target)
         refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def replacing_archive(target: Path, *, replace: bool = False) -> Iterator[tuple[
 
 def refuse_folder(target: Path) -> None:
     """Raises EngineError when no file can be at `target`, because it is a folder or lies in a file."""
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         if target.is_dir():
             raise EngineError("is a folder, not a file", where=str(target), hint=ANOTHER_OUT)
         refuse_file(target.parent)
@@ -124,10 +124,10 @@ def refuse_folder(target: Path) -> None:
 
 def refuse_small_disk(target: Path, needed: int) -> None:
     """Raises EngineError when fewer than `needed` bytes are free where `target` is to be."""
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         place = next(folder for folder in target.absolute().parents if folder.is_dir())
         usage = shutil.disk_usage(place)
-    # Some file systems do not tell their size.
+    # Some file systems do not report their size.
     if usage.total and usage.free < needed:
         problem = f"the disk is too full: {readable_size(needed)} are needed, {readable_size(usage.free)} are free"
         raise EngineError(problem, where=str(place), hint="Free some space or choose another folder")
@@ -138,7 +138,7 @@ def refuse_occupied(target: Path, replace: bool) -> None:
 
     Jobs ask this and the like before the work, so that nobody waits for a result that cannot be written.
     """
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     if occupied and not replace:
         raise EngineError("already exists", where=str(target), hint=f"{ANOTHER_OUT} or allow {setting('replace')}")
@@ -146,7 +146,7 @@ def refuse_occupied(target: Path, replace: bool) -> None:
 
 def refuse_file(target: Path) -> None:
     """Raises EngineError when no folder can be at `target`, because it is a file or lies in one."""
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         there = next((place for place in (target, *target.parents) if place.exists()), target)
         if there.exists() and not there.is_dir():
             raise EngineError("is a file, not a folder", where=str(there), hint="Choose another folder")
@@ -154,7 +154,7 @@ def refuse_file(target: Path) -> None:
 
 def refuse_nested(source: Path, target: Path) -> None:
     """Raises EngineError when one of two different folders lies in the other: `source` would be lost or changed."""
-    with _told_to_people(target):
+    with _as_engine_errors(target):
         source, target = source.resolve(), target.resolve()
     if source in target.parents:
         problem = f"lies inside {source}, which is read"
@@ -227,7 +227,7 @@ def digest_file(source: Path) -> str:
 
 
 @contextmanager
-def _told_to_people(target: Path) -> Iterator[None]:
+def _as_engine_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -38,7 +38,7 @@ class Kept(Generic[T]):
         self._value: T | None = None
 
     def get(self, key: Hashable, load: Callable[[], T], reporter: Reporter) -> T:
-        """What was loaded by `key`, or else what `load` gives now; warm, it is told as a stage "load" of no time."""
+        """What was loaded by `key`, or else what `load` gives now; warm, it is shown as a stage "load" of no time."""
         if self._value is not None and self._key == key:
             with reporter.stage("load") as stage:
                 stage.note = WARM_NOTE

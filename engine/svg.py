@@ -61,10 +61,10 @@ def add_path(root: Xml.Element, points: Sequence[tuple[float, float]], colour: s
     Xml.SubElement(root, "polyline", {"points": places} | style)
 
 
-def add_dot(root: Xml.Element, x: float, y: float, colour: str, told: str) -> None:
-    """A dot that tells something to whoever points at it."""
+def add_dot(root: Xml.Element, x: float, y: float, colour: str, title: str) -> None:
+    """A dot with a title for whoever points at it."""
     dot = {"cx": _number(x), "cy": _number(y), "r": "4.5", "fill": colour}
-    Xml.SubElement(Xml.SubElement(root, "circle", dot), "title").text = told
+    Xml.SubElement(Xml.SubElement(root, "circle", dot), "title").text = title
 
 
 def add_text(

@@ -1,4 +1,4 @@
-"""Figures as people say them."""
+"""Figures as people write them."""
 
 from __future__ import annotations
 

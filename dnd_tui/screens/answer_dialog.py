@@ -56,10 +56,10 @@ class AnswerDialog(ModalScreen[Answers | None]):
         self._prompts = prompts
 
     def compose(self) -> ComposeResult:
-        """A line that says how, the prompts with their fields, two buttons."""
+        """A line on how, the prompts with their fields, two buttons."""
         with Vertical(classes="frame") as frame:
             frame.border_title = "Answer as the adapter should"
-            yield Static("Answer at least two; leave empty what you do not know.", classes="remark", markup=False)
+            yield Static("Answer at least two. Leave empty what you do not know.", classes="remark", markup=False)
             with VerticalScroll(can_focus=False):
                 for number, prompt in enumerate(self._prompts, 1):
                     more = " …" if len(prompt) > _SHOWN else ""

@@ -73,7 +73,7 @@ class AppScreen(Screen[None]):
 
     @property
     def dnd(self) -> DndApp:
-        """The app, with its services: engine, settings, library, go, tell, ask, copy."""
+        """The app, with its services: engine, settings, library, go, show_error, ask, copy."""
         return app_of(self)
 
 
@@ -96,7 +96,7 @@ class JobScreen(AppScreen):
 
 
 class TabbedScreen(AppScreen):
-    """A screen of tabs: one `TabbedContent` with the id "tabs". A subclass says what has the focus in a tab."""
+    """A screen of tabs: one `TabbedContent` with the id "tabs". A subclass chooses what has the focus in a tab."""
 
     DEFAULT_CSS = """
     TabbedScreen {

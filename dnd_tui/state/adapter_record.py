@@ -60,12 +60,12 @@ class AdapterRecord:
     context: the text of the instruction that it holds; empty where there was none.
     rows: how many rows it was made from; None where it was not noted.
     taught_by: by the name of a model that wrote answers, how many of these rows it answered.
-    verdict: what the held-out rows said, in one sentence; empty where it was not checked.
+    verdict: what the held-out rows showed, in one sentence; empty where it was not checked.
     parts: what was added up.
     kept: share of the squared norm that a smaller rank kept, of "all" and by kind of module; empty for an exact sum.
     imported: the folder or file that was read.
     changes: sentences about what was made otherwise than it stood there.
-    command: the headless command line that makes it; empty for a generated one, whose choices say it.
+    command: the headless command line that makes it; empty for a generated one, whose choices make it.
     base_id: what the base model is.
     base: how the person chose it ("default", a hub id, a folder, a file).
     generator: how the person chose it; None is the released one.
@@ -169,7 +169,7 @@ def sum_words(parts: Sequence[WeightedName]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DamagedAdapter:
-    """A place of the library whose record cannot be read; `problem` says why. Its files are left alone."""
+    """A place of the library whose record cannot be read; `problem` explains why. Its files are left alone."""
 
     id: str
     folder: Path

@@ -16,7 +16,7 @@ from engine.requests import DepthRequest, ModelChoice
 
 FILE_NAME = "depth.json"
 VERSION = 1
-# Files of a folder of prompts that are looked at to tell whether it is as before.
+# Files of a folder of prompts that are looked at to see whether it is as before.
 _MOST_FILES = 1000
 
 

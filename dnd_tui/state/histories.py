@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dnd_tui.state.stored import RecordLines, Tell, now
+from dnd_tui.state.stored import RecordLines, Warn, now
 
 RUNS_FILE = "runs.jsonl"
 _MOST_RUNS = 500
@@ -19,7 +19,7 @@ class PastRun:
 
     command: the headless command line that asks for the same (`engine.jobs.command_line`).
     when: ISO time of its end.
-    error: what the person was told; empty unless it failed.
+    error: the error that was shown; empty unless it failed.
     """
 
     command: str
@@ -32,8 +32,8 @@ class PastRun:
 class RunHistory:
     """At most 500 runs, in `folder`. Touches the disk: not for the thread that draws the screen."""
 
-    def __init__(self, folder: Path, *, tell: Tell) -> None:
-        self._lines = RecordLines(folder / RUNS_FILE, PastRun, version=1, most=_MOST_RUNS, tell=tell)
+    def __init__(self, folder: Path, *, warn: Warn) -> None:
+        self._lines = RecordLines(folder / RUNS_FILE, PastRun, version=1, most=_MOST_RUNS, warn=warn)
 
     def newest_first(self) -> list[PastRun]:
         """All runs."""
@@ -78,8 +78,8 @@ class RecentSource:
 class RecentSources:
     """At most 50 of them, in `folder`. Touches the disk: not for the thread that draws the screen."""
 
-    def __init__(self, folder: Path, *, tell: Tell) -> None:
-        self._lines = RecordLines(folder / RECENT_FILE, RecentSource, version=1, most=_MOST_SOURCES, tell=tell)
+    def __init__(self, folder: Path, *, warn: Warn) -> None:
+        self._lines = RecordLines(folder / RECENT_FILE, RecentSource, version=1, most=_MOST_SOURCES, warn=warn)
 
     def newest_first(self) -> list[RecentSource]:
         """All of them; those whose file is missing are marked."""

@@ -154,7 +154,7 @@ class Library:
             return self._store(change(self.record(id)))
 
     def _store(self, record: AdapterRecord) -> AdapterRecord:
-        # Where it lies says these two.
+        # Where it lies gives these two.
         data = {name: value for name, value in to_plain(record).items() if name not in ("id", "folder")}
         write_text(self.folder / record.id / RECORD_FILE, write_line(VERSION, data, indent=2) + "\n")
         return record

@@ -19,7 +19,7 @@ from engine.errors import EngineError
 from engine.files import replacing_file, write_text
 
 R = TypeVar("R")
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 class RecordLines(Generic[R]):
@@ -30,15 +30,15 @@ class RecordLines(Generic[R]):
         kind: the dataclass.
         version: of the format of its lines.
         most: how many records are kept.
-        tell: gets a note for the person when lines were moved aside.
+        warn: gets a note for the person when lines were moved aside.
     """
 
-    def __init__(self, path: Path, kind: type[R], *, version: int, most: int, tell: Tell) -> None:
+    def __init__(self, path: Path, kind: type[R], *, version: int, most: int, warn: Warn) -> None:
         self._path = path
         self._kind = kind
         self._version = version
         self._most = most
-        self._tell = tell
+        self._warn = warn
 
     def newest_first(self) -> list[R]:
         """All records.
@@ -71,7 +71,7 @@ class RecordLines(Generic[R]):
                 part.write_bytes(b"".join(line + b"\n" for line, _ in unreadable))
             self._write(records)
             lines = "1 line" if len(unreadable) == 1 else f"{len(unreadable)} lines"
-            self._tell(f"{self._path}: {lines} could not be read and went to {aside.name} ({unreadable[0][1]})")
+            self._warn(f"{self._path}: {lines} could not be read and went to {aside.name} ({unreadable[0][1]})")
         return records
 
     def _read(self) -> tuple[list[R], list[tuple[bytes, str]]]:
@@ -107,7 +107,7 @@ def now() -> str:
 
 
 class DamagedError(ValueError):
-    """Stored data is not what it should be; the text says why."""
+    """Stored data is not what it should be; the text explains why."""
 
 
 def to_plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ class TranscriptRow:
     """One prompt with its answers and scores by arm.
 
     number: of the prompt, as `engine.judge.compare.ComparedRow.number`.
-    pick: the arm whose answer the person liked best; None if they did not say.
+    pick: the arm whose answer the person liked best; None if they did not choose.
     """
 
     number: int
@@ -55,7 +55,7 @@ class Transcript:
 
     @property
     def picks(self) -> dict[str, int]:
-        """How often each arm was liked best; empty if the person never said."""
+        """How often each arm was liked best; empty if the person never chose."""
         picked = [row.pick for row in self.rows if row.pick is not None]
         return {arm: picked.count(arm) for arm in self.arms} if picked else {}
 
@@ -88,7 +88,7 @@ def transcript_markdown(transcript: Transcript) -> str:
 
 
 def write_transcript(transcript: Transcript, target: Path, *, replace: bool = False) -> None:
-    """Write it where the person says, as the ending of the name asks: `.md` or `.json`.
+    """Write it where the person chose, as the ending of the name asks: `.md` or `.json`.
 
     Args:
         replace: whether a file that is there may be replaced.

@@ -42,7 +42,7 @@ class WholeNumber(Validator):
 
 
 def problem_in(result: ValidationResult | None) -> str:
-    """What is wrong with a text, as its validators say it; "" where nothing is."""
+    """What is wrong with a text, as its validators put it; "" where nothing is."""
     return "; ".join(result.failure_descriptions) if result else ""
 
 

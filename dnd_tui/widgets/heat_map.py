@@ -1,13 +1,13 @@
 """Where an adapter changes its base: the norms of its updates as a map of layers and kinds of modules.
 
-    ▸generated   base adapter   difference
+    ▸generated   frame   difference
          0    5    10   15   20   25
        q ░░▒▒▓▓███▓▓▒▒░░ ·············        one shared scale; a dot is still to come
        k ░░▒▒▓▓███▓▓▒▒░░ ·············
     0.012  ░▒▓█ 0.94
-    layer 12 self_attn.q_proj   generated 0.81   base adapter 0.6   difference +35 %
+    layer 12 self_attn.q_proj   generated 0.81   frame 0.6   difference +35 %
 
-Two maps stand side by side where there is room, one at a time where there is not. An adapter without a base adapter,
+Two maps stand side by side where there is room, one at a time where there is not. An adapter without a frame,
 a solved one for example, has one map, of its update. Without colours, or with only those of the terminal, characters
 are the shades.
 """
@@ -36,7 +36,7 @@ _SHADES = " ░▒▓█"
 _LEGEND, _LEAST_LEGEND = 24, 8
 # Lines above and below the cells, at most.
 _AROUND = 6
-# From this width on, what is said of a cell takes one line.
+# From this width on, what is shown of a cell takes one line.
 _ONE_LINE = 100
 
 # From 0 to 1 -> character and style.
@@ -44,7 +44,7 @@ _Painter = Callable[[float], tuple[str, Style | str]]
 
 
 class AdapterMap(Widget, can_focus=True):
-    """Layers by kinds of modules: the generated adapter, the base adapter, and how far they differ."""
+    """Layers by kinds of modules: the generated adapter, the frame, and how far they differ."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -67,7 +67,7 @@ class AdapterMap(Widget, can_focus=True):
         Binding("home", "move(0, -999)", "First layer", id="map.first", show=False, tooltip="Look at the first layer"),
         Binding("end", "move(0, 999)", "Last layer", id="map.last", show=False, tooltip="Look at the last layer"),
         Binding("v", "next_view", "Other view", id="map.view",
-                tooltip="Generated adapter, base adapter, or how far they differ"),
+                tooltip="Generated adapter, frame, or how far they differ"),
     ]  # fmt: skip
 
     view: reactive[View] = reactive("generated")
@@ -87,7 +87,7 @@ class AdapterMap(Widget, can_focus=True):
         self._changed()
 
     def add(self, norms: Mapping[str, tuple[float, float]]) -> None:
-        """Take in norms by module path: (of the generated update, of the base adapter's update)."""
+        """Take in norms by module path: (of the generated update, of the frame's update)."""
         self._grid.add(norms)
         self._changed()
 
@@ -164,7 +164,7 @@ class AdapterMap(Widget, can_focus=True):
         self._changed()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Names, maps, layer numbers, legend, and what is said of a cell."""
+        """Names, maps, layer numbers, legend, and the figures of a cell."""
         picture = self._picture(width)
         rows = len(picture.kinds) * picture.cell.height
         return picture.head + rows + 2 + (1 if width >= _ONE_LINE else 2) if rows else 1
@@ -262,7 +262,7 @@ class AdapterMap(Widget, can_focus=True):
     def _legend(self, picture: Picture, painter: _Painter, width: int) -> Content:
         difference = "difference" in picture.maps
         low, high = (f"{100 * value:.3g} %" if difference else figure(value) for value in picture.scale)
-        name = "  difference from the base adapter" if difference else "  norm of the update"
+        name = "  difference from the frame" if difference else "  norm of the update"
         room = width - len(f"{low}  {high}")
         if room - len(name) < _LEAST_LEGEND:
             name = ""
@@ -277,7 +277,7 @@ class AdapterMap(Widget, can_focus=True):
         if cell:
             shared = f"  (mean of {cell.modules})" if cell.modules > 1 else ""
             difference = "-" if cell.difference is None else f"{100 * cell.difference:+.3g} %"
-            second = f"generated {figure(cell.generated)}  base adapter {figure(cell.base)}  difference {difference}"
+            second = f"generated {figure(cell.generated)}  frame {figure(cell.base)}  difference {difference}"
             if not picture.framed:
                 second = f"norm of the update {figure(cell.generated)}"
             parts = [Content.assemble((cell.where, "bold"), f"  {cell.kind}{shared}"), Content(second)]

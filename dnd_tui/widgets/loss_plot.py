@@ -58,7 +58,7 @@ class LossPlot(DrawnSoon):
         self._curves: dict[str, Curve] = {}
 
     def compose(self) -> ComposeResult:
-        """Legend, scale, plot, and what is said while there is none."""
+        """Legend, scale, plot, and what is shown while there is none."""
         with Horizontal(classes="head"):
             yield Static(classes="legend", markup=False)
             scale = Static(classes="scale", markup=False)

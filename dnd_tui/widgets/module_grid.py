@@ -29,7 +29,7 @@ class Cell:
     """Modules of one kind in neighbouring layers.
 
     layers: first and last layer; None for modules in no layer.
-    generated, base: mean norm of the generated update and of the base adapter's.
+    generated, base: mean norm of the generated update and of the frame's.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """(generated - base) / base; None where the base adapter does nothing."""
+        """(generated - base) / base; None where the frame does nothing."""
         return (self.generated - self.base) / self.base if self.base else None
 
     @property
@@ -64,7 +64,7 @@ class ModuleGrid:
             self._norms.setdefault(_place(path), {}).setdefault(path, None)
 
     def add(self, norms: Mapping[str, tuple[float, float]]) -> None:
-        """Take in norms by module path: (of the generated update, of the base adapter's update)."""
+        """Take in norms by module path: (of the generated update, of the frame's update)."""
         for path, pair in norms.items():
             self._norms.setdefault(_place(path), {})[path] = pair
 
@@ -76,7 +76,7 @@ class ModuleGrid:
 
     @property
     def framed(self) -> bool:
-        """Whether there is a base adapter to compare with: that of a solved or imported one does nothing anywhere."""
+        """Whether there is a frame to compare with: that of a solved or imported one does nothing anywhere."""
         pairs = [pair for norms in self._norms.values() for pair in norms.values() if pair is not None]
         return not pairs or any(base != 0 for _, base in pairs)
 
@@ -142,8 +142,8 @@ def _short(kind: str) -> str:
     return kind.rpartition(".")[2].removesuffix("_proj")
 
 
-View = Literal["generated", "base adapter", "difference"]
-VIEWS: tuple[View, ...] = ("generated", "base adapter", "difference")
+View = Literal["generated", "frame", "difference"]
+VIEWS: tuple[View, ...] = ("generated", "frame", "difference")
 
 BETWEEN = 4
 _WIDEST_LABEL = 16
@@ -156,7 +156,7 @@ class Picture:
 
     columns: the layers of each column; None stands for modules in no layer.
     together: there is room for both adapters side by side.
-    framed: there is a base adapter; without one there is one view, the update itself.
+    framed: there is a frame; without one there is one view, the update itself.
     """
 
     maps: tuple[View, ...]
@@ -201,7 +201,7 @@ class Picture:
             yield 0, "update", VIEWS[0], True
             return
         at = 0
-        choices = [("generated and base adapter", VIEWS[0])] if self.together else [(view, view) for view in VIEWS[:2]]
+        choices = [("generated and frame", VIEWS[0])] if self.together else [(view, view) for view in VIEWS[:2]]
         for name, view in [*choices, (VIEWS[2], VIEWS[2])]:
             yield at, name, view, view in self.maps
             at += len(name) + 3

@@ -16,7 +16,7 @@ class Pane(Vertical):
     """One part of a screen: its title is the title of the frame or of the tab.
 
     Args:
-        share: part of the width that it gets beside the others; the first of a column says it for the column.
+        share: part of the width that it gets beside the others; the first of a column has it for the column.
     """
 
     DEFAULT_CSS = """

@@ -1,7 +1,7 @@
 """Completion of what is being typed: paths, and base models.
 
 The `PathAutoComplete` of textual-autocomplete lists folders on the event loop, keeps them for good, knows no `~` and
-no root, says nothing of a folder it cannot read, and marks entries with emoji. So this builds on its `AutoComplete`.
+no root, hides that it cannot read a folder, and marks entries with emoji. So this builds on its `AutoComplete`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class PathCompletion(AutoComplete):
         return candidates
 
     def should_show_dropdown(self, search_string: str) -> bool:
-        """Only while the person types, and if there is more to say than what stands there."""
+        """Only while the person types, and if there is more to offer than what stands there."""
         value = self.target.value
         options = self.option_list.options
         if value == self._settled or not options:
@@ -91,7 +91,7 @@ class PathCompletion(AutoComplete):
         self.target.cursor_position = len(self.target.value)
 
     def post_completion(self) -> None:
-        """A folder opens, a file settles it. `AutoComplete` kept the change of the text to itself: tell it."""
+        """A folder opens, a file settles it. `AutoComplete` kept the change of the text to itself: post it."""
         value = self.target.value
         if not value.endswith(os.sep):
             self.settle()

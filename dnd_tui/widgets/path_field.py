@@ -109,7 +109,7 @@ class PathField(Horizontal):
 
     @property
     def path(self) -> Path | None:
-        """The path that the text says, with `~` resolved; None while the field is empty."""
+        """The path that the text names, with `~` resolved; None while the field is empty."""
         text = self.value.strip()
         return Path(os.path.expanduser(text)) if text else None
 
@@ -125,7 +125,7 @@ class PathField(Horizontal):
         return self
 
     @on(Input.Changed)
-    def _tell_change(self, event: Input.Changed) -> None:
+    def _post_change(self, event: Input.Changed) -> None:
         event.stop()
         self.post_message(self.Changed(self, event.value))
 

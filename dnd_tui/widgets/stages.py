@@ -72,7 +72,7 @@ class _Row:
         return self.name, count, seconds, readable_size(self.memory) if self.memory else ""
 
     def details(self, now: float) -> str:
-        """What is said besides: how it ended, figures, note, time left."""
+        """What stands beside it: how it ended, figures, note, time left."""
         parts: list[str] = [self.state] if self.state in _BROKEN else []
         if self.progress:
             parts += self.progress.shown_figures()
@@ -134,7 +134,7 @@ class _Columns:
         return cls(width, name, bar if bar >= _BAR.start else 0, count, seconds, memory, details)
 
     def lines(self, row: _Row, now: float) -> list[Content]:
-        """What is shown of `row`: a line, and what is said besides under it where it has no column."""
+        """What is shown of `row`: a line, and what stands beside it, under it where it has no column."""
         title, count, seconds, memory = row.cells(now)
         plain = {"waiting": "$foreground-muted", "running": "bold"}.get(row.state, "")
         parts: list[Content] = [Content.styled(fitted(title, self.name), plain)]
@@ -152,7 +152,7 @@ class _Columns:
             return [sign + Content("  ").join([*parts, details])]
         line = sign + Content("  ").join(parts)
         if row.state == "done":
-            # Of a stage that is done, the figures tell little once there is no column for them.
+            # Of a stage that is done, the figures mean little once there is no column for them.
             note = Content.styled(row.note, "$foreground-muted")
             if note and line.cell_length + 2 + note.cell_length <= self.width:
                 return [Content("  ").join([line, note])]

@@ -167,7 +167,7 @@ class AttachedModel:
 
     @contextmanager
     def _rows(self, adapter_names: Sequence[str] | None) -> Iterator[tuple[Any, dict[str, list[str]]]]:
-        """The model to call and the keyword argument that tells peft which adapter each row takes."""
+        """The model to call and the keyword argument that names to peft the adapter each row takes."""
         for name in set(adapter_names or ()) - {BASE_ROW}:
             self._known(name)
         if self._peft is None:

@@ -47,7 +47,7 @@ alone make a difference of 1.1e-4 on the default base, with them 4e-5 are left.
 """
 _USUAL_LOGITS = 64.0
 _ROWS_AT_ONCE = 1024
-# Of the prompt, where two adapters on one base are compared: in a few tokens every matrix has its say, and more of them
+# Of the prompt, where two adapters on one base are compared: in a few tokens every matrix counts, and more of them
 # only take longer.
 _ADAPTER_TOKENS = 16
 CHECK_PROMPT = "Which of these is a colour: run, red or rice? Answer with one word."

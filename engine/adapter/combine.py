@@ -12,7 +12,7 @@ Notable
   is the SVD of an R x R matrix; the update (out, in) itself is never made.
 - Kept energy is the share of the squared Frobenius norm that is left.
 - peft's `add_weighted_adapter` is not used: it needs the adapters on a model, its "svd" makes the whole update of
-  every module and takes the SVD of that, and it tells no energy.
+  every module and takes the SVD of that, and it gives no energy.
 """
 
 from __future__ import annotations

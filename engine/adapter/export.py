@@ -50,7 +50,7 @@ class Writer(ABC, Generic[Made]):
         """Write all files, but for the card and records, into an existing folder; `stage` hears every tensor.
 
         Raises:
-            EngineError: this format cannot say it.
+            EngineError: this format cannot hold it.
         """
 
     @abstractmethod

@@ -112,7 +112,7 @@ class Foreign(ABC):
         """By path in the base, what its tool multiplies B A by.
 
         Raises:
-            EngineError: the matrices are not those that it says they are.
+            EngineError: the matrices are not those that it claims.
         """
 
     @abstractmethod
@@ -126,7 +126,7 @@ def shown(text: str) -> str:
 
 
 def widened(kinds: Iterable[str]) -> tuple[str, ...]:
-    """What is said of matrices in these `FLOAT_TYPES`."""
+    """What is noted of matrices in these `FLOAT_TYPES`."""
     short = " and ".join(sorted(FLOAT_TYPES[kind] for kind in kinds if kind != "F32"))
     return (f"Numbers of {short} became float32, all of the same value.",) if short else ()
 

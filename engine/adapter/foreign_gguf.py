@@ -42,7 +42,7 @@ from engine.adapter.foreign import (
     widened,
 )
 from engine.adapter.gguf import GGUF_ARCHITECTURES, gguf_architecture, module_path, peft_rows
-from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_WEIGHTS, said
+from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_WEIGHTS, quoted
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _FLOATS = {0: ("F32", 4), 1: ("F16", 2), 30: ("BF16", 2)}
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignGguf(Foreign):
-    """A GGUF adapter: its tensors by name, and the architecture and alpha that it says."""
+    """A GGUF adapter: its tensors by name, and the architecture and alpha that it states."""
 
     architecture: str
     alpha: Fraction
@@ -144,7 +144,7 @@ def _checked_fields(fields: Mapping[str, Any], where: str) -> tuple[str, Fractio
     """Architecture and alpha."""
     kind, form = fields.get("general.type"), fields.get("adapter.type")
     if (kind, form) != ("adapter", "lora"):
-        raise EngineError(f"is of type {said(kind)}, {said(form)}, not adapter, lora", where=where)
+        raise EngineError(f"is of type {quoted(kind)}, {quoted(form)}, not adapter, lora", where=where)
     if _INVOCATION in fields:
         hint = "It cannot be used here"
         raise EngineError("is an aLoRA, which is on only after certain tokens", where=where, hint=hint)
@@ -152,7 +152,7 @@ def _checked_fields(fields: Mapping[str, Any], where: str) -> tuple[str, Fractio
     known = sorted(set(GGUF_ARCHITECTURES.values()))
     if architecture not in known:
         hint = f"Names of tensors are known of {', '.join(known)}"
-        raise EngineError(f"is for bases of type {said(architecture)}", where=where, hint=hint)
+        raise EngineError(f"is for bases of type {quoted(architecture)}", where=where, hint=hint)
     alpha = fields.get(_ALPHA, 0)
     if (
         isinstance(alpha, bool)
@@ -160,7 +160,7 @@ def _checked_fields(fields: Mapping[str, Any], where: str) -> tuple[str, Fractio
         or not math.isfinite(alpha)
         or not (alpha == 0 or 2**-20 <= alpha <= LARGEST_ALPHA)
     ):
-        problem = f"{_ALPHA} is {said(alpha)}, not a number from 0 to {LARGEST_ALPHA}"
+        problem = f"{_ALPHA} is {quoted(alpha)}, not a number from 0 to {LARGEST_ALPHA}"
         raise EngineError(problem, where=where, hint=BROKEN)
     return architecture, Fraction(alpha)
 
@@ -193,7 +193,7 @@ def _matrix(data: bytes, tensor: GgufTensor, where: str) -> Tensor:
 
 
 class BrokenHeader(ValueError):
-    """It is no whole header of a GGUF file; the text says why."""
+    """It is no whole header of a GGUF file; the text explains why."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def parse_header(data: bytes, file_size: int) -> tuple[dict[str, Any], tuple[Ggu
         file_size: of the whole file, in bytes.
 
     Raises:
-        BrokenHeader: it is cut off, says something twice, or says what cannot be.
+        BrokenHeader: it is cut off, states something twice, or states what cannot be.
     """
     reader = _Reader(data)
     tensors, count = reader.counts()
@@ -275,7 +275,7 @@ class _Reader:
             raise BrokenHeader(f"version {version} is not one of {_VERSIONS}")
         tensors, fields = self._number("Q"), self._number("Q")
         if tensors > MOST_TENSORS or fields > _MOST_FIELDS:
-            raise BrokenHeader(f"it says that it has {tensors:,} tensors and {fields:,} fields")
+            raise BrokenHeader(f"it claims to have {tensors:,} tensors and {fields:,} fields")
         return tensors, fields
 
     def fields(self, count: int) -> Iterator[tuple[str, Any]]:

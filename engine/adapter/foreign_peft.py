@@ -68,7 +68,7 @@ _KEY = re.compile(
 _WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _AS_BASE = f"use that model with {setting('base')}"
 _MERGE = f"Merge it into its base where it was made (merge_and_unload of peft) and {_AS_BASE}"
-# What stands in a name that is none of a LoRA matrix, and what that says.
+# What stands in a name that is none of a LoRA matrix, and what that means.
 _OTHERS = (
     ("lora_embedding_", "is LoRA of the embeddings"),
     ("lora_magnitude_vector", "belongs to DoRA, which scales the base's own weights too"),
@@ -87,7 +87,7 @@ Number = TypeVar("Number", int, Fraction)
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignPeft(Foreign):
-    """A PEFT folder, and what its config says of ranks and scales.
+    """A PEFT folder, and what its config states of ranks and scales.
 
     rank_of, alpha_of: by the module's path in the adapter's own file; ask only for paths that a base has.
     root: whether the scale is that of rsLoRA, alpha / sqrt(r) instead of alpha / r.
@@ -121,7 +121,7 @@ class ForeignPeft(Foreign):
         for path, pair in fitted.pairs.items():
             rank, alpha = self.rank_of(pair.path), self.alpha_of(pair.path)
             if pair.rank != rank:
-                problem = f"is of rank {pair.rank}, the config says {rank}"
+                problem = f"is of rank {pair.rank}, the config has {rank}"
                 raise EngineError(problem, where=f"{self.weights}, {shown(pair.path)}", hint=BROKEN)
             scales[path] = Fraction(float(alpha) / math.sqrt(rank)) if self.root else alpha / rank
         return scales

@@ -148,14 +148,14 @@ def read_gguf_adapter(file: Path, config: PretrainedConfig, layout: Layout) -> L
     """The adapter of a file that `write_gguf_adapter` wrote for `layout`, in float32: for comparison.
 
     Raises:
-        EngineError: the file is broken, says another alpha, or lacks a matrix.
+        EngineError: the file is broken, has another alpha, or lacks a matrix.
     """
     import torch
 
     reader = open_gguf(file)
-    said = {name: gguf_field(reader, name) for name in (_TYPE, _LORA_TYPE, _ALPHA)}
-    if said != {_TYPE: _ADAPTER, _LORA_TYPE: _LORA, _ALPHA: float(layout.lora.alpha)}:
-        raise EngineError(f"is not the adapter that was written: it says {said}", where=str(file))
+    found = {name: gguf_field(reader, name) for name in (_TYPE, _LORA_TYPE, _ALPHA)}
+    if found != {_TYPE: _ADAPTER, _LORA_TYPE: _LORA, _ALPHA: float(layout.lora.alpha)}:
+        raise EngineError(f"is not the adapter that was written: it has {found}", where=str(file))
     tensors = {tensor.name: tensor for tensor in reader.tensors}
 
     def matrix(name: str) -> Tensor:

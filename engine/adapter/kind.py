@@ -23,7 +23,7 @@ def adapter_path(source: Path) -> Path:
 
 
 def adapter_kind(path: Path) -> Literal["peft", "gguf"] | None:
-    """What kind of adapter lies at `path`: a folder with adapter_config.json, or a GGUF file that says it is one.
+    """What kind of adapter lies at `path`: a folder with adapter_config.json, or a GGUF file that states it is one.
 
     A folder with such a file, named as our exports name it, is one too. Only looks at the beginning of a GGUF file;
     None for anything else, and for what cannot be read.
@@ -35,17 +35,17 @@ def adapter_kind(path: Path) -> Literal["peft", "gguf"] | None:
         if path.suffix.lower() != ".gguf" or not path.is_file():
             return None
         with open(path, "rb") as file:
-            said = read_field(file.read(_FIRST_BYTES), "general.type")
+            kind = read_field(file.read(_FIRST_BYTES), "general.type")
     except (OSError, ValueError):
         return None
-    return "gguf" if said == "adapter" else None
+    return "gguf" if kind == "adapter" else None
 
 
 def known_kind(source: Path) -> Literal["peft", "gguf"]:
     """The kind of adapter at `source`.
 
     Raises:
-        EngineError: there is none; says what is there instead.
+        EngineError: there is none; names what is there instead.
     """
     kind = adapter_kind(source)
     if kind is not None:
@@ -56,5 +56,5 @@ def known_kind(source: Path) -> Literal["peft", "gguf"]:
     if source.is_dir():
         raise EngineError(f"has no {CONFIG_FILE}", where=where, hint=missing_hint(source))
     if source.suffix.lower() == ".gguf":
-        raise EngineError("is a GGUF file, but says nowhere that it is an adapter", where=where, hint=hint)
+        raise EngineError("is a GGUF file, but states nowhere that it is an adapter", where=where, hint=hint)
     raise EngineError("is neither a PEFT folder nor a GGUF adapter", where=where, hint=hint)

@@ -216,7 +216,7 @@ def write_gguf_merged(
     for tensor in reader.tensors:
         kind = _kind(tensor, float_type)
         size = int(tensor.n_elements) * gguf.GGML_QUANT_SIZES[kind][1]
-        # The numpy type says nothing beside the raw one, but for single bytes.
+        # The numpy type adds nothing beside the raw one, but for single bytes.
         writer.add_tensor_info(tensor.name, _shape(tensor), np.dtype(np.float32), size, raw_dtype=kind)
     if stage is not None:
         stage.total = len(reader.tensors)

@@ -30,7 +30,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGESTS_FILE = "SHA256SUMS"
 LARGEST_WEIGHTS = 2**34
-"""Bytes: above any LoRA of uniform rank. A larger file is not what it says it is."""
+"""Bytes: above any LoRA of uniform rank. A larger file is not what it claims to be."""
 LARGEST_RANK = 4096
 """A folder of a larger rank is not read: far above any real one."""
 LARGEST_ALPHA = 2**20
@@ -41,7 +41,7 @@ FOLDED_SETTINGS = frozenset({"use_rslora", "rank_pattern", "alpha_pattern"})
 _KEY = re.compile(r"base_model\.model\.(?P<path>.{1,400})\.lora_(?P<half>[AB])\.weight")
 _DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
-# Far above any real config file; a file beyond it is not what it says it is.
+# Far above any real config file; a file beyond it is not what it claims to be.
 _LARGEST_TEXT = 2**20
 # Settings that may have any value: they do not change what the matrices mean (or are looked at one by one below).
 _FREE_SETTINGS = frozenset((
@@ -207,7 +207,7 @@ def _adapters_inside(folder: Path) -> list[str]:
 
 
 def check_sums(folder: Path) -> None:
-    """What SHA256SUMS says must be so. A folder that peft wrote has none.
+    """What SHA256SUMS lists must be there. A folder that peft wrote has none.
 
     Raises:
         EngineError: a file is another one than was written.
@@ -307,7 +307,7 @@ def check_small(file: Path) -> None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The JSON object in a config file, whatever it says.
+    """The JSON object in a config file, whatever it holds.
 
     Raises:
         EngineError: the file is too large, or holds no JSON object.
@@ -326,7 +326,7 @@ def read_plain_config(file: Path) -> dict[str, Any]:
     """The config of plain LoRA of one rank and one whole alpha.
 
     Raises:
-        EngineError: it is none; says which setting is another.
+        EngineError: it is none; names the setting that is another.
     """
     config = read_config(file)
     reason = more_than_lora(config) or _not_uniform(config)
@@ -345,13 +345,13 @@ def more_than_lora(config: dict[str, Any], allowed: Set[str] = frozenset()) -> s
         allowed: names of settings that may be set besides those of plain LoRA.
     """
     if config.get("peft_type") != "LORA":
-        return f"peft_type is {said(config.get('peft_type'))}, not 'LORA'"
+        return f"peft_type is {quoted(config.get('peft_type'))}, not 'LORA'"
     if config.get("task_type") not in (None, "CAUSAL_LM"):
-        return f"task_type is {said(config['task_type'])}, not 'CAUSAL_LM'"
+        return f"task_type is {quoted(config['task_type'])}, not 'CAUSAL_LM'"
     if config.get("bias", "none") != "none":
-        return f"bias is {said(config['bias'])}, not 'none'"
+        return f"bias is {quoted(config['bias'])}, not 'none'"
     if config.get("init_lora_weights") not in _PLAIN_STARTS:
-        return f"init_lora_weights is {said(config['init_lora_weights'])}, which changes the weights of the base"
+        return f"init_lora_weights is {quoted(config['init_lora_weights'])}, which changes the weights of the base"
     for name, value in sorted(config.items()):
         if name not in _FREE_SETTINGS and name not in allowed and value:
             meaning = _MEANINGS.get(name)
@@ -364,12 +364,12 @@ def _not_uniform(config: dict[str, Any]) -> str | None:
     for name, largest in (("r", LARGEST_RANK), ("lora_alpha", LARGEST_ALPHA)):
         value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value % 1 != 0:
-            return f"{name} is {said(value)}, not a whole number of at least 1"
+            return f"{name} is {quoted(value)}, not a whole number of at least 1"
         if value > largest:
             return f"{name} is more than {largest}"
     return None
 
 
-def said(value: object) -> str:
+def quoted(value: object) -> str:
     """A value out of somebody's file, no longer than a part of a line."""
     return repr(value)[:100]

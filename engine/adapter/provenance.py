@@ -105,7 +105,7 @@ class Trained(MadeFromAnswers):
     """How an adapter was trained on answered rows.
 
     start_digest: SHA-256 of the weights file of its start, "" for a fresh one.
-    watched: rows that said when to stop.
+    watched: rows that decided when to stop.
     steps: taken in all. best_step: after how many the adapter was as it is. ended: why training ended.
     rate: learning rate.
     """

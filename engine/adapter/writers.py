@@ -143,7 +143,7 @@ class MlxFolder(_AdapterFiles):
         made = stored(self.work.adapter, self.work.float_type)
         halves = {"lora_a": made.a, "lora_b": made.b}
         tensors = {f"{path}.{half}": m.T.contiguous() for half, of in halves.items() for path, m in of.items()}
-        # Its own way to a file hides what the disk says.
+        # Its own way to a file hides what the disk reports.
         (folder / MLX_WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "mlx"}))
 
     def difference(self, folder: Path, meant: LoraAdapter) -> float:
@@ -154,14 +154,14 @@ class MlxFolder(_AdapterFiles):
         """The folder's adapter, in float32.
 
         Raises:
-            EngineError: a file is broken, says another rank or scale, or lacks a matrix.
+            EngineError: a file is broken, has another rank or scale, or lacks a matrix.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        layout, said = self.work.adapter.layout, read_json(folder / CONFIG_FILE)["lora_parameters"]
-        if (said["rank"], said["scale"]) != (layout.lora.rank, layout.lora.scaling):
-            raise EngineError(f"is not the adapter that was written: it says {said}", where=str(folder))
+        layout, found = self.work.adapter.layout, read_json(folder / CONFIG_FILE)["lora_parameters"]
+        if (found["rank"], found["scale"]) != (layout.lora.rank, layout.lora.scaling):
+            raise EngineError(f"is not the adapter that was written: it has {found}", where=str(folder))
         try:
             tensors = load_file(folder / MLX_WEIGHTS_FILE)
             a, b = (

@@ -2,7 +2,7 @@
 
 transformers 5 keeps the angles of the rotary embedding in `rope_parameters` alone. transformers 4 had `rope_theta` and
 `rope_scaling` beside the other fields, and mlx-lm's Llama, Mistral, Qwen2 and Gemma look nowhere else
-(mlx_lm/models/llama.py, `ModelArgs`): without them they take a default of their own and say nothing. So both are
+(mlx_lm/models/llama.py, `ModelArgs`): without them they take a default of their own without a word. So both are
 written; transformers 5 takes the older fields for the same settings (`convert_rope_params_to_dict`).
 """
 

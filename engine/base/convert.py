@@ -103,7 +103,7 @@ def _convert(base: BundledBase, gguf: Path, target: Path, reporter: Reporter) ->
 
 
 def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Each digit a piece of its own before the merges, as GGUF's "smollm" rule says and transformers leaves out."""
+    """Each digit a piece of its own before the merges, as GGUF's "smollm" rule asks and transformers leaves out."""
     from tokenizers import pre_tokenizers
 
     backend = tokenizer.backend_tokenizer

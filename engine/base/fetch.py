@@ -65,7 +65,7 @@ def model_files(model: BundledModel, reporter: Reporter | None = None) -> Path:
     """The folder of the model's files, fetched at first need and checked by SHA-256.
 
     Raises:
-        EngineError: they cannot be fetched, or what was fetched is not what the catalog says.
+        EngineError: they cannot be fetched, or what was fetched is not what the catalog has.
     """
     reporter = reporter or Reporter()
     folder = find_model_files(model)
@@ -260,7 +260,7 @@ def _sites(part: Part) -> Iterator[Path]:
 
 
 def _differing(model: BundledModel, folder: Path) -> str | None:
-    """The first file that is missing or has another content than the catalog says."""
+    """The first file that is missing or has another content than the catalog has."""
     for file in model.files:
         if _size(folder / file.path) != file.size or digest_file(folder / file.path) != file.sha256:
             return file.path

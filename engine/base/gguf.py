@@ -42,7 +42,7 @@ def close_gguf(writer: Any, file: Path) -> None:
     """Close a `gguf.GGUFWriter` of one file.
 
     Raises:
-        OSError: the disk was full. numpy, which writes the tensors, does not always say so itself.
+        OSError: the disk was full. numpy, which writes the tensors, does not always report it itself.
     """
     expected = writer.fout[0].tell()
     writer.close()

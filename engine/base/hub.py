@@ -36,7 +36,7 @@ def hub_snapshot(
     from huggingface_hub import snapshot_download
 
     wanted = _SMALL + (["*.safetensors"] if weights else []) + (["*.py"] if trust_remote_code else [])
-    with quiet_libraries(), _told_to_people(hub_id):
+    with quiet_libraries(), _as_engine_errors(hub_id):
         folder = snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=_OTHER_FORMATS)
     return Path(folder)
 
@@ -75,7 +75,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def _told_to_people(hub_id: str) -> Iterator[None]:
+def _as_engine_errors(hub_id: str) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.errors import RepositoryNotFoundError as UnknownError
 

@@ -200,7 +200,7 @@ def _gguf_ref(name: str, path: Path) -> BaseRef:
         if file.read(4) != b"GGUF":
             raise EngineError("this is not a GGUF file", where=name)
     config = _read_config(path.parent, name, gguf_file=path.name)
-    # Said of the file; in memory the weights are dequantised, and a model built from this config is a plain one.
+    # True of the file; in memory the weights are dequantised, and a model built from this config is a plain one.
     vars(config).pop("quantization_config", None)
     folder = str(path.parent.absolute())
     return BaseRef(name, path.stem, folder, path.name, config, fingerprint(config, [path]))
@@ -212,7 +212,7 @@ def _read_config(
     from transformers import AutoConfig
 
     source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
-    with quiet_libraries(), _broken_told(name, "the config"):
+    with quiet_libraries(), _as_engine_errors(name, "the config"):
         config = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code, **source
         )
@@ -253,7 +253,7 @@ def _quantised_by(config: PretrainedConfig) -> str:
 def _load_tokenizer(ref: BaseRef, folder: str, source: dict[str, Any]) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    with quiet_libraries(), _broken_told(ref.name, "the tokenizer"):
+    with quiet_libraries(), _as_engine_errors(ref.name, "the tokenizer"):
         return AutoTokenizer.from_pretrained(folder, **source)
 
 
@@ -265,7 +265,7 @@ def _load_model(
 
     formats: dict[str, Any] = {} if ref.gguf_file else {"use_safetensors": True}
     model: PreTrainedModel
-    with quiet_libraries(), _broken_told(ref.name, "the weights"):
+    with quiet_libraries(), _as_engine_errors(ref.name, "the weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, adapter_kwargs=_NO_ADAPTER, **formats, **source
         )
@@ -289,7 +289,7 @@ def _load_model(
 
 
 @contextmanager
-def _broken_told(name: str, what: str) -> Iterator[None]:
+def _as_engine_errors(name: str, what: str) -> Iterator[None]:
     """Whatever transformers raises over files that it cannot use, as one line for the person.
 
     What it raises depends on format, version and the model's own code, so every Exception counts, except for

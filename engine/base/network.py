@@ -31,7 +31,7 @@ def empty_cache(network: Any) -> DynamicCache:
 def has_full_attention(network: torch.nn.Module) -> bool:
     """Whether every token attends to all before it, in all layers.
 
-    A sliding window or a recurrent or convolutional layer reaches by distance in the sequence, whatever a mask says:
+    A sliding window or a recurrent or convolutional layer reaches by distance in the sequence, whatever a mask has:
     rows that share one can then see each other, or miss their own beginning.
     """
     from transformers.cache_utils import DynamicLayer

@@ -1,6 +1,6 @@
 """Fetching one published package, without its dependencies, by the package client the person already has.
 
-No index is named here: the client's own configuration says where packages come from. Clients start over when they
+No index is named here: the client's own configuration decides where packages come from. Clients start over when they
 were stopped, so a wheel that was cut off is kept with the client's log, which names its address, and the next
 attempt asks that address for the rest (`resume.py`); only if that fails does the client begin anew.
 """
@@ -34,7 +34,7 @@ Client = Callable[[str, Path], list[str]]
 
 
 def pip_command(requirement: str, folder: Path) -> list[str]:
-    """The command by which pip puts the wheel of `requirement` into `folder`; its log says where from."""
+    """The command by which pip puts the wheel of `requirement` into `folder`; its log names where from."""
     options = ["-vv", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--retries", "2"]
     return [sys.executable, "-m", "pip", "download", *options, requirement, "-d", str(folder)]
 
@@ -152,7 +152,7 @@ def _wheel_in(folder: Path) -> Path | None:
 
 
 def _address(log: Path, wheel: str) -> str | None:
-    """Where the client had `wheel` from, as its log says."""
+    """Where the client had `wheel` from, as its log has it."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -56,7 +56,7 @@ def _place(headers: Message) -> tuple[int, int]:
     """First byte and size of the whole file, from `Content-Range: bytes 100-999/1000` or `bytes */1000`."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
     if not found:
-        raise ValueError("the server does not say which part of the file it sends")
+        raise ValueError("the server does not name the part of the file it sends")
     return int(found[1] or 0), int(found[2])
 
 

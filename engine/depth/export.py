@@ -5,7 +5,7 @@
     peft        a LoRA folder with `layer_replication`: the base's layers, shared        the adapter's matrices only
     json        chain.json alone: the chain, its base and what is known of it            some bytes
 
-Beside the others: chain.json too. What a format cannot say is refused with the reason, never written approximately.
+Beside the others: chain.json too. What a format cannot hold is refused with the reason, never written approximately.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def export_chain(
         reporter: hears the stages "write" and "check".
 
     Raises:
-        EngineError: the form cannot say this chain of this base; the target is there; what was reloaded differs. The
+        EngineError: the form cannot hold this chain of this base; the target is there; what was reloaded differs. The
             target is then as before.
     """
     chosen = chosen_chain_format(form, with_adapter=adapter is not None)
@@ -268,7 +268,7 @@ def _replicated(adapter: LoraAdapter, chain: Chain) -> LoraAdapter:
 
 
 def _no_update(base: LoadedBase) -> LoraAdapter:
-    """peft wants some adapter where there is only a chain to tell: the smallest, with an update of zero."""
+    """peft wants some adapter where there is only a chain to write: the smallest, with an update of zero."""
     kind = derive_layout(base.ref.config).kinds[0]
     layout = derive_layout(base.ref.config, LoraSpec(rank=1, alpha=1, target_modules=(kind,)))
     a = {module.path: torch.zeros(1, module.in_features) for module in layout.modules}

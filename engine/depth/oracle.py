@@ -1,10 +1,10 @@
 """What chains exist for single rows, found with each row's own label, as in arXiv 2507.07996.
 
-This is an oracle. A row's label decides which chain answers it "right", so the shares here say that such chains exist
+This is an oracle. A row's label decides which chain answers it "right", so the shares here show that such chains exist
 and not that anybody could have taken them without knowing the answer. No accuracy that can be had follows from them.
 
 The tree is that of the search over rows (`engine.depth.search`), with the published weight of the length; a chain's
-value on one row is `RowScores.value`, which tells wrong chains apart, where the published one is 0 or 1.
+value on one row is `RowScores.value`, which sets wrong chains apart, where the published one is 0 or 1.
 
 OUT/oracle.json: {"oracle": "…", "settings": {…}, "layers": 30, "shares": {…}, "rows": [{"skip": {…}, …}, …]}
 """

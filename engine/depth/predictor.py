@@ -1,4 +1,4 @@
-"""Which chain of a menu for which prompt, said before the base reads it: one pass of a linear map of its embedding.
+"""Which chain of a menu for which prompt, chosen before the base reads it: one pass of a linear map of its embedding.
 
     prompt --frozen encoder--> direction (C,) --ridge regression--> gain of each chain (K,) --> the chain of most gain
 
@@ -11,7 +11,7 @@ inputs. A search here has about 32 labelled rows. So
 - the largest penalty is without end: then nothing of the prompt counts, and the one best chain is taken for all
 
 What is predicted is a row's value (`RowScores.value`) less its mean over the chains: that a prompt is hard for all of
-them says nothing about which one to take.
+them does not show which one to take.
 
 On disk, beside the search that it comes from:
 
@@ -111,7 +111,7 @@ def fit_predictor(chains: Sequence[Chain], scores: Sequence[RowScores], embeddin
 class PredictorTrial:
     """A predictor on rows that neither it nor the search saw.
 
-    penalty: of its regression, infinite where the prompts say nothing.
+    penalty: of its regression, infinite where the prompts show nothing.
     taken: by chain, for how many rows it is taken.
     against_base, against_best: compared with the base, and with the chain that is best for all rows of the search.
     """

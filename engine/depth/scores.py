@@ -1,4 +1,4 @@
-"""What is known of a chain on some rows, and what held-out rows say about it beside the base. Light.
+"""What is known of a chain on some rows, and what held-out rows show of it beside the base. Light.
 
 A search looks at hundreds of chains: the best of them looks good on the rows it was chosen by even if all are equal.
 So it is judged on rows that the search never saw, and compared with the base row by row.
@@ -54,7 +54,7 @@ class RowScores:
         """What the search maximises, in [0, 1]: mean of accuracy and likelihood of a label's token, row by row.
 
         Accuracy alone, as published, moves in steps of one row and is 0 for most chains of a small model: it would
-        not tell which of two wrong chains is nearer.
+        not show which of two wrong chains is nearer.
         """
         likelihood = sum(math.exp(-loss) for loss in self.loss) / len(self.loss)
         return (self.accuracy + likelihood) / 2

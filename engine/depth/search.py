@@ -9,7 +9,7 @@ A chain that does much worse than the base on the probe is rejected there: no mo
 The scorer is a function, so nothing here knows models or files. With the same scores and seed the search is the same:
 a search that was stopped is taken up by running it again on remembered scores.
 
-The tree (arXiv 2507.07996, section 3) says which chain to look at next:
+The tree (arXiv 2507.07996, section 3) chooses which chain to look at next:
 
     root: the base's own chain --edit--> child --edit--> …        one new chain a simulation
 
@@ -106,7 +106,7 @@ class ChainTree:
         self._root = Node(identity(self._layers), None, value=root_value, visits=1)
 
     def chains(self) -> Iterator[Node]:
-        """As many chains as the settings say, while there are any; `take` must follow each."""
+        """As many chains as the settings have, while there are any; `take` must follow each."""
         return islice(iter(self.next_chain, None), self._settings.chains)
 
     def next_chain(self) -> Node | None:
@@ -166,7 +166,7 @@ class ChainTree:
     def _ordered_children(self, chain: Chain) -> list[Chain]:
         """The chains one edit away, the next one last: drawn by weight (Efraimidis and Spirakis 2006).
 
-        An edit's weight falls with how far it turns the hidden states, as far as the base's own block influence tells;
+        An edit's weight falls with how far it turns the hidden states, as far as the base's own block influence shows;
         all skips together weigh as much as all loops.
         """
         found = edits(chain, self._settings.kinds, longest=max(self._layers + 1, self._layers * 3 // 2))

@@ -49,7 +49,7 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     """The layers of a causal language model that can run in another order.
 
     Raises:
-        EngineError: they cannot, or it is not known where they are; the reason is told.
+        EngineError: they cannot, or it is not known where they are; with the reason.
     """
     name, config = type(model).__name__, model.config
     for settings, reason in _REFUSED.items():
@@ -66,7 +66,7 @@ def decoder_layers(model: Any) -> nn.ModuleList:
         raise EngineError(f"{name} carries a state from token to token besides keys and values", hint=_HINT)
     for layer in layers:
         if not any(isinstance(getattr(part, "layer_idx", None), int) for part in layer.modules()):
-            raise EngineError(f"the layers of {name} do not say which place of the KV cache is theirs", hint=_HINT)
+            raise EngineError(f"the layers of {name} do not show which place of the KV cache is theirs", hint=_HINT)
     for path, part in model.named_modules():
         if "forward" in vars(part):
             raise EngineError(f"the forward of {name} was changed after loading", where=path or name, hint=_HINT)
@@ -107,7 +107,7 @@ def measure_speed(
 ) -> dict[str, Speed]:
     """The speed of each model on the same prompt, each of its steps in the round in which that was fastest.
 
-    The models take turns, and other work on the machine only ever slows a step down: the fastest one says most about
+    The models take turns, and other work on the machine only ever slows a step down: the fastest one shows most about
     the model itself. A whole round without other work may never come where single steps without it do.
 
     Args:

@@ -83,7 +83,7 @@ def collect(
 
     Raises:
         EngineError: `out` holds another library, no task has enough short rows, `start` has another layout or kind
-            than the recipe says or was trained on tasks that would have to be held out.
+            than the recipe has or was trained on tasks that would have to be held out.
         Cancelled: the person asked for it; the same call goes on from there.
     """
     workers = join_workers()
@@ -101,7 +101,7 @@ def collect(
     if start is not None:
         if (start.frame.layout.digest, start.frame.kind) != (layout.digest, recipe.frame.kind):
             raise EngineError(
-                "the generator to start from has other matrices than the recipe says",
+                "the generator to start from has other matrices than the recipe",
                 hint=f"Give the recipe the same frame, or start without {setting('start')}",
             )
         facts |= {"start": frame_digest(start.frame), START_TASKS: dict(start.tasks)}
@@ -167,7 +167,7 @@ def _train_multi_task(run: _Run, frame: Frame, reporter: Reporter) -> Frame:
                 state.save(step + 1, last=step + 1 == settings.steps)
             seconds = time.perf_counter() - began
             stage.memory = device_memory(run.base.device)
-            _tell(stage, run.log, "multi-task", step + 1, loss.item(), batch.tokens * run.workers.count, seconds)
+            _log_step(stage, run.log, "multi-task", step + 1, loss.item(), batch.tokens * run.workers.count, seconds)
     named = {name: in_half_precision(parameter.detach()[0].cpu()) for name, parameter in parameters.items()}
     a, b = as_matrices(frame, named)
     state.path.unlink(missing_ok=True)
@@ -238,7 +238,7 @@ def _train_group(
         tasks_done = number * settings.adapters + (len(group) if step + 1 == settings.steps else 0)
         loss = losses.mean().item()
         stage.memory = device_memory(run.base.device)
-        _tell(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
+        _log_step(stage, run.log, "library", counted, loss, batch.tokens, seconds, tasks_done=tasks_done)
     for index, name in enumerate(names):
         write_checkpoints(run.out, name, {key: kept[f"kept.{key}"][:, index] for key in parameters})
     state.path.unlink(missing_ok=True)
@@ -248,7 +248,9 @@ def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) 
     for name, value in ({"start": None, START_TASKS: None} | dict(wanted)).items():
         # By digest: what was read from JSON has lists where this run has tuples.
         if digest_json(there.get(name)) != digest_json(value):
-            raise EngineError(f"holds a library of another {name}", where=str(out), hint=f"{ANOTHER_OUT} for this one")
+            raise EngineError(
+                f"holds a LoRA library of another {name}", where=str(out), hint=f"{ANOTHER_OUT} for this one"
+            )
 
 
 def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:
@@ -256,10 +258,10 @@ def _update(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], 
     apply_update(optimizer, rate)
 
 
-def _tell(
+def _log_step(
     stage: Stage, log: RunLog, name: str, step: int, loss: float, tokens: int, seconds: float, **more: float
 ) -> None:
-    """Log step number `step` (1-based) and count it; `more` figures are told and not logged."""
+    """Log step number `step` (1-based) and count it; `more` figures are reported and not logged."""
     rate = tokens / seconds
     log.add(stage=name, step=step, loss=loss, tokens=tokens, tokens_per_second=rate, seconds=seconds)
     stage.advance(1, loss=loss, tokens_per_second=rate, **more)

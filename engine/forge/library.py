@@ -68,7 +68,7 @@ class Library:
 def open_library(folder: Path) -> Library:
     """Raises EngineError when `folder` is no library or has no checkpoints yet."""
     if not (folder / LIBRARY_FILE).is_file():
-        raise EngineError("is not a library", where=str(folder), hint="Make one with `dnd-tui lab collect`")
+        raise EngineError("is not a LoRA library", where=str(folder), hint="Make one with `dnd-tui lab collect`")
     about = read_json(folder / LIBRARY_FILE)
     frame = read_frame(folder / FRAME_FILE, Layout.from_json(about["layout"]), about["kind"])
     library = Library(folder, about, frame)

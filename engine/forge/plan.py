@@ -119,7 +119,7 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
         EngineError: the task folder or the library cannot be used.
     """
     if not (library / LIBRARY_FILE).is_file():
-        raise EngineError("is not a library", where=str(library), hint="Make one with `dnd-tui lab collect`")
+        raise EngineError("is not a LoRA library", where=str(library), hint="Make one with `dnd-tui lab collect`")
     about = read_json(library / LIBRARY_FILE)
     recipe = recipe or recipe_from_json(about["recipe"])
     using = [task for task in read_tasks(tasks, SEEN, recipe.exclude) if task.name in _hashes(about)]
@@ -147,7 +147,7 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
 
 
 def _task_plan(folder: Path, using: Sequence[Task], recipe: Recipe, library: Mapping[str, Any] | None) -> TaskPlan:
-    """With a library, its own tasks; without one, all of the split that have rows enough, so far as lines tell."""
+    """With a library, its own tasks; without one, all of the split that have rows enough, so far as lines show."""
     rows = {task.name: _lines_of(task.train_path) for task in using}
     left_out: dict[str, str] = {}
     known = _hashes(library) if library else None
@@ -172,7 +172,7 @@ def _hashes(library: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _other_library(library: Mapping[str, Any], using: Sequence[Task], recipe: Recipe, seed: int) -> str | None:
-    """Why `collect` would not go on with this library, so far as files tell."""
+    """Why `collect` would not go on with this library, so far as files show."""
     facts = {
         "seed": (library["seed"], seed),
         "kind": (library["kind"], recipe.frame.kind),
@@ -180,10 +180,10 @@ def _other_library(library: Mapping[str, Any], using: Sequence[Task], recipe: Re
     }
     for name, (there, wanted) in facts.items():
         if digest_json(there) != digest_json(wanted):
-            return f"holds a library of another {name}"
+            return f"holds a LoRA library of another {name}"
     digests = {task.name: task.digest for task in using}
     changed = any(digests.get(name) != digest for name, digest in _hashes(library).items())
-    return "holds a library of another tasks" if changed else None
+    return "holds a LoRA library of another tasks" if changed else None
 
 
 def _changed(library: Mapping[str, Any], using: Sequence[Task], folder: Path) -> str | None:
@@ -192,7 +192,7 @@ def _changed(library: Mapping[str, Any], using: Sequence[Task], folder: Path) ->
         if name not in digests:
             return f"the library's task {name} is not in {folder}"
         if digests[name] != digest:
-            return f"the task {name} has changed since the library was collected"
+            return f"the task {name} has changed since the LoRA library was collected"
     return None
 
 

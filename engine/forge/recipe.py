@@ -120,7 +120,7 @@ class LanguageLossRecipe:
     hide_instruction: part of the adapters whose packs lose the prompts' first paragraph, so that the adapter must
         carry it.
     other_adapter: part of the other packs, whose instruction is in sight, that are answered with another task's
-        adapter: a new task's adapter will be wrong somewhere, and must not drown what the prompt itself says.
+        adapter: a new task's adapter will be wrong somewhere, and must not drown what the prompt itself asks.
     few_prompts: part of the conditions made from 1 to N prompts instead of N.
     judge_every: so many steps apart, and after the last, the loss on the held-out tasks is measured and logged; the
         generator is taken as it was where that loss was lowest. 0 takes the last state unseen.
@@ -153,7 +153,7 @@ class Recipe:
     """Everything.
 
     exclude: names (or patterns) of tasks never used, whatever their split.
-    held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them tells
+    held_out: so many tasks, drawn by the seed, are kept from all training; the loss on them shows
         which state of the generator to take.
     compile: let torch compile the base for the training steps and, on CUDA, capture its kernels as graphs. Worth it on
         a GPU, where a step is mostly launches, with `data.pad_to` at `data.pack_tokens` or half of it; every new shape
@@ -188,7 +188,7 @@ def recipe_from_json(data: dict[str, Any], where: str = "recipe") -> Recipe:
     """Plain data -> Recipe. Raises EngineError as `read_recipe`, also where variants of tasks are asked for."""
     rows = data.get("data") if isinstance(data, dict) else None
     if isinstance(rows, dict):
-        # Recipes of earlier libraries and generators name these two, mostly to say that there are none.
+        # Recipes of earlier libraries and generators name these two, mostly to state that there are none.
         if rows.get("variants"):
             hint = "Leave data.variants out: they gained nothing (assets/generator/LOG.md, sections 7 and 9)"
             raise EngineError("no further tasks are made from the training tasks any more", where=where, hint=hint)
@@ -208,7 +208,7 @@ def training_identity(library: dict[str, Any], recipe: Recipe, seed: int) -> str
     """What must be the same for a training run to be continued.
 
     Args:
-        library: what its library.json says.
+        library: what its library.json holds.
     """
     return digest_json([library, recipe.to_json(), seed])
 

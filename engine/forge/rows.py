@@ -55,7 +55,7 @@ class TaskTokens:
 
 
 def tokenize_tasks(base: LoadedBase, tasks: Sequence[Task], recipe: DataRecipe, reporter: Reporter) -> list[TaskTokens]:
-    """All tasks as tokens; tasks with too few short rows are left out and said."""
+    """All tasks as tokens; tasks with too few short rows are left out, with a note."""
     kept, left_out = [], []
     with reporter.stage("tokenize", len(tasks), "tasks") as stage:
         for task in tasks:

@@ -1,4 +1,4 @@
-"""What a generator's folder says about itself. Light: read before anything heavy is imported."""
+"""What a generator's folder states about itself. Light: read before anything heavy is imported."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class EngineProcess:
         threading.Thread(target=self._listen, args=(self._process, ours), daemon=True).start()
 
     def _send(self, message: Submit | Cancel) -> None:
-        # Where the process is gone, the thread that listens tells of it.
+        # Where the process is gone, the thread that listens reports it.
         with suppress(OSError):
             if self._connection:
                 self._connection.send(message)
@@ -163,7 +163,7 @@ class EngineProcess:
             if self._closed or process is not self._process:
                 return
             self._process = self._connection = None
-            # One that ended between two jobs takes none with it. One that never said a word is not started again and
+            # One that ended between two jobs takes none with it. One that never sent a word is not started again and
             # again for the same job.
             job = self._running if self._heard else next(iter(self._waiting), None)
             if job is not None:

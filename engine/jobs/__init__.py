@@ -17,7 +17,7 @@ def run(request: Request, reporter: Reporter) -> Result:
     """Do what is asked, reporting on the way.
 
     Raises:
-        EngineError: it cannot be done; says what is wrong and what to do.
+        EngineError: it cannot be done; names what is wrong and what to do.
         Cancelled: the person asked for it to stop.
     """
     job = JOBS[type(request)]

@@ -35,8 +35,8 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             arms = _attach_arms(request, base, attached, adapters)
             views = _chain_view(request, base, attached)
         if prompts is not None and prompts.label_column is not None:
-            told = None if known.examples is None else len(known.examples)
-            reporter.emit(AnswersScored(known.metric, known.labels, told))
+            shown = None if known.examples is None else len(known.examples)
+            reporter.emit(AnswersScored(known.metric, known.labels, shown))
         found = compare(
             base,
             attached,

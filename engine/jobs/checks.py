@@ -112,7 +112,7 @@ def prepare_import(request: ImportRequest) -> tuple[Literal["peft", "gguf"], For
 
 
 def _opened_adapter(request: ImportRequest) -> tuple[Literal["peft", "gguf"], Foreign]:
-    """Its kind, and what its config and header say.
+    """Its kind, and what its config and header state.
 
     Raises:
         EngineError: it is no adapter, more than LoRA, broken, or names another base than the one chosen by default.
@@ -125,7 +125,7 @@ def _opened_adapter(request: ImportRequest) -> tuple[Literal["peft", "gguf"], Fo
 
 
 def _check_named(named: str | None, chosen: str, where: str) -> None:
-    """Nothing is fetched because a file names it: the base of an adapter is the default one, or said by the person.
+    """Nothing is fetched because a file names it: the base of an adapter is the default one, or named by the person.
 
     Raises:
         EngineError: no base was chosen and the adapter names another than the default.
@@ -133,7 +133,7 @@ def _check_named(named: str | None, chosen: str, where: str) -> None:
     if chosen != ModelChoice.base or named is None or means_default_base(named):
         return
     hint = (
-        f"Say {setting('base')} {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
+        f"Choose {setting('base')} {shlex.quote(named[:200])}, or the folder or .gguf file of it; "
         f"{setting('base')} {DEFAULT_BASE.name} takes the default one all the same"
     )
     raise EngineError(f"names {named[:200]} as its base, not {DEFAULT_BASE.hub_id}", where=where, hint=hint)

@@ -19,16 +19,16 @@ from engine.tasks.metrics import normalised
 
 # So many rows are read ahead, to know how many there are; beyond, they are read as they are answered.
 _READ_AHEAD = 64
-# So many rows with answers say enough of the answers of a set.
+# So many rows with answers show enough of the answers of a set.
 _KNOWN = 1000
 
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """What the known answers of a set say before anything is answered.
+    """What the known answers of a set show before anything is answered.
 
     metric: the one that was asked for, else the one that fits.
-    labels: all answers that there are, as `engine.tasks.labels.few_labels` tells them.
+    labels: all answers that there are, as `engine.tasks.labels.few_labels` finds them.
     examples: (prompt, answer) pairs of rows that are not answered; None where no examples are asked for.
     """
 
@@ -114,7 +114,7 @@ def known_answers(
     known: list[tuple[str, ...]] = []
     free: list[PromptRow] = []
     prompted = 0
-    # A row that cannot be read is told when its turn to be answered comes.
+    # A row that cannot be read is reported when its turn to be answered comes.
     with (
         reporter.stage("read", unit="rows") as stage,
         closing(prompts.every_row()) as all_rows,

@@ -192,7 +192,7 @@ JOBS: Mapping[type[Request], Job] = {
     PlanRequest: Job(
         "engine.jobs.plan:plan_job",
         "plan",
-        "Say what collect or train would do, and what is done already.",
+        "Show what collect or train would do, and what is done already.",
         lab=True,
         positional=("kind",),
         heavy=False,
@@ -233,7 +233,7 @@ JOBS: Mapping[type[Request], Job] = {
     ChainChoiceRequest: Job(
         "engine.jobs.depth:choose_chain_job",
         "choose-chain",
-        "Say which chain of layers to take for which prompt, after depth --predictor showed a gain.",
+        "Choose a chain of layers for each prompt, after depth --predictor showed a gain.",
         positional=("search", "source"),
         prepare="engine.jobs.checks:prepare_chain_choice",
     ),
@@ -254,7 +254,7 @@ JOBS: Mapping[type[Request], Job] = {
     InfoRequest: Job(
         "engine.jobs.inspect:info_job",
         "info",
-        "Say what a file or folder is, or what this installation has.",
+        "Show what a file or folder is, or what this installation has.",
         positional=("target",),
     ),
     PreviewRequest: Job("engine.jobs.preview:preview_job", heavy=False),

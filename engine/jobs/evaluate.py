@@ -127,7 +127,7 @@ def _trained_on(pipeline: Pipeline | None, library: Library | None) -> dict[str,
 def _warn_of_what_is_known(
     request: EvaluateRequest, tasks: Sequence[Task], known: Mapping[str, Mapping[str, str]], reporter: Reporter
 ) -> list[SharedPassages]:
-    """Judged tasks, and texts of theirs, that generator or library have met in training, as `known` says."""
+    """Judged tasks, and texts of theirs, that generator or library have met in training, as `known` has it."""
     judged = {task.name for task in tasks}
     for what, met in known.items():
         if trained := sorted(judged & set(met)):
@@ -169,7 +169,7 @@ def _record(pipeline: Pipeline, table: QualityTable, request: EvaluateRequest) -
 def _judged(request: EvaluateRequest, reporter: Reporter) -> tuple[list[Task], list[JudgedTask]]:
     """The tasks judged, and the same with their rows as they are asked."""
     if request.hide_instruction and request.record:
-        problem = "a generator's card tells the table of whole prompts"
+        problem = "a generator's card has the table of whole prompts"
         raise EngineError(problem, hint=f"Leave out {setting('record')} or {setting('hide_instruction')}")
     found = named_tasks(read_tasks(request.tasks, request.split), request.only, request.tasks)
     rows = {task.name: [(row.prompt, row.references) for row in read_rows(task.test_path)] for task in found}

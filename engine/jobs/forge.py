@@ -103,7 +103,7 @@ def _training_data(
     tasks = [task for task in read_tasks(request.tasks, SEEN, recipe.exclude) if task.name in known]
     for task in tasks:
         if digest_file(task.train_path) != known[task.name]:
-            raise EngineError("has changed since the library was collected", where=str(task.train_path))
+            raise EngineError("has changed since the LoRA library was collected", where=str(task.train_path))
     if missing := sorted(set(known) - {task.name for task in tasks}):
         raise EngineError(f"the library's task {missing[0]} is not there", where=str(request.tasks))
     tokens = tokenize_tasks(base, tasks, recipe.data, reporter)

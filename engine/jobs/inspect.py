@@ -81,7 +81,7 @@ def list_models_job(request: ModelsRequest, reporter: Reporter) -> Result:
 
 
 def info_job(request: InfoRequest, reporter: Reporter) -> Result:
-    """Say what a path is; without a path, what this installation has."""
+    """Report what a path is; without a path, what this installation has."""
     target = request.target
     if target is None:
         return list_models_job(ModelsRequest(), reporter)
@@ -114,15 +114,15 @@ def _entry(model: BundledModel) -> ModelEntry:
 
 
 def _entry_line(entry: dict[str, Any]) -> str:
-    said = [entry["kind"], entry["licence"], readable_size(entry["size"])]
+    parts = [entry["kind"], entry["licence"], readable_size(entry["size"])]
     if memory := entry.get("memory"):
         sizes = " or ".join(f"{readable_size(size)} ({name})" for name, size in memory.items())
-        said.append(f"in memory {sizes}")
+        parts.append(f"in memory {sizes}")
     missing = f"not here yet: fetched at first use, or with {setting('fetch')}"
-    said.append(f"here: {entry['where']}" if entry["present"] else missing)
+    parts.append(f"here: {entry['where']}" if entry["present"] else missing)
     if entry.get("convert_seconds") and not entry["ready"]:
-        said.append(f"then converted once, about {entry['convert_seconds']} s")
-    return ", ".join(said)
+        parts.append(f"then converted once, about {entry['convert_seconds']} s")
+    return ", ".join(parts)
 
 
 def _generator_json(folder: Path) -> dict[str, Any]:

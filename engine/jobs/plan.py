@@ -1,4 +1,4 @@
-"""What collecting or training would do, told before it does it."""
+"""What collecting or training would do, shown before it does it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def plan_job(request: PlanRequest, reporter: Reporter) -> Result:
         plan = plan_train(request.tasks, request.library, chosen, request.out, request.seed)
         disk = _train_disk(request.library, plan, reporter)
     else:
-        raise EngineError("training needs a library", hint=f"Name the folder of `collect` with {setting('library')}")
+        hint = f"Name the folder of `collect` with {setting('library')}"
+        raise EngineError("training needs a LoRA library", hint=hint)
     data: dict[str, Any] = {
         "kind": request.kind,
         "recipe": plan.recipe.to_json(),
@@ -110,7 +111,7 @@ def _free(request: PlanRequest) -> int | None:
 def _lines(plan: Plan, disk: DiskPlan | None) -> tuple[tuple[str, str], ...]:
     tasks = plan.tasks
     reasons = Counter(reason.partition(":")[0] for _, reason in tasks.left_out)
-    more = "" if tasks.settled else "; some may turn out to have too long rows"
+    more = "" if tasks.settled else "; tasks with too many long rows will be left out"
     lines = [
         ("tasks", f"{len(tasks.used)}, of which {tasks.held_out} held out{more}"),
         *(("left out", f"{count} {reason}") for reason, count in reasons.items()),

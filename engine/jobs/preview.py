@@ -40,7 +40,7 @@ _SHOWN_REFERENCES = 20
 def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
     """Facts, columns, one page of a prompt file, and what an adapter would be made from; on demand the rows it reads.
 
-    Where no column is known by its name, the likeliest is shown and told as "guess": a generation needs it named.
+    Where no column is known by its name, the likeliest is shown and marked as "guess": a generation needs it named.
     "context" is found in the first rows, with `sample` in those that a generation finds it in. "sample" holds the rows
     that an adapter is solved from, or the batch that the generator reads; None where the chosen kind is impossible.
     """
@@ -102,7 +102,7 @@ def _opened(choice: PromptChoice) -> tuple[PromptSet, str | None]:
 
 
 def _page(prompts: PromptSet, request: PreviewRequest, reporter: Reporter) -> dict[str, Any]:
-    """Nothing behind the page is read, but for one row that tells whether there is more."""
+    """Nothing behind the page is read, but for one row that shows whether there is more."""
     with reporter.stage("read", unit="rows") as stage, closing(prompts.every_row()) as every:
         rows = islice(counted_rows(every, stage), request.start, None)
         page = [_row(row) for row in islice(rows, request.rows)]
@@ -121,8 +121,8 @@ def _batch_data(batch: PromptBatch) -> dict[str, Any]:
 
 
 def _sample_data(rows: Sequence[PromptRow], total: int, skipped: int, digest: str) -> dict[str, Any]:
-    told = [{"number": row.number, **_text("prompt", row.prompt)} for row in rows]
-    return {"rows": told, "total": total, "skipped": skipped, "digest": digest}
+    shown = [{"number": row.number, **_text("prompt", row.prompt)} for row in rows]
+    return {"rows": shown, "total": total, "skipped": skipped, "digest": digest}
 
 
 def _text(name: str, text: str) -> dict[str, Any]:

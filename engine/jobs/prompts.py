@@ -116,7 +116,7 @@ def labelled_rows(
 
 
 def no_labels(source: Path, purpose: str) -> EngineError:
-    """The error for prompts without answers; `purpose` says what cannot be done."""
+    """The error for prompts without answers; `purpose` names what cannot be done."""
     problem, hint = f"there are no labels in it, so {purpose}", "Add answers, for example as a column `response`"
     return EngineError(problem, where=str(source), hint=f"{hint}; generating an adapter needs none")
 
@@ -132,5 +132,5 @@ def sheet_job(request: SheetRequest, reporter: Reporter) -> Result:
         raise EngineError("every prompt is answered already", where=str(request.source), hint=hint)
     chosen = [open_rows[place] for place in diverse_places(open_rows, request.count)]
     write_sheet(request.out, map(SheetRow, chosen))
-    told = f"{request.out}: fill in each response, then make an adapter from that file"
-    return Result({"sheet": str(request.out), "prompts": chosen}, (("prompts", str(len(chosen))), ("sheet", told)))
+    next_step = f"{request.out}: fill in each response, then make an adapter from that file"
+    return Result({"sheet": str(request.out), "prompts": chosen}, (("prompts", str(len(chosen))), ("sheet", next_step)))

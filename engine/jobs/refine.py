@@ -21,7 +21,7 @@ from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
 from engine.prompts import PromptSet
-from engine.prompts.prompt_set import counted_rows, teachers, teachers_told
+from engine.prompts.prompt_set import counted_rows, teachers, teachers_named
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, RefineRequest
 from engine.solver.context import short_enough, student_rows, window
@@ -57,7 +57,7 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
         # Queries of an adapter that has an instruction in its weights come without it.
         plan = replace(plan, kind=BOTH, instruction=instruction)
     reporter.note(f"prompts from {prompts.column} of {prompts.format}, answers from {prompts.label_column}")
-    if taught := teachers_told(plan.rows):
+    if taught := teachers_named(plan.rows):
         reporter.note(taught)
     base = load_chosen_base(request.models, reporter)
     first = start or _fresh(base, request)
@@ -148,8 +148,8 @@ def _result(
     }
     gained: tuple[tuple[str, str], ...] = ()
     if refined.start and refined.best:
-        told = f"{refined.start.right} right before, {refined.best.right} after"
-        gained = ((f"watched rows, {record.watched}", told),)
+        text = f"{refined.start.right} right before, {refined.best.right} after"
+        gained = ((f"watched rows, {record.watched}", text),)
     unchecked = (("held out", "not checked: too few rows to keep some back"),)
     lines = (
         *stage_lines(timings),
@@ -179,22 +179,22 @@ class _Progress:
             # What a run that was killed had done, and a first step that also warms up.
             self._first, self._began = step, time.perf_counter()
         elif step == self._first + 2:
-            self._foretell(step, (time.perf_counter() - self._began) / 2)
+            self._estimate(step, (time.perf_counter() - self._began) / 2)
         self._stage.advance(taken, loss=loss)
 
     def check(self, check: Check) -> None:
         """After a look at the watched rows."""
         self._stage.advance(0, watched_nats=check.nats, watched_right=float(check.right))
 
-    def _foretell(self, step: int, seconds_a_step: float) -> None:
+    def _estimate(self, step: int, seconds_a_step: float) -> None:
         # So many steps fit into the time that is left: what is counted up to is what can be reached.
         left = self._request.seconds - self._stage.seconds
         self._stage.total = min(self._request.steps, max(step + 1, step + round(left / seconds_a_step)))
         most = min(self._request.steps * seconds_a_step, float(self._request.seconds))
         passes = max(1, round(self._rows / ROWS_A_STEP))
         memory = device_memory(self._device)
-        told = f"{seconds_a_step:.2f} s a step, {passes} steps for all {self._rows} rows once; at most {most:.0f} s"
-        self._reporter.note(told if memory is None else f"{told}; {readable_size(memory)} of memory in use")
+        text = f"{seconds_a_step:.2f} s a step, {passes} steps for all {self._rows} rows once; at most {most:.0f} s"
+        self._reporter.note(text if memory is None else f"{text}; {readable_size(memory)} of memory in use")
 
 
 def _instruction(request: RefineRequest) -> str:

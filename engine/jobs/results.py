@@ -35,7 +35,7 @@ def stage_lines(timings: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
 
 
 def verdicts_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """What each consumer says to an adapter, as plain data."""
+    """Whether each consumer takes an adapter, as plain data."""
     return [asdict(verdict) for verdict in verdicts]
 
 
@@ -45,5 +45,5 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
 
 
 def _answer(verdict: Verdict) -> str:
-    told = advice(verdict, lambda form: f"Export it with {setting('format')} {form}")
-    return f"{'' if verdict.accepts else 'no: '}{verdict.reason}{f'. {told}' if told else ''}"
+    fix = advice(verdict, lambda form: f"Export it with {setting('format')} {form}")
+    return f"{'' if verdict.accepts else 'no: '}{verdict.reason}{f'. {fix}' if fix else ''}"

@@ -19,7 +19,7 @@ from engine.generator.artifact import check_base, load_generator, read_about
 from engine.judge.compare import AskedArm, ask_arms
 from engine.judge.verdict import Verdict, verdict
 from engine.prompts import PromptRow
-from engine.prompts.prompt_set import teachers_told
+from engine.prompts.prompt_set import teachers_named
 from engine.released import released_generator
 from engine.requests import ContextChoice, ModelChoice
 from engine.solver.context import ContextTokens, context_tokens, shown_examples, student_rows, window
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
 FIT_STEPS = 8
-"""Gradient steps after solving from answered rows, unless the request says otherwise."""
+"""Gradient steps after solving from answered rows, unless the request names a number."""
 
 FROM_BASE, FROM_GENERATOR = "base", "generator"
 
@@ -58,7 +58,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Checked:
-    """What held-out rows tell of an adapter; `data` is all of it for JSON."""
+    """What held-out rows show of an adapter; `data` is all of it for JSON."""
 
     sentence: str
     scores: Mapping[str, float]
@@ -94,7 +94,7 @@ def make_adapter(
     Emits `UpdateNorms` layer by layer as they are solved.
 
     Args:
-        start: a generator's adapter that the solved one may be added to, as `choice.start` says.
+        start: a generator's adapter that the solved one may be added to, as `choice.start` asks.
 
     Raises:
         EngineError: the base's layers cannot be matched, no row fits, the device is out of memory.
@@ -157,10 +157,10 @@ def make_streamed_adapter(
     if not held_out:
         return made, None
     scores = {arm: [float(hit) for hit in hits] for arm, hits in found.checked.items()}
-    told = _judged(held_out, plan, scores, "exact_match", "solved")
+    judged = _judged(held_out, plan, scores, "exact_match", "solved")
     lengths = {arm: sum(len(row.prompt) for row in rows) / len(rows) for arm, (rows, _) in checked.items()}
-    arms = {arm: {**told.data["arms"][arm], "tokens_per_query": length} for arm, length in lengths.items()}
-    return made, replace(told, data={**told.data, "arms": arms})
+    arms = {arm: {**judged.data["arms"][arm], "tokens_per_query": length} for arm, length in lengths.items()}
+    return made, replace(judged, data={**judged.data, "arms": arms})
 
 
 def _refuse_unstreamed(plan: ContextPlan, choice: ContextChoice) -> None:
@@ -208,7 +208,7 @@ def _read(
     """The teacher's pass with the adapter `under` attached, in a stage of its own.
 
     How many answers the teacher gives to the letter is the stage's note, where they are known and the start has a name.
-    No row has its own answer in its context, so that tells what the start is worth.
+    No row has its own answer in its context, so that shows what the start is worth.
     """
     layers = base.model.config.num_hidden_layers
     with attach(base, under), reporter.stage("context", layers, "layers") as stage:
@@ -303,10 +303,10 @@ def check_adapter(
         answers = ask_arms(base, arms, most, stage)
     texts = {name: arm.texts for name, arm in answers.items()}
     subject = list(adapters)[-1]
-    told = _scored(rows, plan, texts, subject) if all(row.references for row in rows) else _agreement(texts)
-    figures = told.data.get("arms", {})
+    found = _scored(rows, plan, texts, subject) if all(row.references for row in rows) else _agreement(texts)
+    figures = found.data.get("arms", {})
     arms_data = {name: {**figures.get(name, {}), **arm.to_json()} for name, arm in answers.items()}
-    return Checked(told.sentence, told.scores, {**told.data, "arms": arms_data})
+    return Checked(found.sentence, found.scores, {**found.data, "arms": arms_data})
 
 
 def _scored(rows: Sequence[PromptRow], plan: ContextPlan, texts: Mapping[str, Sequence[str]], subject: str) -> Checked:
@@ -329,8 +329,8 @@ def _judged(
     titles["examples"] = "with examples in the prompt"
     titles["before"] = "the adapter before"
     found: Verdict = verdict(scores, subject, metric, baselines(references, labels), titles)
-    if taught := teachers_told(rows):
-        # Right is then what that model would say.
+    if taught := teachers_named(rows):
+        # Right is then what that model would answer.
         found = replace(found, sentence=f"{found.sentence}; of these rows, {taught}, not by a person")
     means = {arm: sum(values) / len(values) for arm, values in scores.items()}
     return Checked(found.sentence, means, {"rows": len(rows), "metric": metric, "scores": means, **found.to_json()})

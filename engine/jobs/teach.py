@@ -65,7 +65,7 @@ def teach_job(request: TeachRequest, prepared: tuple[PromptSet, list[SheetRow]],
         problem = f"{cut} answers were longer than {request.max_new_tokens} tokens and are left out"
         reporter.note(f"{problem}; allow more with {setting('max_new_tokens')}", warning=True)
     if request.most_tokens is not None and tokens >= request.most_tokens:
-        reporter.note(f"stopped at {tokens:,} tokens, as {setting('most_tokens')} says", warning=True)
+        reporter.note(f"stopped at {tokens:,} tokens, the limit of {setting('most_tokens')}", warning=True)
     return _result(request, sheet, tokens, reporter)
 
 
@@ -119,13 +119,13 @@ def _result(request: TeachRequest, sheet: Sequence[SheetRow], tokens: int, repor
         "tokens": tokens,
         "seconds": dict(reporter.timings),
     }
-    told = f"{request.out}: look through the answers, then make an adapter from that file"
+    next_step = f"{request.out}: look through the answers, then make an adapter from that file"
     lines = (
         *stage_lines(reporter.timings),
         *((f"by {name}", f"{count} answers") for name, count in taught.items()),
         *((("their own", f"{by['']} answers"),) if by[""] else ()),
         *((("missing", f"{missing} answers; the same command asks for them again"),) if missing else ()),
         ("tokens", f"{tokens:,}"),
-        ("answers", told),
+        ("answers", next_step),
     )
     return Result(data, lines)

@@ -63,7 +63,7 @@ class Bench:
 
     tasks: the judged ones.
     make, teach: see `SolvedArms`; without a teacher `teach` is None.
-    generator, encoder: where there are none, `no_generator` says why; then there is no library either.
+    generator, encoder: where there are none, `no_generator` explains why; then there is no library either.
     """
 
     request: EvaluateRequest

@@ -119,7 +119,7 @@ def compare(
         EngineError: an unknown metric, an impossible temperature, the device is out of memory.
         Cancelled: the person asked for it; heard before a batch is read and at every token.
     """
-    # What cannot be done should be told before the answers, not after them.
+    # What cannot be done should be reported before the answers, not after them.
     score(metric, "", ())
     chooser(temperature, seed, ())
     compared: list[ComparedRow] = []
@@ -164,8 +164,8 @@ def compare(
                 if piece.done and row.references:
                     row.scores[arm] = score(metric, row.answers[arm], row.references, labels=labels)
                 clock.take(arm, place, asked, piece)
-                told = (piece.text, piece.done, piece.tokens, piece.seconds)
-                reporter.emit(AnswerText(row.number, arm, *told, row.scores.get(arm), asked))
+                figures = (piece.text, piece.done, piece.tokens, piece.seconds)
+                reporter.emit(AnswerText(row.number, arm, *figures, row.scores.get(arm), asked))
             compared += fresh
             stage.advance(len(part))
     fitted = {arm: len(pairs) for arm, pairs in shown.items()}

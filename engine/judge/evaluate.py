@@ -207,7 +207,7 @@ class _Judge:
 def _first_rows(task: JudgedTask, rows: int) -> JudgedTask:
     if not task.rows:
         raise EngineError("has no test rows", where=task.name)
-    score(task.metric, "", ())  # an unknown metric should be told before hours of answers
+    score(task.metric, "", ())  # an unknown metric should be reported before hours of answers
     return JudgedTask(task.name, task.metric, task.rows[:rows], task.source, task.prompts_digest)
 
 

@@ -51,8 +51,8 @@ def three_digits(value: float | None) -> str:
 
 def _settings(table: QualityTable, arm: str) -> str:
     """Such as ` (steps 60, learning_rate 0.001)`."""
-    told = ", ".join(f"{name} {value}" for name, value in table.settings.get(arm, {}).items())
-    return f" ({told})" if told else ""
+    words = ", ".join(f"{name} {value}" for name, value in table.settings.get(arm, {}).items())
+    return f" ({words})" if words else ""
 
 
 def _arms(table: QualityTable) -> str:
@@ -181,8 +181,8 @@ def _panel(root: Xml.Element, left: float, table: QualityTable, figure: Figure, 
         add_line(root, x(interval[0]), y, x(interval[1]), y, colour, 2)
         for value in table.seed_means(arm, figure).values() if table.spread(arm, figure) is not None else ():
             add_line(root, x(value), y - 6, x(value), y + 6, colour, 1)
-        told = f"{arm_title(arm)}: {mean:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
-        add_dot(root, x(mean), y, colour, told)
+        words = f"{arm_title(arm)}: {mean:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+        add_dot(root, x(mean), y, colour, words)
 
 
 def _middle(place: int) -> float:

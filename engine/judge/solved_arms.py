@@ -37,7 +37,7 @@ ROWS = 32
 _MOST_STEPS = 10_000
 _SECONDS_FILE = "seconds.json"
 CURVES = "curves"
-"""Folder beside the kept adapters: what the watched rows said in the training of the refined arms."""
+"""Folder beside the kept adapters: what the watched rows showed in the training of the refined arms."""
 
 
 Make = Callable[[ContextPlan, int | None, int], LoraAdapter]

@@ -2,7 +2,7 @@
 
     32 of 40 right; the base alone 5; always answering 'billing' 8; with 8 examples in the prompt 31
 
-One arm is called better than another only where the rows on which they differ say so (`better`).
+One arm is called better than another only where the rows on which they differ show it (`better`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Better:
         """Whether one of them is better."""
         return self.p < _SURE
 
-    def told(self, first: str, second: str) -> str:
+    def sentence(self, first: str, second: str) -> str:
         """One sentence without its full stop; `first` and `second` name the arms."""
         if not self.sure:
             return f"No sure difference between {first} and {second} on {_rows(self.rows)}"
@@ -71,11 +71,11 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the scores say.
+    """What the scores show.
 
     subject: the arm that is judged. rows: how many rows every arm was scored on.
     arms: figures by arm, the subject's too. against: by another arm, how the subject differs from it.
-    differences: what `against` says, a sentence an arm.
+    differences: what `against` shows, a sentence an arm.
     """
 
     subject: str
@@ -113,12 +113,12 @@ def verdict(
     Args:
         scores: by arm, from 0 to 1, of the same rows in the same order; at least one row.
         subject: the arm that is judged.
-        baselines: told where the metric knows right and wrong; None where the answers are no labels.
+        baselines: shown where the metric knows right and wrong; None where the answers are no labels.
         titles: how an arm is called inside a sentence; arms without one are called by their names.
     """
     rows = len(scores[subject])
     counted = metric in RIGHT_OR_WRONG
-    told = baselines if counted else None
+    shown = baselines if counted else None
     arms = {arm: _figures(own, counted) for arm, own in scores.items()}
     against = {arm: better(scores[subject], own) for arm, own in scores.items() if arm != subject}
 
@@ -127,10 +127,10 @@ def verdict(
 
     own = f"{figure(subject)} of {rows} right" if counted else f"mean score {figure(subject)} on {_rows(rows)}"
     others = [f"{titles.get(arm, arm)} {figure(arm)}" for arm in against]
-    if told:
+    if shown:
         # After the first of the others, which is the base.
-        others.insert(1, f"always answering '{told.majority_label}' {round(told.majority * rows)}")
-    differences = (one.told(titles.get(subject, subject), titles.get(arm, arm)) for arm, one in against.items())
+        others.insert(1, f"always answering '{shown.majority_label}' {round(shown.majority * rows)}")
+    differences = (one.sentence(titles.get(subject, subject), titles.get(arm, arm)) for arm, one in against.items())
     return Verdict(subject, metric, rows, "; ".join([own, *others]), arms, baselines, against, tuple(differences))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.prompts.readers import READERS
-from engine.prompts.streams import file_mode, refuse_special, told_as_errors
+from engine.prompts.streams import as_engine_errors, file_mode, refuse_special
 
 DATASET = "dataset"
 """The format of a folder that `datasets` saved to disk."""
@@ -79,7 +79,7 @@ def file_format(path: Path) -> str | None:
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `datasets` wrote this folder with save_to_disk."""
-    with told_as_errors(folder):
+    with as_engine_errors(folder):
         one = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
         return one or (folder / "dataset_dict.json").is_file()
 
@@ -91,7 +91,7 @@ def _files_below(folder: Path) -> tuple[list[Path], int]:
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        with told_as_errors(here):
+        with as_engine_errors(here):
             entries = list(os.scandir(here))
         for entry in entries:
             path = Path(entry.path)

@@ -130,7 +130,7 @@ def teachers(rows: Iterable[PromptRow]) -> dict[str, int]:
     return dict(Counter(row.answered_by for row in rows if row.references and row.answered_by))
 
 
-def teachers_told(rows: Sequence[PromptRow]) -> str:
+def teachers_named(rows: Sequence[PromptRow]) -> str:
     """For people: "30 of 32 answers by NAME"; "" where no model wrote any."""
     named = teachers(rows)
     return f"{sum(named.values())} of {len(rows)} answers by {' and '.join(named)}" if named else ""

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import EngineError
 from engine.prompts.rows import has_prompt
-from engine.prompts.streams import LINE_LIMIT, opened, text_lines, told_as_errors, whole_text
+from engine.prompts.streams import LINE_LIMIT, as_engine_errors, opened, text_lines, whole_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +132,7 @@ def read_parquet(path: Path, columns: tuple[str, ...] | None = None) -> Rows:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a library says, or its name for the error."""
+    """The first line of what a library reports, or its name for the error."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -154,7 +154,7 @@ READERS: dict[str, Callable[[Path], Rows]] = {
     "txt": read_lines_or_parts,
     "md": read_markdown,
 }
-"""A reader for each format, the most telling format first: that order decides in a folder of several."""
+"""A reader for each format, the most certain format first: that order decides in a folder of several."""
 
 
 def _parts(path: Path, front_matter: bool = False) -> Rows:
@@ -202,7 +202,7 @@ def _has_object_lines(path: Path) -> bool:
             first = next((line for _, line in lines if not line.isspace()), "")
             data = json.loads(first) if first.lstrip().startswith("{") else None
         except (EngineError, ValueError, RecursionError):
-            return False  # the reading of the whole file tells what is wrong
+            return False  # the reading of the whole file shows what is wrong
     return isinstance(data, dict) and _held_rows(data) is None
 
 
@@ -255,7 +255,7 @@ _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 def _unpacked(path: Path, file: IO[bytes]) -> IO[bytes]:
     """A copy on disk, as Parquet is read from its end and gzip only from its start."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115  closed by the caller's stack
-    with told_as_errors(path):
+    with as_engine_errors(path):
         shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy

@@ -33,8 +33,8 @@ _MARKS = (
 
 
 @contextmanager
-def told_as_errors(path: Path) -> Iterator[None]:
-    """Turns what the system says about reading `path` into EngineError."""
+def as_engine_errors(path: Path) -> Iterator[None]:
+    """Turns what the system reports about reading `path` into EngineError."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -77,7 +77,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         EngineError: empty, unreadable, or a broken gzip.
     """
     refuse_special(path, file_mode(path))
-    with told_as_errors(path), open(path, "rb") as plain:
+    with as_engine_errors(path), open(path, "rb") as plain:
         if os.fstat(plain.fileno()).st_size == 0:
             raise empty_file(path)
         if not path.name.lower().endswith(".gz"):
@@ -126,7 +126,7 @@ def whole_text(path: Path, limit: int, hint: str) -> str:
     """All text of a file of at most `limit` bytes (unpacked); encodings and errors as `text_lines`.
 
     Raises:
-        EngineError: also when the file is larger; `hint` says what to do then.
+        EngineError: also when the file is larger; `hint` has what to do then.
     """
     with opened(path) as file:
         data = file.read(limit + 1)

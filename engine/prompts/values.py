@@ -50,7 +50,7 @@ def last_exchange(turns: list[Mapping[str, Any]]) -> Exchange:
 
 
 def assistant_texts(turns: list[Mapping[str, Any]]) -> list[str]:
-    """What the assistant says, turn by turn."""
+    """What the assistant answers, turn by turn."""
     return [_content(turn) for turn in turns if _role(turn) in _ASSISTANT]
 
 

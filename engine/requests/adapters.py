@@ -41,7 +41,7 @@ class RefineRequest:
 
     adapter: a PEFT folder, or `NO_ADAPTER` to begin with a LoRA that changes nothing.
     source, column, label: the prompts and their answers, as in `PromptChoice`.
-    answered: how many rows are trained on, at most; a fifth of them is not, but says when to stop.
+    answered: how many rows are trained on, at most; a fifth of them is not, but decides when to stop.
     held_out: how many further rows are kept back to check the adapter, at most.
     rank, modules: of a fresh LoRA, as in `ContextChoice`.
     steps, seconds: training ends after so many at the latest.
@@ -74,7 +74,7 @@ class CompareRequest:
     prompts: None is possible when `texts` and `adapters` or `chain` are given.
     adapters: PEFT folders; empty generates one adapter from `prompts`, unless there is a chain.
     chain: a chain of the base's layers, as in `ChainExportRequest`, answers too; with it goes the one adapter, if any.
-    rows: how many prompts are answered, from the first on, when neither `numbers` nor `texts` says which.
+    rows: how many prompts are answered, from the first on, when neither `numbers` nor `texts` names them.
     numbers: the prompts with these numbers (`PromptRow.number`, from 1), in file order.
     texts: more prompts, answered first; their numbers are -1, -2 and so on.
     temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
@@ -271,8 +271,8 @@ class TeachRequest:
 class PreviewRequest:
     """Facts, columns and one page of a prompt file; with `sample` also the batch that a generation would read.
 
-    solve: what the adapter is to be made from; the preview says what is found for that.
-    generator: says how many prompts are sampled when `prompts.count` does not; None is the released one.
+    solve: what the adapter is to be made from; the preview shows what is found for that.
+    generator: decides how many prompts are sampled when `prompts.count` does not; None is the released one.
     sample: needs one pass over the whole file; facts, columns and an early page do not.
     start, rows: the page begins after so many rows and has so many; rows without a prompt count too.
     """

@@ -14,7 +14,7 @@ class ModelChoice:
     generator: folder of a generator artifact; None is the released one.
     device: "auto", "cpu", "cuda", "cuda:1", "mps".
     dtype: "auto", "float32", "bfloat16", "float16"; of the base model.
-    trust_remote_code: run code that comes with a hub model; off unless the person says so.
+    trust_remote_code: run code that comes with a hub model; off unless the person asks for it.
     """
 
     base: str = "default"

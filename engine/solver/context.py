@@ -165,5 +165,5 @@ def _affordable(pairs: Sequence[ContextRow]) -> Sequence[ContextRow]:
 def _tokens(
     base: LoadedBase, prompts: Sequence[str], answers: Sequence[str], examples: Sequence[tuple[str, str]] = ()
 ) -> list[TokenRow]:
-    asked, told = prompts_ids(base.tokenizer, prompts, examples), answers_ids(base.tokenizer, answers)
-    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, told, strict=True)]
+    asked, answered = prompts_ids(base.tokenizer, prompts, examples), answers_ids(base.tokenizer, answers)
+    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, answered, strict=True)]

@@ -1,6 +1,6 @@
 """A few gradient steps on the answers, from a solved adapter on.
 
-The solved adapter is as good as its teacher, the base that sees examples; what the answers themselves say beyond that,
+The solved adapter is as good as its teacher, the base that sees examples; what the answers themselves show beyond that,
 gradient descent takes from them. With a start this good a few steps are enough.
 """
 

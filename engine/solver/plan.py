@@ -38,7 +38,7 @@ FEWEST_ANSWERS = 2
 MOST_EVEN_LABELS = 8
 """Labels that rows are drawn evenly over; of more labels rows keep their shares."""
 FEWEST_TO_CHECK = 10
-"""Rows below which none is kept back: two or three held-out rows would tell nothing."""
+"""Rows below which none is kept back: two or three held-out rows would show nothing."""
 LEAST_INSTRUCTION = 24
 """Characters; a shorter common beginning is no instruction."""
 LONGEST_CONTEXT_FILE = 2**20
@@ -125,7 +125,7 @@ def plan_context(
     if kind == EXAMPLES and context is None:
         # The queries will come as the rows are: with their instruction.
         instruction = ""
-    # An instruction needs no answers: where there are some, they only tell what it is worth.
+    # An instruction needs no answers: where there are some, they only show what it is worth.
     order = in_turn(every if kind == INSTRUCTION and len(answered) < len(every) else answered, seed)
     kept_back = held_out_count(len(order), count, held_out)
     first = order[: len(order) - kept_back][:count]
@@ -164,7 +164,7 @@ def held_out_count(there: int, wanted: int, most: int) -> int:
 def in_turn(rows: Sequence[PromptRow], seed: int) -> list[PromptRow]:
     """The rows shuffled; where they have few labels, in turn one of each label, as long as there are any.
 
-    Few are as many as a context can show. Of more, some are usually rare, and rows drawn evenly would tell the base
+    Few are as many as a context can show. Of more, some are usually rare, and rows drawn evenly would show the base
     that they are not.
     """
     labels = few_labels(row.references for row in rows)

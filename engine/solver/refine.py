@@ -31,7 +31,7 @@ CHECK_EVERY = 8
 PATIENCE = 4
 """Looks in a row without a gain after which training ends."""
 FEWEST_TO_WATCH = 16
-"""Rows below which all are trained on: two or three watched rows would say nothing."""
+"""Rows below which all are trained on: two or three watched rows would show nothing."""
 MOST_WATCHED = 64
 NO_GAIN, ALL_STEPS, OUT_OF_TIME, ASKED = "no more gain", "all steps taken", "out of time", "stopped"
 
@@ -50,7 +50,7 @@ class RefineSettings:
 
 @dataclass(frozen=True)
 class Check:
-    """What the watched rows say after `step` steps.
+    """What the watched rows show after `step` steps.
 
     nats: negative log-likelihood of a token of their answers, mean. right: answers of which every token is the
     likeliest one.
@@ -178,12 +178,12 @@ class _Run:
 
     def add(self, check: Check, training: Fit) -> None:
         """Take in a look; the state of `training` is kept if it is the best."""
-        told = torch.tensor([check.step, check.nats, check.right], dtype=torch.float64)
+        found = torch.tensor([check.step, check.nats, check.right], dtype=torch.float64)
         if not training.steps:
-            self.figures[2:5] = told
+            self.figures[2:5] = found
         if not training.steps or check.worth > self.best.worth:
             self.between_states = True
-            self.figures[5:8] = told
+            self.figures[5:8] = found
             self.figures[1] = 0
             for name, value in training.mean.items():
                 self.values[name].copy_(value)

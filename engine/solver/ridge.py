@@ -53,7 +53,7 @@ def reduced_rank_ridge(
     scale = float(inputs.square().sum() / max(1, tokens))
     best: tuple[float, float, Tensor] | None = None
     for ridge in ridges:
-        # Where all inputs are zero there is nothing to solve; any strength above zero says so.
+        # Where all inputs are zero there is nothing to solve; any strength above zero gives that.
         inverse = _inverse(gram, ridge * scale or 1.0)
         if len(ridges) == 1:
             best = (0.0, ridge, inverse)

@@ -31,7 +31,7 @@ class Baselines:
     majority_label: str
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """In words: "chance 17%, majority 20%"."""
         return f"chance {self.chance:.0%}, majority {self.majority:.0%}"
 
@@ -63,7 +63,7 @@ def few_labels(references: Iterable[Sequence[str]]) -> tuple[str, ...]:
 def chosen_metric(references: Sequence[Sequence[str]]) -> str:
     """The metric for a set with these accepted answers by row.
 
-    "label" where there are few labels, "last_number" where every answer is a number, else "rouge_l", which says
+    "label" where there are few labels, "last_number" where every answer is a number, else "rouge_l", which shows
     something about answers of any length.
     """
     if few_labels(references):

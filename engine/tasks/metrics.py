@@ -1,7 +1,7 @@
 """How right an answer is, from 0 to 1, against one or more references.
 
 A metric looks at the whole answer: a right first line with rambling after it is not an exact match, because an
-adapter that has learned the task has also learned where to stop. Only "label" asks what an answer says first: where
+adapter that has learned the task has also learned where to stop. Only "label" asks what an answer names first: where
 the answers are few labels, a program that reads them can look for the label itself.
 """
 

@@ -1,7 +1,7 @@
 """LoRA matrices <-> weight tokens (arXiv 2506.16406, section 3: each matrix is cut into segments of one shape).
 
 A matrix stands with its rank as height: A as it is (rank, in), B transposed (rank, out). It is cut into
-non-overlapping (h, w) pieces, row of pieces by row of pieces; the last ones are padded with zeros and the mask says so:
+non-overlapping (h, w) pieces, row of pieces by row of pieces; the last ones are padded with zeros, as the mask has it:
 
     B^T (8, 576), h = 8, w = 192   ->   3 tokens of (8, 192), no padding
 
@@ -67,7 +67,7 @@ class TokenGrid:
             matrix = matrices.get(name)
             if matrix is None or tuple(matrix.shape[-2:]) != shape:
                 found = "missing" if matrix is None else f"of shape {tuple(matrix.shape[-2:])}"
-                raise EngineError(f"is {found}, the layout says {shape}", where=name)
+                raise EngineError(f"is {found}, the layout has {shape}", where=name)
             standing = matrix.transpose(-1, -2) if name.endswith(".lora_B") else matrix
             rows, columns = self.pieces[name]
             below = rows * self.height - standing.shape[-2]

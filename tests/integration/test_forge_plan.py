@@ -185,16 +185,16 @@ def test_a_stopped_training_is_told_with_what_is_left(made: Made, tmp_path: Path
 
 
 def test_what_the_command_would_refuse_is_told(made: Made, tmp_path: Path) -> None:
-    assert made.plan("collect", seed=1)["refusal"] == "holds a library of another seed"
+    assert made.plan("collect", seed=1)["refusal"] == "holds a LoRA library of another seed"
     other = tmp_path / "recipe.json"
     other.write_text(json.dumps(RECIPE | {"held_out": 7}))
     assert "leave none of 7" in made.plan("collect", out=None, recipe=other)["refusal"]
-    with pytest.raises(EngineError, match="is not a library"):
+    with pytest.raises(EngineError, match="is not a LoRA library"):
         made.plan("train", library=tmp_path)
-    with pytest.raises(EngineError, match="needs a library"):
+    with pytest.raises(EngineError, match="needs a LoRA library"):
         made.plan("train", library=None)
     tasks = write_tasks(tmp_path / "tasks", [f"task{number}" for number in range(7)], seed=1)
-    assert made.plan("collect", tasks=tasks)["refusal"] == "holds a library of another tasks"
+    assert made.plan("collect", tasks=tasks)["refusal"] == "holds a LoRA library of another tasks"
     assert "has changed" in made.plan("train", tasks=tasks, out=tmp_path / "new")["refusal"]
 
 

@@ -241,5 +241,5 @@ async def test_settings_are_called_as_the_form_has_them(app_folders: Path, promp
         job = app.engine.start(SheetRequest(source=prompt_file, out=prompt_file), "write", app, light=True)
         await until(pilot, lambda: job.outcome is not None, "the end")
         assert isinstance(job.outcome, Failed) and job.outcome.hint == "Choose another folder or allow replacing it"
-        app.tell(EngineError("is empty", where=setting("context"), hint=ANOTHER_OUT))
+        app.show_error(EngineError("is empty", where=setting("context"), hint=ANOTHER_OUT))
         assert (await failed(pilot, app)).split("\n") == ["is empty", '"Instruction"', "Choose another folder"]

@@ -220,7 +220,7 @@ async def test_an_adapter_is_replaced_only_after_a_question(record: AdapterRecor
         await opened(pilot, app, record)
         field(app).value = "old"
         await pilot.press("x")
-        assert "holds an export. Replace it?" in await answered(pilot, app, "n")
+        assert "Replace the export in" in await answered(pilot, app, "n")
         assert names(old) == before and not screen(app).running and not told(app)
         await pilot.press("x")
         await answered(pilot, app, "y")
@@ -475,7 +475,7 @@ async def test_every_form_by_mouse_and_keyboard(record: AdapterRecord) -> None:
         llama = next(entry for entry in programs(app).entries if entry.program == "llama.cpp")
         assert llama.command.startswith("unzip -q ") and "llama-server -m base.gguf --lora" in llama.command
         await pilot.press("x")
-        assert "is there. Replace it?" in await answered(pilot, app, "n")
+        assert "Replace " in await answered(pilot, app, "n")
         screen(app).query_one("#zip").focus()
         await pilot.press("space", "shift+tab", "shift+tab", "up", "up", "enter")
         await until(pilot, lambda: choices.form == "peft" or choices.form == "merged", "another form by keyboard")
@@ -494,7 +494,7 @@ async def test_a_merged_model_and_the_folder_it_replaces(record: AdapterRecord) 
         assert (Path("animals-and-legs-merged-float32") / "model.safetensors").is_file()
         assert float(result(app)["reloaded"].split()[-1]) <= 1e-4
         await pilot.press("x")
-        assert "holds an export. Replace it?" in await answered(pilot, app, "y")
+        assert "Replace the export in" in await answered(pilot, app, "y")
         await ended(pilot, app, "✓ Exported")
 
 

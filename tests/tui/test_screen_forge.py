@@ -96,7 +96,7 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
         assert plan["left out"] == "1 of the split unseen" and "judged: left out" in line(app, "task-list")
         assert plan["multi-task"] == "400 steps" and plan["library"] == "8 steps"
         assert "to keep" in plan["disk"] and plan["time"] == "after the first measured steps"
-        assert facts(app, "train-plan") == {"plan": "once the library is collected"}
+        assert facts(app, "train-plan") == {"plan": "once the LoRA library is collected"}
 
         await pilot.press("c")
         await until(pilot, lambda: "multi-task" in line(app, "headline"), "the first stage that trains")

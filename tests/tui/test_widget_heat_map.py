@@ -11,7 +11,7 @@ KINDS = ("self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj")
 
 
 def norms(layers: int) -> dict[str, tuple[float, float]]:
-    """Norms of the generated update grow by layer, from 0.5; the base adapter's are all 1."""
+    """Norms of the generated update grow by layer, from 0.5; the frame's are all 1."""
     return {f"model.layers.{at}.{kind}": (0.5 + at / 10, 1.0) for at in range(layers) for kind in KINDS}
 
 
@@ -27,7 +27,7 @@ async def test_both_adapters_side_by_side_with_one_scale() -> None:
         picture.show(norms(30))
         await pilot.pause()
         lines = app.lines()
-        assert "▸generated and base adapter" in lines[0]
+        assert "▸generated and frame" in lines[0]
         assert lines[1].split("  ")[0] == "" and lines[1].split() == ["generated", "base", "adapter"]
         assert [line.split()[0] for line in lines[2:5]] == ["q", "k", "down"]
         assert "0.5" in lines[6] and "3.4" in lines[6] and "norm of the update" in lines[6]
@@ -42,10 +42,10 @@ async def test_without_a_base_adapter_there_is_one_map_of_the_update() -> None:
         await pilot.pause()
         lines = app.lines()
         assert lines[0].split() == ["▸update"] and [line.split()[0] for line in lines[1:4]] == ["q", "k", "down"]
-        # The scale is that of the updates: it does not begin at the base adapter's 0.
+        # The scale is that of the updates: it does not begin at the frame's 0.
         assert lines[5].startswith("0.5 ") and "3.4  norm of the update" in lines[5]
         assert "layer 0" in app.shown() and "norm of the update 0.5" in app.shown()
-        assert "base adapter" not in app.shown()
+        assert "frame" not in app.shown()
 
 
 @pytest.mark.parametrize("width", [36, 44, 56, 80])
@@ -82,7 +82,7 @@ async def test_a_click_chooses_a_view() -> None:
         await pilot.click(AdapterMap, offset=(app.lines()[0].index("difference") + 2, 0))
         await pilot.pause()
         assert "▸difference" in app.lines()[0] and "240 %" in app.shown()
-        assert "difference from the base adapter" in app.shown()
+        assert "difference from the frame" in app.shown()
 
 
 async def test_the_arrow_keys_tell_every_figure_of_a_cell() -> None:
@@ -92,7 +92,7 @@ async def test_the_arrow_keys_tell_every_figure_of_a_cell() -> None:
         picture.show(norms(30))
         await pilot.press("tab", *["right"] * 12, "down")
         assert "layer 12 self_attn.k_proj" in app.shown()
-        assert "generated 1.7 base adapter 1 difference +70 %" in app.shown()
+        assert "generated 1.7 frame 1 difference +70 %" in app.shown()
         await pilot.press("end", "down", "down", "down")
         assert "layer 29 mlp.down_proj" in app.shown()
         assert "◆" in app.lines()[3]
@@ -176,6 +176,6 @@ async def test_norms_that_are_no_numbers_stand_out() -> None:
     async with app.run_test(size=(60, 20)) as pilot:
         picture.show({**norms(3), "model.layers.1.self_attn.q_proj": (float("nan"), 0.0)})
         await pilot.press("tab", "right")
-        assert "generated nan base adapter 0 difference -" in app.shown()
+        assert "generated nan frame 0 difference -" in app.shown()
         await pilot.press("down")
         assert "!" in app.lines()[2]

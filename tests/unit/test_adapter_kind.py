@@ -83,7 +83,7 @@ def test_what_is_there_instead_is_told(tmp_path: Path) -> None:
     for name, told in (
         ("nowhere", "no such file"),
         (".", "has no adapter_config.json"),
-        ("model.gguf", "says nowhere that it is an adapter"),
+        ("model.gguf", "states nowhere that it is an adapter"),
         ("rows.jsonl", "neither a PEFT folder nor a GGUF adapter"),
     ):
         with pytest.raises(EngineError, match=told) as caught:

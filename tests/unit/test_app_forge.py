@@ -62,7 +62,7 @@ def test_measured_stages_are_estimated_and_the_others_named() -> None:
 def test_too_little_room_and_a_refusal_are_said_with_a_sign() -> None:
     full = plan(stage("library", 90), disk={"lasting": 20, "temporary": 5, "free": 24}, refusal="holds another seed")
     told = dict(plan_lines(full))
-    assert told["disk"].startswith("✗ too little room") and told["state"] == "✗ would be refused: holds another seed"
+    assert told["disk"].startswith("✗ too little room") and told["state"] == "✗ cannot start: holds another seed"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_too_little_room_and_a_refusal_are_said_with_a_sign() -> None:
         (plan(finished=True), plan(stage("warm start", 9, 4), kind="train"),
          "Training is paused at step 4 of 9 of warm start"),
         (plan(refusal="holds another seed"), plan(stage("warm start", 9), kind="train"),
-         "Collecting would be refused: holds another seed. Ready to train"),
+         "Collecting cannot start: holds another seed. Ready to train"),
         (FRESH, plan(kind="train", finished=True, refusal="already holds a generator"), "Training is done"),
     ],
 )  # fmt: skip

@@ -33,11 +33,11 @@ class Folder:
 
     @property
     def recent(self) -> RecentSources:
-        return RecentSources(self.path, tell=self.notes.append)
+        return RecentSources(self.path, warn=self.notes.append)
 
     @property
     def runs(self) -> RunHistory:
-        return RunHistory(self.path, tell=self.notes.append)
+        return RunHistory(self.path, warn=self.notes.append)
 
     def commands(self) -> list[str]:
         return [each.command for each in self.runs.newest_first()]
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_or_written_is_told(data: Folder) -> None:
 def test_two_apps_lose_nothing_of_each_other(data: Folder) -> None:
     code = (
         "import sys; from pathlib import Path; from dnd_tui.state.histories import RecentSources\n"
-        "for n in range(20): RecentSources(Path(sys.argv[1]), tell=print).add(Path(f'/{sys.argv[2]}/{n}'), rows=n,"
+        "for n in range(20): RecentSources(Path(sys.argv[1]), warn=print).add(Path(f'/{sys.argv[2]}/{n}'), rows=n,"
         " format='txt')"
     )
     apps = [subprocess.Popen([sys.executable, "-c", code, str(data.path), name]) for name in "ab"]

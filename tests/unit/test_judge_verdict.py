@@ -41,7 +41,7 @@ def test_right_answers_are_counted_beside_the_base_chance_and_examples() -> None
 
 
 def test_an_adapter_keeps_its_own_name() -> None:
-    assert better(shares(6, 6), shares(0, 6)).told("mine", "the base alone") == (
+    assert better(shares(6, 6), shares(0, 6)).sentence("mine", "the base alone") == (
         "mine is better than the base alone (p = 0.031)"
     )
 

@@ -61,8 +61,8 @@ def test_the_scale_leaves_out_what_is_not_finite() -> None:
 
 def test_two_maps_only_where_both_have_room() -> None:
     grid = grid_of(*(f"model.layers.{layer}.mlp.up_proj" for layer in range(30)))
-    assert Picture.fitting(grid, "generated", 80, 12).maps == ("generated", "base adapter")
-    assert Picture.fitting(grid, "base adapter", 60, 12).maps == ("base adapter",)
+    assert Picture.fitting(grid, "generated", 80, 12).maps == ("generated", "frame")
+    assert Picture.fitting(grid, "frame", 60, 12).maps == ("frame",)
     assert Picture.fitting(grid, "difference", 300, 12).maps == ("difference",)
 
 

@@ -53,7 +53,7 @@ def test_baselines_are_of_the_rows_that_are_judged() -> None:
     labels = ("billing", "refund", "other", "spam")
     found = baselines(rows("Refund", "refund", "spam", "billing"), labels)
     assert found and (found.chance, found.majority, found.majority_label) == (0.25, 0.5, "refund")
-    assert found.told == "chance 25%, majority 50%"
+    assert found.words == "chance 25%, majority 50%"
     assert baselines([(), ()], labels) is None and baselines(rows("refund"), ()) is None
 
 

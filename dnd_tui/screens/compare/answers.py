@@ -45,7 +45,7 @@ class StateLine(Widget):
         self._head = Content("· waiting")
         self._figures: Sequence[str] = ()
 
-    def tell(self, head: Content, figures: Sequence[str]) -> None:
+    def show_state(self, head: Content, figures: Sequence[str]) -> None:
         """Show these, the first figures rather than the last."""
         self._head, self._figures = head, figures
         self.tooltip = self._line(len(figures)).plain.strip()
@@ -109,12 +109,12 @@ class AnswerPane(Vertical):
         self.answer.clear()
         self.done = False
         self.pick(picked=False)
-        self._tell("·", "waiting")
+        self._show_state("·", "waiting")
 
     def keep(self, text: str) -> None:
         """Keep a piece until `flush`."""
         if not self._pieces and self._sign != "●":
-            self._tell("●", "streaming")
+            self._show_state("●", "streaming")
         self._pieces.append(text)
 
     def flush(self) -> None:
@@ -142,11 +142,11 @@ class AnswerPane(Vertical):
         if asked:
             figures.append(f"{asked} tokens a query")
         if score is not None and score > 0.9999:  # of words that were counted: rounded
-            self._tell("✓", "right", figures, "$text-success bold")
+            self._show_state("✓", "right", figures, "$text-success bold")
         elif score == 0:
-            self._tell("✗", "wrong", figures, "$text-error bold")
+            self._show_state("✗", "wrong", figures, "$text-error bold")
         else:
-            self._tell("■", "done" if score is None else f"score {score:.2f}", figures, "$foreground bold")
+            self._show_state("■", "done" if score is None else f"score {score:.2f}", figures, "$foreground bold")
 
     def pick(self, *, picked: bool) -> None:
         """Mark this arm as the one the person preferred."""
@@ -154,9 +154,9 @@ class AnswerPane(Vertical):
         self.set_class(picked, "-picked")
         self.border_title = Content(self.title)
 
-    def _tell(self, sign: str, word: str, figures: Sequence[str] = (), style: str = "$text-primary bold") -> None:
+    def _show_state(self, sign: str, word: str, figures: Sequence[str] = (), style: str = "$text-primary bold") -> None:
         self._sign = sign
-        self._state.tell(Content.styled(f"{sign} {word}", style), figures)
+        self._state.show_state(Content.styled(f"{sign} {word}", style), figures)
 
 
 class AnswerColumns(HorizontalScroll, can_focus=False, inherit_bindings=False):
@@ -331,7 +331,7 @@ class AnswerPanes(Vertical):
         panes = list(self._panes.values())
         marked = self._highlight and all(pane.done for pane in panes)
         for pane in panes:
-            # The first arm is compared only where there is one other: else it could not be said with which.
+            # The first arm is compared only where there is one other: else it would not be clear with which.
             other = panes[0] if pane is not panes[0] else panes[1] if len(panes) == 2 else pane
             spans = word_differences(other.answer.text, pane.answer.text) if marked else []
             pane.answer.highlight(spans)

@@ -92,7 +92,7 @@ class Compared:
         return (self.labels[0], EXAMPLES, *self.labels[1:]) if examples else self.labels
 
     def verdict(self, comparison: Comparison, scored: AnswersScored) -> str:
-        """What the scores say of the first adapter, or of the chain; nothing before anything is scored."""
+        """What the scores show of the first adapter, or of the chain; nothing before anything is scored."""
         base, subject = self.labels[:2]
         many = f"{scored.examples} example{'' if scored.examples == 1 else 's'}"
         titles = {base: "the base alone", EXAMPLES: f"the base with {many} in the prompt"}

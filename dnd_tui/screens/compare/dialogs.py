@@ -75,7 +75,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
             yield FormField(
                 "Seed",
                 DropInput(str(old.seed), id="seed", validators=WholeNumber(), compact=True),
-                "Of the drawn tokens",
+                "Seed of the drawn tokens",
             )
             yield FormField(
                 "Metric",
@@ -92,8 +92,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
                     valid_empty=True,
                     compact=True,
                 ),
-                "Examples in the prompt: the base also answers with so many other prompts and their answers before "
-                "each prompt, as an arm of its own",
+                "How many answered prompts the base also gets before each prompt, as an arm of its own",
             )
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
@@ -106,7 +105,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
         wrong = [one for one in inputs if (found := one.validate(one.value)) and not found.is_valid]
         if wrong:
             wrong[0].focus()
-            self.notify("Not a number that can be used here", severity="error")
+            self.notify("Mend the marked number first", severity="error")
             return
         value = {one.id: one.value for one in inputs}
         metric = str(self.query_one("#metric", Select).value) or None
@@ -187,7 +186,7 @@ def transcript_of(
 
 
 class SaveDialog(FormDialog[Path]):
-    """A path field; the ending of the name says the format."""
+    """A path field; the ending of the name chooses the format."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="save.cancel", tooltip="Do not save")
@@ -217,12 +216,12 @@ class SaveDialog(FormDialog[Path]):
         if path is None:
             return
         there = await asyncio.to_thread(path.exists)
-        if there and not await self.app.push_screen_wait(Question(f"{path} is there. Replace it?", yes="Replace")):
+        if there and not await self.app.push_screen_wait(Question(f"Replace {path}?", yes="Replace")):
             return
         try:
             await asyncio.to_thread(partial(write_transcript, self._transcript, path, replace=True))
         except EngineError as error:
-            app_of(self).tell(error)
+            app_of(self).show_error(error)
             return
         self.notify(f"Saved to {path}")
         self.dismiss(path)

@@ -110,11 +110,11 @@ class PromptList(Vertical):
         self._fetch()
 
     def ask(self) -> None:
-        """There are no prompts yet: say where they come from."""
+        """There are no prompts yet: show where they come from."""
         self._prompts, self._rows, self._read, self._more = None, {}, 0, False
         self._job = None  # what is still read is of another source
         self._table.clear()
-        self._problem("No prompts of its own: type one (i), choose a file (p), or drop one here")
+        self._problem("Type a prompt (i), choose a prompt file (p), or drop one here")
 
     def focus_table(self) -> None:
         """Where Enter answers the prompt under the cursor."""
@@ -154,7 +154,7 @@ class PromptList(Vertical):
         return self._rows.get(self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value or "")
 
     def _add(self, row: ListedPrompt, common: int = 0) -> None:
-        """`common`: so many characters are those of every prompt, and tell nothing in a list."""
+        """`common`: so many characters are those of every prompt, and mean nothing in a list."""
         self._rows[str(row.number)] = row
         name = f"{row.number}" if row.number > 0 else "typed"
         beginning = "…" if common else ""

@@ -1,4 +1,4 @@
-"""The lower part of the Compare screen: scores as bars, what they say, the buttons.
+"""The lower part of the Compare screen: scores as bars, what they show, the buttons.
 
 ▲ adapter  0.62  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆··················  62 of 100 right  3 picks  highest
   base     0.41  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆····························  41 of 100 right  1 pick
@@ -78,9 +78,9 @@ class ScoreBars(Widget):
             return Content.styled("No scores yet", "$foreground-muted")
         width = self.size.width
         columns = [max(map(len, column)) for column in zip(*map(_words, self._scores), strict=True)]
-        told_width = sum(column + 2 for column in columns) + len("  highest")
+        taken_width = sum(column + 2 for column in columns) + len("  highest")
         widest = max(cell_len(one_line(arm.label)) for arm in self._scores)
-        label = max(min(widest, _WIDEST_LABEL, width - told_width - 8), 8)
+        label = max(min(widest, _WIDEST_LABEL, width - taken_width - 8), 8)
         means = {arm.mean for arm in self._scores if arm.mean is not None}
         lines: list[Content] = []
         for arm in self._scores:
@@ -95,7 +95,7 @@ class ScoreBars(Widget):
             words = "".join(f"  {text:<{size}}" for text, size in zip(_words(arm), columns, strict=True))
             end = Content.assemble((words, "$foreground-muted"), ("  highest" if highest else "", f"bold {style}"))
             if width >= _ONE_LINE:
-                room = width - name.cell_length - told_width - 2
+                room = width - name.cell_length - taken_width - 2
                 lines.append(Content.assemble(name, "  ", _bar(arm.mean, room, style), end))
             else:
                 lines += [name + end, "  " + _bar(arm.mean, width - 2, style)]

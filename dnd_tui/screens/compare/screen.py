@@ -43,7 +43,7 @@ and press Enter, type one of your own, or run all of them. Words that differ are
 
 With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
 right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Below the bars stands what the
-scores say, and which differences are sure. Say which answer you like best with the pick keys: the tally is kept with
+scores show, and which differences are sure. Pick the best answer with the pick keys: the tally is kept with
 the adapter. The options (o) let the base also answer with examples in the prompt: other prompts with their answers.
 Where the prompts have answers, *Train on* (T) makes a new adapter of the one that is compared, trained on all of them.
 
@@ -125,7 +125,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     def _begin(self, compared: Compared) -> None:
         self.action_stop()
-        self._job = None  # what it still says is about other adapters, or other prompts
+        self._job = None  # what it still reports is about other adapters, or other prompts
         self._compared = compared
         self._scored = None
         self.comparison = Comparison(compared.arms(self.options.examples))
@@ -148,7 +148,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     @property
     def _choosing(self) -> bool:
-        """Whether the person says which prompts are answered."""
+        """Whether the person chooses which prompts are answered."""
         return bool(self._records) and not any(record.prompts for record in self._records)
 
     @on(Dropped)
@@ -170,10 +170,10 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
         if self._compared is None:
-            self.notify("Choose an adapter in the Library first (key 5)", severity="warning")
+            self.notify("Choose an adapter in the Library (key 5)", severity="warning")
             return
         if self.running:
-            self.notify("Answers are coming; stop them first (s)", severity="warning")
+            self.notify("Stop the answers first (key s)", severity="warning")
             return
         self.comparison.begin(numbers)
         request = self._compared.request(numbers, texts, self.options)
@@ -231,7 +231,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         if self.shown and not self.shown.done:
             self.show(self.shown)
         if isinstance(message.outcome, Failed):
-            self.dnd.tell(message.outcome)
+            self.dnd.show_error(message.outcome)
         if self.comparison.judged():
             await self._keep_scores()
         self._settle()
@@ -247,7 +247,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             await asyncio.to_thread(self.dnd.library.add_scores, id, scores)
             await asyncio.to_thread(self.dnd.library.set_picks, id, picks)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
 
     # -- what is shown
 
@@ -323,7 +323,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         numbers = listed.unanswered(self.comparison)
         kept = listed.kept_as_examples(numbers, self.options)
         if kept:
-            self.notify(f"{len(kept)} of the prompts are kept as examples; run all once more for them", timeout=8)
+            self.notify(f"{len(kept)} prompts serve as examples now. Run all again to answer them too", timeout=8)
         if numbers:
             self._run([number for number in numbers if number not in kept])
         else:
@@ -335,7 +335,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self.query_one("#typed").focus()
 
     async def action_pick(self, which: str) -> None:
-        """Say whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
+        """Note whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
         if self.shown is None or not self.shown.done:
             return
         self.comparison.pick(self.shown, which)
@@ -360,7 +360,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         before, self.options = self.options, chosen or self.options
         if self._compared is not None and self.options.examples != before.examples:
             self.action_stop()
-            self._job = None  # what it still says is of other arms
+            self._job = None  # what it still reports is of other arms
             self.comparison.change_arms(self._compared.arms(self.options.examples))
             self.query_one(PromptList).show_signs(self.comparison.prompts, self.comparison)
             if self.shown:
@@ -371,7 +371,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     async def action_save(self) -> None:
         """Write the transcript."""
         if self._compared is None or not self.comparison.transcript_rows():
-            self.notify("There are no answers to save yet", severity="warning")
+            self.notify("Answer a prompt first: there is nothing to save", severity="warning")
             return
         transcript = transcript_of(self.comparison, self._compared, self.options, self._scored)
         await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))

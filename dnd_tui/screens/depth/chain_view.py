@@ -127,7 +127,7 @@ def _way_back(chain: Chain, shown: range, cell: int) -> str:
 
 
 class LayerStrip(Widget):
-    """Shows one chain; without one, says so."""
+    """Shows one chain, or that there is none."""
 
     DEFAULT_CSS = "LayerStrip { width: 1fr; height: auto; text-wrap: nowrap; text-overflow: clip; }"
     ALLOW_SELECT = False
@@ -197,7 +197,7 @@ class ChainView(VerticalScroll, can_focus=False):
         """Show no chain."""
         self.query_one(LayerStrip).clear()
 
-    def tell(self, lines: Lines) -> None:
+    def show_lines(self, lines: Lines) -> None:
         """What is known of the chain."""
         facts = self.query_one(Facts)
         facts.set(lines)
@@ -215,6 +215,6 @@ class ChainView(VerticalScroll, can_focus=False):
         self.query_one(StageList).handle(event)
 
     def end(self, outcome: Ending, *, stages: bool) -> None:
-        """The job ended; `stages` says whether they are still shown."""
+        """The job ended; `stages`: whether they are still shown."""
         self.query_one(StageList).stop(outcome)
         self.query_one(StageList).display = stages

@@ -63,7 +63,7 @@ class FoundChains:
 
     @classmethod
     def of(cls, data: Data) -> FoundChains:
-        """What the data of a job or of a chain.json says.
+        """What the data of a job or of a chain.json holds.
 
         Raises:
             KeyError, TypeError, ValueError: the data is no chain's.

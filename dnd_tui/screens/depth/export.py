@@ -33,7 +33,7 @@ STAGES = ("import", "load", "write", "check")
 # A folder with this one is that of a search, which goes on there.
 _STATE_FILE = "search.json"
 _CHECKED = (
-    "What is written is read back and its logits are compared. A form that cannot say this chain of this base is "
+    "What is written is read back and its logits are compared. A form that cannot hold this chain of this base is "
     "refused, with the reason."
 )
 
@@ -133,13 +133,13 @@ class ChainExportDialog(FormDialog[ChainExportRequest]):
         try:
             there = await ask_disk(partial(contents, target))
         except TimeoutError:
-            self._tell(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
+            self._show_error(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
             return
         if there.names and (CHAIN_FILE not in there.names or _STATE_FILE in there.names):
             held = f"holds other files ({printable(there.words)}), which stay"
-            self._tell(EngineError(held, where=shown, hint="Choose another folder"))
+            self._show_error(EngineError(held, where=shown, hint="Choose another folder"))
             return
-        if there.names and not await self._ask(f"{shown} holds a chain. Replace it?"):
+        if there.names and not await self._ask(f"Replace the chain in {shown}?"):
             return
         self.dismiss(
             ChainExportRequest(
@@ -156,5 +156,5 @@ class ChainExportDialog(FormDialog[ChainExportRequest]):
         answer: bool | None = await self.app.push_screen_wait(Question(question, yes="Replace"))
         return bool(answer)
 
-    def _tell(self, error: EngineError) -> None:
-        app_of(self).tell(error)
+    def _show_error(self, error: EngineError) -> None:
+        app_of(self).show_error(error)

@@ -98,7 +98,7 @@ class AcceptedList(Vertical):
         self._records: list[AcceptedChain] = []
 
     def compose(self) -> ComposeResult:
-        """Lines, or what is said while there are none."""
+        """Lines, or what is shown while there are none."""
         yield OptionList(id="accepted-list", compact=True)
         yield Static("None yet: accept a chain that was found", classes="nothing", markup=False)
 

@@ -166,7 +166,7 @@ base's side by side, or **export** it for other programs.
         """One drop is the prompts, two are prompts and held-out rows."""
         message.stop()
         if self.running:
-            self.notify("A search is under way; stop it first", severity="warning")
+            self.notify("Stop the search first", severity="warning")
             return
         source, *others = map(str, message.paths)
         self.query_one(DepthForm).drop(source, others[0] if others else None)
@@ -183,7 +183,7 @@ base's side by side, or **export** it for other programs.
         try:
             request = await self.query_one(SearchSetup).request()
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         self._figures, self._found, self.subject, self._exported = SearchFigures(), None, None, []
         self.query_one(ChainMenu).show(None)
@@ -239,10 +239,11 @@ base's side by side, or **export** it for other programs.
             view.end("stopped", stages=found is None)
         else:
             view.end("failed", stages=bool(self._figures.place))  # refused before it began, it has no stages
-            self.dnd.tell(outcome)
+            self.dnd.show_error(outcome)
         self._found = found
         lines = self._figures.lines(running=False)
-        self.query_one(SearchStanding).tell(outcome_words(found, stopped=isinstance(outcome, Stopped)), *lines[:1])
+        headline = outcome_words(found, stopped=isinstance(outcome, Stopped))
+        self.query_one(SearchStanding).show_lines(headline, *lines[:1])
         if found is not None:
             self.query_one(ChainMenu).show(found)
             self._look_at(found.best)
@@ -270,10 +271,10 @@ base's side by side, or **export** it for other programs.
     @on(AcceptedList.Chosen)
     def _accepted_chosen(self, message: AcceptedList.Chosen) -> None:
         if self.running:
-            self.notify("A search is under way; stop it first", severity="warning")
+            self.notify("Stop the search first", severity="warning")
             return
         self._show_subject(Subject.of_accepted(message.record, self._accepted.place(message.record)))
-        self.query_one(SearchStanding).tell(f"Accepted for {one_line(message.record.dataset)}")
+        self.query_one(SearchStanding).show_lines(f"Accepted for {one_line(message.record.dataset)}")
         self.query_one(Panes).show("chain-pane")
 
     def _show_subject(self, subject: Subject) -> None:
@@ -300,7 +301,7 @@ base's side by side, or **export** it for other programs.
             self.query_one(f"#{name}", Button).disabled = not possible
         self.query_one("#accept", Button).disabled = not (possible and self.subject and self.subject.acceptable)
         lines = [*self.subject.lines, *self._exported] if self.subject and not busy else []
-        self.query_one(ChainView).tell(lines)
+        self.query_one(ChainView).show_lines(lines)
         if self._job is not None and running:
             self.query_one(SearchStanding).follow(self._job, self._figures)
         self.refresh_bindings()
@@ -333,7 +334,7 @@ base's side by side, or **export** it for other programs.
         try:
             await asyncio.to_thread(self._accepted.accept, record, data)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         await self._read_lists()
         self.notify(f"Accepted {record.chain} for {one_line(record.dataset)}")
@@ -348,7 +349,7 @@ base's side by side, or **export** it for other programs.
             try:
                 await asyncio.to_thread(self._accepted.remove, record)
             except EngineError as error:
-                self.dnd.tell(error)
+                self.dnd.show_error(error)
             await self._read_lists()
 
     async def action_compare(self) -> None:
@@ -379,7 +380,7 @@ base's side by side, or **export** it for other programs.
         if isinstance(outcome, Finished):
             self.notify(f"Exported to {request.out}")
         elif isinstance(outcome, Failed):
-            self.dnd.tell(outcome)
+            self.dnd.show_error(outcome)
         self._settle()
 
     def action_copy(self) -> None:
@@ -388,7 +389,7 @@ base's side by side, or **export** it for other programs.
         if command:
             self.dnd.copy_text(command, "the command")
         else:
-            self.dnd.tell(EngineError("no prompts are named", hint="Name a file of labelled prompts"))
+            self.dnd.show_error(EngineError("no prompts are named", hint="Name a file of labelled prompts"))
 
     def action_leave_field(self) -> None:
         """From a field to the buttons."""

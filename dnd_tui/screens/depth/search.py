@@ -1,4 +1,4 @@
-"""The search under way: what its events say, the lines that say where it stands, every chain in a plot.
+"""The search under way: what its events report, the lines on where it stands, every chain in a plot.
 
     · on few rows  • on all rows  o to choose from  ▲ base  ◆ shown        score by layers
 
@@ -104,7 +104,7 @@ class ParetoPlot(DrawnSoon):
         self._points: dict[Kind, list[Point]] = {}
 
     def compose(self) -> ComposeResult:
-        """Legend, plot, and what is said while there is none."""
+        """Legend, plot, and what is shown while there is none."""
         yield Static(classes="legend", markup=False)
         yield LossCanvas()
         yield Static(classes="nothing", markup=False)
@@ -243,7 +243,7 @@ class SearchStanding(Vertical):
 
     def on_mount(self) -> None:
         """Nothing is searched yet."""
-        self.tell("Choose labelled prompts, and search for a chain of layers")
+        self.show_lines("Choose labelled prompts, and search for a chain of layers")
 
     def follow(self, job: Job, figures: SearchFigures) -> None:
         """A search waits or runs."""
@@ -251,12 +251,12 @@ class SearchStanding(Vertical):
             headline = "Stopping; the best chain so far is kept"
         elif job.began is None:
             before = app_of(self).engine.running
-            headline = f"Waits until this is done: {before.title if before else 'a job'}"
+            headline = f"Waits for: {before.title if before else 'a job'}"
         else:
             headline = f"{figures.place[:1].upper()}{figures.place[1:]}"
-        self.tell(headline, *figures.lines(running=True))
+        self.show_lines(headline, *figures.lines(running=True))
 
-    def tell(self, headline: str, figures: str = "", found: str = "") -> None:
+    def show_lines(self, headline: str, figures: str = "", found: str = "") -> None:
         """Bring the lines up to date."""
         for name, text in (("headline", headline), ("figures", figures), ("found", found)):
             line = self.query_one(f"#{name}", Static)

@@ -61,11 +61,11 @@ class DepthForm(Form):
     def compose(self) -> ComposeResult:
         """What is needed first, then what has a value already."""
         yield FormField("Prompts", self._source, "Labelled prompts: the search looks at some of them")
-        yield FormField("Held out", self._held_out, "Labelled prompts to judge on; empty: rows of Prompts, never seen")
-        yield FormField("Adapter", self._adapter, "Adapter of the library that is on the base all the time")
+        yield FormField("Held out", self._held_out, "Labelled prompts to judge on; empty: other rows of Prompts")
+        yield FormField("Adapter", self._adapter, "Adapter of the library that is attached to the base")
         yield FormField("Chains", self._chains, "How many chains of layers the search looks at")
-        yield FormField("Rows", self._rows, "How many rows it looks at them on")
-        yield FormField("Moves", self._moves, "What it may do with layers")
+        yield FormField("Rows", self._rows, "How many rows score each chain")
+        yield FormField("Moves", self._moves, "What the search may do with layers")
         yield FormField("Seed", self._seed, "Seed of everything that is drawn at random")
         yield FormField("Column", self._column, "Column that holds the prompts")
 

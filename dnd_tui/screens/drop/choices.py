@@ -129,7 +129,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
                 select.value = value
 
     def offer_columns(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
-        """Say what the prompt column can be.
+        """Offer what the prompt column can be.
 
         Args:
             columns: names of all columns; none where the prompts are plain text.
@@ -139,7 +139,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         self._offer(self._column, columns, found, chosen)
 
     def offer_labels(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
-        """Say what the label column can be, as `offer_columns` does."""
+        """Offer what the label column can be, as `offer_columns` does."""
         self._offer(self._label, columns, found, chosen)
 
     def _offer(self, select: Select[tuple[str, str]], columns: Sequence[str], found: str, chosen: str | None) -> None:

@@ -91,9 +91,9 @@ ANSWERED = 8
 """How many prompts a person is asked to answer."""
 
 _ALONE = (
-    "! No answers and no common instruction were found. From the prompts alone an adapter can take the form of answers "
-    "that the generator was trained on, but no knowledge of this task. Generate all the same, answer eight of the "
-    "prompts yourself, let a larger model answer them, or type an instruction."
+    "! There are no answers and no common instruction. From prompts alone an adapter learns a form of answers, "
+    "not this task. Answer eight of them yourself, let a larger model answer them, or type an instruction. Or generate "
+    "all the same."
 )
 
 

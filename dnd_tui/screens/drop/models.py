@@ -1,8 +1,8 @@
-"""A line that says whether the models are at hand, and brings them into memory while the person looks at prompts.
+"""A line on whether the models are at hand, and brings them into memory while the person looks at prompts.
 
     prepare -> what is on the disk (light job) -> nothing to fetch, the device is free -> LoadRequest
 
-Nothing is fetched from a network here: the line says so, and it is left to the generation.
+Nothing is fetched from a network here: the line names it, and it is left to the generation.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ModelsLine(Static):
     @work(exclusive=True, group="look")
     async def _look(self, models: ModelChoice) -> None:
         if bundled_base(models.base) is None and not await _is_there(models.base):
-            self._tell("The base comes from the hub: it is fetched when you generate")
+            self._show_line("The base comes from the hub: it is fetched when you generate")
         else:
             self._listing = app_of(self).engine.start(ModelsRequest(), "look for models", self, light=True)
 
@@ -74,7 +74,7 @@ class ModelsLine(Static):
     def _reported(self, message: jobs.JobReported) -> None:
         stages = [event.stage for event in message.events if isinstance(event, StageStarted)]
         if message.job is self._loading and stages:
-            self._tell(f"Loading the models ahead: {stages[-1]} …")
+            self._show_line(f"Loading the models ahead: {stages[-1]} …")
 
     def _listed(self, models: list[dict[str, Any]]) -> None:
         wanted = self._wanted
@@ -88,13 +88,13 @@ class ModelsLine(Static):
         ]
         size = sum(model["size"] for model in needed if not model["present"])
         if size:
-            self._tell(f"First run: Generate fetches {readable_size(size)} of models")
+            self._show_line(f"First run: Generate fetches {readable_size(size)} of models")
         elif not app_of(self).settings.load_ahead:
-            self._tell("")
+            self._show_line("")
         elif app_of(self).engine.jobs:
-            self._tell("The device is busy: the models are loaded when you generate")
+            self._show_line("The device is busy: the models are loaded when you generate")
         else:
-            self._tell("Loading the models ahead …")
+            self._show_line("Loading the models ahead …")
             self._loading = self._load(wanted)
 
     def _load(self, models: ModelChoice) -> jobs.Job:
@@ -108,16 +108,16 @@ class ModelsLine(Static):
         if wanted is not None and (wanted, self._with_generator) != (request.models, request.with_generator):
             self._look(wanted)
         elif isinstance(message.outcome, Finished):
-            self._tell("✓ The models are in memory", "-ready")
+            self._show_line("✓ The models are in memory", "-ready")
         elif isinstance(message.outcome, Failed):
             failure = message.outcome
             where = f"{failure.where}: " if failure.where else ""
             hint = f". {failure.hint}" if failure.hint else ""
-            self._tell(f"✗ The models cannot be loaded: {where}{failure.problem}{hint}", "-failed")
+            self._show_line(f"✗ The models cannot be loaded: {where}{failure.problem}{hint}", "-failed")
         else:
-            self._tell("The models are loaded when you generate")
+            self._show_line("The models are loaded when you generate")
 
-    def _tell(self, text: str, kind: str = "") -> None:
+    def _show_line(self, text: str, kind: str = "") -> None:
         self.set_class(kind == "-ready", "-ready")
         self.set_class(kind == "-failed", "-failed")
         self.update(Content(one_line(text)))

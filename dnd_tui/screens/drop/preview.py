@@ -4,7 +4,7 @@
                   -> the rows used                       (one pass over the source)
                   -> models into memory                  (`models`)
 
-Answers come from the engine's process for files. Each question has its job; what an older job still says is ignored.
+Answers come from the engine's process for files. Each question has its job; what an older job still reports is ignored.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class PreviewView(Vertical):
         self._notes += [event.text for event in message.events if isinstance(event, Note)]
         steps = [event.step for event in message.events if isinstance(event, StageAdvanced)]
         if steps:
-            self._tell_facts(steps[-1])
+            self._show_facts(steps[-1])
 
     def _looked(self, data: Mapping[str, Any]) -> None:
         self._facts, self._plan = data["facts"], data["context"]
@@ -304,7 +304,7 @@ class PreviewView(Vertical):
         guess = data["guess"]
         if guess is not None:
             self._form.offer_columns(names, "", guess)
-            self.post_message(self.Remark(f"No column is known to hold the prompts. {guess} is shown: is it the one?"))
+            self.post_message(self.Remark(f"Choose the prompt column: {guess} is only a guess."))
             self.read_anew()
             return
         if self._form.column is None:
@@ -314,8 +314,8 @@ class PreviewView(Vertical):
             self._found_label = data["facts"]["label_column"] or ""
         self._form.offer_labels(data["labels"], self._found_label, self._form.label)
         self._rows.begin(_page(data), complete=not data["page"]["more"])
-        self._tell_facts()
-        self._tell_known()
+        self._show_facts()
+        self._show_known()
         self._settle()
         focused = self.screen.focused
         if focused is None or self not in focused.ancestors:
@@ -328,7 +328,7 @@ class PreviewView(Vertical):
             self._rows.show_batch([Row.of(row) for row in sample["rows"]], sample["total"] + sample["skipped"])
         self._show_context()
         if self._facts and not self._facts["complete"]:
-            self._tell_known()
+            self._show_known()
 
     def _chosen(self, data: Mapping[str, Any]) -> None:
         assert self._source is not None
@@ -349,14 +349,14 @@ class PreviewView(Vertical):
         self._form.show_context(self._plan)
         chosen = self._form.solve.made_from != AUTO or self._form.models().generator is not None
         self.query_one(ContextNotice).show(self._plan["kind"] == GENERATOR and not chosen)
-        self._tell_facts()
+        self._show_facts()
         self._judge()
 
-    def _tell_facts(self, read: int = 0) -> None:
+    def _show_facts(self, read: int = 0) -> None:
         if self._facts is not None:
             self._lines.set(fact_lines(self._facts, self._plan, self._sample, read, self._notes))
 
-    def _tell_known(self) -> None:
+    def _show_known(self) -> None:
         """The source can be read: it is worth remembering."""
         if self._facts is not None and self._source is not None:
             self.post_message(self.Known(self._source, row_count(self._facts, self._sample), self._facts["format"]))

@@ -40,7 +40,7 @@ _LEAST_COMMON = 24
 
 @dataclass(frozen=True)
 class Row:
-    """A row as the engine gives it: what `characters` says beyond the length of `prompt` was left out."""
+    """A row as the engine gives it: what `characters` counts beyond the length of `prompt` was left out."""
 
     number: int
     prompt: str
@@ -63,7 +63,7 @@ class RowOption(Option):
 
 
 class RowList(OptionList):
-    """Tells when its end comes near, in whatever way one scrolls."""
+    """Posts a message when its end comes near, in whatever way one scrolls."""
 
     class NearEnd(Message):
         """Few rows are left below those in view."""
@@ -78,7 +78,7 @@ class RowList(OptionList):
         self.look_ahead()
 
     def look_ahead(self) -> None:
-        """Tell, if the end is near."""
+        """Post it, if the end is near."""
         if self.scroll_offset.y + self.size.height + _AHEAD > self.option_count:
             self.post_message(self.NearEnd())
 
@@ -139,7 +139,7 @@ class RowsPane(Vertical):
         self._fill()
 
     def begin(self, rows: Sequence[Row], *, complete: bool) -> None:
-        """Another source, or another column: its first rows; `complete` says that there are no others."""
+        """Another source, or another column: its first rows; `complete`: there are no others."""
         self._rows, self._complete, self._asked = list(rows), complete, False
         self._batch, self._numbers = [], frozenset()
         self._total = len(rows) if complete else None
@@ -194,7 +194,7 @@ class RowsPane(Vertical):
 
     def _fill(self) -> None:
         rows = self.shown
-        self._tell_counts()
+        self._show_counts()
         common = f", each begins: {one_line(self._common)}" if self._common else ""
         self._head.update(self._line(" ", "no.", f"prompt{common}", "label"))
         self._list.set_options(map(self._option, rows))
@@ -202,7 +202,7 @@ class RowsPane(Vertical):
         self.query_one(".whole").set_class(not rows, "-empty")
         self._list.look_ahead()
 
-    def _tell_counts(self) -> None:
+    def _show_counts(self) -> None:
         batch = self.query_one("#show-batch", Button)
         every = self.query_one("#show-all", Button)
         count = f" {len(self._batch):,}" if self._batch else ""

@@ -154,15 +154,16 @@ folder or a GGUF adapter, is imported into the Library.
         try:
             source = await ask_disk(partial(source_of, tuple(paths)))
         except TimeoutError:
-            self.dnd.tell(EngineError("the disk does not answer", where=str(paths[0]), hint="Is it a network folder?"))
+            problem, hint = "the disk does not answer", "Check whether it is a network folder that is gone"
+            self.dnd.show_error(EngineError(problem, where=str(paths[0]), hint=hint))
             return
         if source.kind == "prompts":
-            self._tell(_several(source), folder=source.folder)
+            self._show_note(_several(source), folder=source.folder)
             self._preview(source.path)
         elif source.kind == "adapter":
             await self.dnd.import_adapter(source.path)
         elif source.kind == "adapter among others":
-            self.dnd.tell(_not_alone(source))
+            self.dnd.show_error(_not_alone(source))
         else:
             self._take_models(source)
 
@@ -182,11 +183,11 @@ folder or a GGUF adapter, is imported into the Library.
         chosen = f"{name} is a {source.kind} model" if source.kind == "base" else f"{name} is a generator"
         if self._previewing:
             self.query_one(PreviewView).choose_models(models)
-            self._tell(f"{chosen}: chosen.")
+            self._show_note(f"{chosen}: chosen.")
         else:
-            self._tell(f"{chosen}: chosen. Now drop prompts.")
+            self._show_note(f"{chosen}: chosen. Now drop prompts.")
 
-    def _tell(self, text: str, *, folder: Path | None = None) -> None:
+    def _show_note(self, text: str, *, folder: Path | None = None) -> None:
         """A line above all; nothing hides it."""
         self._note, self._folder = text, folder
         note = self.query_one("#note")
@@ -230,7 +231,7 @@ folder or a GGUF adapter, is imported into the Library.
         try:
             self.open((example_prompts(),))
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
 
     def action_path(self) -> None:
         """Type a path."""
@@ -277,13 +278,13 @@ folder or a GGUF adapter, is imported into the Library.
         """To the drop zone; there, out of the path field."""
         if self._previewing:
             self.query_one(PreviewView).leave()
-            self._tell("")
+            self._show_note("")
             self.query_one(ContentSwitcher).current = "start"
             self._show_recent()
         self.query_one(StartView).focus_zone()
         self.refresh_bindings()
 
-    # -- what the views tell
+    # -- what the views report
 
     @on(StartView.Chosen)
     def _chosen(self, message: StartView.Chosen) -> None:
@@ -291,7 +292,7 @@ folder or a GGUF adapter, is imported into the Library.
 
     @on(PreviewView.Remark)
     def _remark(self, message: PreviewView.Remark) -> None:
-        self._tell(f"{self._note} {message.text}", folder=self._folder)
+        self._show_note(f"{self._note} {message.text}", folder=self._folder)
 
     @on(PreviewView.GenerateWanted)
     async def _generate(self, message: PreviewView.GenerateWanted) -> None:
@@ -308,7 +309,7 @@ folder or a GGUF adapter, is imported into the Library.
         try:
             file = await asyncio.to_thread(save_answers, data_folder(), message.source, answers)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         self.open((file,))
 

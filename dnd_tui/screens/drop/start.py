@@ -43,7 +43,7 @@ _TRAY = """\
 
 
 class DropZone(Vertical, can_focus=True):
-    """Where to drop. A drop reaches the app wherever the focus is; the zone says so, and opens a dialog."""
+    """Where to drop. A drop reaches the app wherever the focus is; the zone shows it, and opens a dialog."""
 
     DEFAULT_CSS = """
     DropZone {

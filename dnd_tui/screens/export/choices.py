@@ -70,7 +70,7 @@ class Contents:
 
 
 def contents(folder: Path) -> Contents:
-    """What is in a folder; nothing where there is none, or none that can be looked into: the engine says why."""
+    """What is in a folder; nothing where there is none, or none that can be looked into: the engine explains why."""
     try:
         if folder.is_file():
             return Contents((), is_file=True)
@@ -143,7 +143,7 @@ class ExportChoices(Vertical):
         return self._zip.value
 
     def know(self, formats: Mapping[str, Mapping[str, Any]]) -> None:
-        """Show what the engine says of each form: sizes, or why it cannot be written; empty while nothing is known."""
+        """Show what is known of each form: sizes, or why it cannot be written; empty while nothing is known."""
         self._known = formats
         for name, button in self._forms.items():
             button.disabled = bool(formats.get(name, {}).get("refused"))

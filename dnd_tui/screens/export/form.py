@@ -134,16 +134,16 @@ class ExportForm(VerticalScroll, can_focus=False):
         event.stop()
         if self._record and self._folder.value == self._proposed:
             self._propose()
-        self._tell_where()
+        self._show_where()
         self.post_message(self.Changed())
 
     @on(PathField.Changed)
     def _folder_changed(self, event: PathField.Changed) -> None:
         event.stop()
-        self._tell_where()
+        self._show_where()
         self.post_message(self.Changed())
 
-    def _tell_where(self) -> None:
+    def _show_where(self) -> None:
         written = self.written
         self.query_one("#where", Static).update(f"→ {printable(short_path(written))}" if written else "")
 
@@ -166,7 +166,7 @@ class ExportForm(VerticalScroll, can_focus=False):
     def begin(self, stages: tuple[str, ...]) -> None:
         """An export begins; without stages, none has been yet."""
         self.query_one(StageList).expect(stages)
-        self.tell("")
+        self.show_outcome("")
         self._show_lines(())
         self.query_one(StageList).display = self._following = bool(stages)
 
@@ -175,12 +175,12 @@ class ExportForm(VerticalScroll, can_focus=False):
         if self._following:
             self.scroll_end(animate=False)
 
-    def tell(self, outcome: str) -> None:
+    def show_outcome(self, outcome: str) -> None:
         """How the export ended."""
         self.query_one("#outcome", Static).update(outcome)
 
     def show_result(self, data: Mapping[str, Any]) -> None:
-        """What the engine says of a finished export."""
+        """What the engine reports of a finished export."""
         found = [(label, what, data[key]) for key, label, what in _DIFFERENCES if data[key] is not None]
         self._show_lines(
             (
@@ -189,7 +189,7 @@ class ExportForm(VerticalScroll, can_focus=False):
                 ("folder", data["adapter"]),
             )
         )
-        self.tell("✓ Exported, reloaded and compared")
+        self.show_outcome("✓ Exported, reloaded and compared")
 
     def _show_lines(self, lines: tuple[tuple[str, str], ...]) -> None:
         facts = self.query_one("#result", Facts)

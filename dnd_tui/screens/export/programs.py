@@ -35,7 +35,7 @@ _COMMAND_LINE = "Command line"
 class ProgramEntry:
     """One entry.
 
-    program: its name. head: what is said beside it. advice: below, if there is any.
+    program: its name. head: what stands beside it. advice: below, if there is any.
     command: below too; in full, and copied as it is.
     accepts: None for an entry that is no verdict.
     """
@@ -48,7 +48,7 @@ class ProgramEntry:
 
     @classmethod
     def of(cls, verdict: Verdict, *, with_command: bool) -> ProgramEntry:
-        """What a program says."""
+        """What a program takes."""
         word = "accepted" if verdict.accepts else "refused"
         command = verdict.command or "" if with_command else ""
         words = advice(verdict, lambda form: f"Choose {form_title(form)} under Format")

@@ -53,7 +53,7 @@ Choose what is written, the number format and the folder, then export:
 Each with a model card; *.zip* writes one file instead of a folder.
 
 Before the export takes its place, it is read back: the logits of an adapter or of a merged model, and the values of a
-merged GGUF model, are compared with what was meant. *Rounding* says what a number format loses against float32. If
+merged GGUF model, are compared with what was meant. *Rounding* shows what a number format loses against float32. If
 anything goes wrong, what was there before stays.
 
 An export that is there already is replaced only after a question. A folder that holds other files is never replaced:
@@ -66,7 +66,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
         Binding("x", "export", "Export", id="export.export", tooltip="Write the folder"),
         Binding("y", "copy", "Copy", id="export.copy", tooltip="Copy the command of the chosen program"),
         Binding("f", "folder", "Folder", id="export.folder", tooltip="Type another folder"),
-        Binding("s,escape", "stop", "Stop", id="export.stop", tooltip="Stop the export; nothing is left of it"),
+        Binding("s,escape", "stop", "Stop", id="export.stop", tooltip="Stop the export; nothing is kept"),
         Binding("n", "newest", "Newest", id="export.newest", tooltip="Export the newest adapter of the library"),
     ]
     DEFAULT_CSS = """
@@ -132,7 +132,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
     def open(self, record: AdapterRecord) -> None:
         """Choose how this adapter leaves the library."""
         if self.running:
-            self.notify("An export is under way; stop it first", severity="warning")
+            self.notify("Stop the export first", severity="warning")
             return
         self.record, self._formats = record, {}
         self.add_class("-chosen")
@@ -185,21 +185,21 @@ that uses the new folder: choose one with the arrow keys and copy it.
             try:
                 there = await ask_disk(partial(contents, written))
             except TimeoutError:
-                self.dnd.tell(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
+                self.dnd.show_error(EngineError("the disk does not answer", where=shown, hint="Choose another folder"))
                 return None
             if there.is_file and form.choices.zip:
-                return (target, True) if await self.dnd.ask(f"{shown} is there. Replace it?", yes="Replace") else None
+                return (target, True) if await self.dnd.ask(f"Replace {shown}?", yes="Replace") else None
             if not there.names:
                 return target, False
             if there.is_export:
-                agreed = await self.dnd.ask(f"{shown} holds an export. Replace it?", yes="Replace")
+                agreed = await self.dnd.ask(f"Replace the export in {shown}?", yes="Replace")
                 return (target, True) if agreed else None
             inside = target / form.folder_name
             held = f"{shown} holds other files ({printable(there.words)}); they stay."
             if not await self.dnd.ask(f"{held} Export into {inside.name} in it?", yes="Export there"):
                 return None
             form.target = inside
-        self.dnd.tell(EngineError("no folder is named", hint="Type the folder to write, or choose one"))
+        self.dnd.show_error(EngineError("no folder is named", hint="Type the folder to write, or choose one"))
         return None
 
     @on(jobs.JobReported)
@@ -232,7 +232,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
             gone = EngineError("is no adapter folder any more", where=where, hint=hint)
             failure = outcome if isinstance(outcome, Failed) else gone
             programs.remark(failure.problem)
-            self.dnd.tell(failure)
+            self.dnd.show_error(failure)
 
     async def _finish(self, message: jobs.JobEnded) -> None:
         outcome, request = message.outcome, message.job.request
@@ -252,11 +252,11 @@ that uses the new folder: choose one with the arrow keys and copy it.
         before = "what was there is as it was" if request.replace else "nothing was written"
         if isinstance(outcome, Failed):
             stages.stop("failed")
-            form.tell(f"✗ Failed; {before}")
-            self.dnd.tell(outcome)
+            form.show_outcome(f"✗ Failed; {before}")
+            self.dnd.show_error(outcome)
         else:
             stages.stop("stopped")
-            form.tell(f"✗ Stopped; {before}")
+            form.show_outcome(f"✗ Stopped; {before}")
 
     # -- what is shown
 

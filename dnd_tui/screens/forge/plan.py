@@ -1,4 +1,4 @@
-"""The plans of both runs: what the engine says of them, and the widgets that ask its process for files.
+"""The plans of both runs: what the engine reports of them, and the widgets that ask its process for files.
 
 `Data` is what a PlanRequest gave.
 """
@@ -43,7 +43,7 @@ def plan_lines(data: Data) -> Lines:
     if data["finished"]:
         return [*lines, ("state", "✓ done")]
     lines.append(("time", time_left(*seconds_after(data))))
-    return [*lines, ("state", f"✗ would be refused: {data['refusal']}")] if data["refusal"] else lines
+    return [*lines, ("state", f"✗ cannot start: {data['refusal']}")] if data["refusal"] else lines
 
 
 def failure_lines(failure: Failed) -> Lines:
@@ -99,7 +99,7 @@ def _standing(kind: str, data: Data) -> str:
     if data["finished"]:
         return f"{DOING[kind]} is done"
     if data["refusal"]:
-        return f"{DOING[kind]} would be refused: {data['refusal']}"
+        return f"{DOING[kind]} cannot start: {data['refusal']}"
     if not is_begun(data):
         return f"Ready to {kind}"
     # Steps of a stage are done only when those before it are.
@@ -124,7 +124,7 @@ def _task_lines(data: Data) -> Lines:
     used, left_out = tasks["used"], tasks["left_out"]
     text = f"{len(used)} with {sum(task['rows'] for task in used):,} rows, {tasks['held_out']} of them held out"
     if not tasks["settled"]:
-        text += "; some may turn out to have too long rows"
+        text += "; tasks with too many long rows will be left out"
     lines = [("tasks", text)]
     reasons = Counter(task["reason"] for task in left_out)
     if reasons:
@@ -139,7 +139,7 @@ def _stage_text(stage: Data) -> str:
 
 def _disk_text(disk: Data | None) -> str:
     if disk is None:
-        return "known once the base and the text encoder are here"
+        return "shown once base and text encoder are here"
     text = f"{readable_size(disk['lasting'])} to keep, {readable_size(disk['temporary'])} on the way"
     if disk["free"] is None:
         return text
@@ -235,7 +235,7 @@ class PlanView(Vertical):
         elif isinstance(outcome, Failed):
             collecting = self._plans.get("collect")
             first = kind == "train" and collecting is not None and not collecting["finished"]
-            self._lines[kind] = [("plan", "once the library is collected")] if first else failure_lines(outcome)
+            self._lines[kind] = [("plan", "once the LoRA library is collected")] if first else failure_lines(outcome)
         if self._jobs:
             return
         if self._next:

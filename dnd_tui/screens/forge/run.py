@@ -1,4 +1,4 @@
-"""The run under way: its figures and curves from its events, and the lines that say where it stands."""
+"""The run under way: its figures and curves from its events, and the lines on where it stands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ForgeCurves(LossPlot):
             try:
                 found |= await ask_disk(partial(read_curves, folder))
             except OSError:  # TimeoutError is one too
-                continue  # A folder that cannot be read has no curves; the plan says why.
+                continue  # A folder that cannot be read has no curves; the plan explains why.
         if found == self._read:
             return
         self._read = found
@@ -158,7 +158,7 @@ class RunStanding(Vertical):
             texts["headline"] = "Looking at the folders"
         else:
             stands = standing(plans.data("collect"), plans.data("train"))
-            texts["headline"] = stands or "Choose a folder of tasks, and where the library and the generator go"
+            texts["headline"] = stands or "Choose the folders: tasks, LoRA library, generator"
         for name, text in texts.items():
             line = self.query_one(f"#{name}", Static)
             line.display = bool(text)
@@ -171,12 +171,12 @@ class RunStanding(Vertical):
             return f"{doing}: pausing"
         if job.began is None:
             before = app_of(self).engine.running
-            return f"{doing} waits until this is done: {before.title if before else 'a job'}"
+            return f"{doing} waits for: {before.title if before else 'a job'}"
         return f"{doing}: {figures.place}"
 
     def _waiting(self, run: Job) -> str:
         """What other jobs are to expect."""
         behind = [job.title for job in app_of(self).engine.jobs if job is not run and job.began is None]
         if not behind:
-            return "Generating and comparing wait behind this run, until it is paused or done"
-        return f"{len(behind)} waiting behind this run, until it is paused or done: {', '.join(behind)}"
+            return "Generate and Compare wait until this run is paused or done"
+        return f"{len(behind)} wait until this run is paused or done: {', '.join(behind)}"

@@ -70,7 +70,7 @@ class ForgeForm(Form):
     def compose(self) -> ComposeResult:
         """Folders first, in the order in which they are needed."""
         yield FormField("Tasks", self._tasks, "Folder with tasks.json, NAME.train.jsonl and NAME.test.jsonl")
-        yield FormField("Library", self._library, "Folder that collect writes and train reads")
+        yield FormField("LoRAs", self._library, "LoRA library: the folder that collect writes and train reads")
         yield FormField("Generator", self._generator, "Folder that train writes the new generator to")
         yield FormField("Recipe", self._recipe, "Training settings, a JSON file; empty: the default recipe")
         yield FormField("Base", self._base, '"default", a hub id, a model folder or a .gguf file')
@@ -122,14 +122,14 @@ A generator belongs to one base model. Here you make one for yours, from a folde
 - **Train** learns to predict those checkpoints from prompts alone, then goes on with the loss of the language model
   through the generated adapters.
 
-The plan says which tasks are used, what will be written and what is done already. Both runs can be paused at any
+The plan shows which tasks are used, what will be written and what is done already. Both runs can be paused at any
 moment: the same folders go on from the last saved step, also after the app was closed. A step that takes seconds is
 always saved; of faster ones at most the last few seconds are done again. While a run is on, other jobs for the device
 wait behind it.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "start('collect')", "Collect", id="forge.collect", tooltip="Collect a library, or go on with it"),
-        Binding("t", "start('train')", "Train", id="forge.train", tooltip="Train the generator, or go on with it"),
+        Binding("c", "start('collect')", "Collect", id="forge.collect", tooltip="Collect a LoRA library, or go on"),
+        Binding("t", "start('train')", "Train", id="forge.train", tooltip="Train the generator, or go on"),
         Binding("p", "pause", "Pause or resume", id="forge.pause", tooltip="Pause the run; once more to go on"),
         Binding("u", "use", "Use it", id="forge.use", tooltip="Use the trained generator for new drops"),
         Binding("y", "copy", "Copy commands", id="forge.copy", tooltip="Copy the commands that do the same"),
@@ -245,9 +245,9 @@ wait behind it.
         try:
             request = choices.request(kind, self.dnd.models)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
-        titles = {"collect": "collect a library into", "train": "train a generator into"}
+        titles = {"collect": "collect a LoRA library into", "train": "train a generator into"}
         plan = self.query_one(PlanView).data(kind)
         self._figures = RunFigures(plan)
         self.query_one(GeneratorView).show(None, self.dnd.models)
@@ -279,7 +279,7 @@ wait behind it.
         self._figures.end(message.job.seconds)
         self.query_one(StageList).stop(ending(outcome))
         if isinstance(outcome, Failed):
-            self.dnd.tell(outcome)
+            self.dnd.show_error(outcome)
         self._plan()
 
     # -- what is shown
@@ -370,7 +370,8 @@ wait behind it.
         if commands:
             self.dnd.copy_text("\n".join(commands.values()), "the commands")
         else:
-            self.dnd.tell(EngineError("no folders are named", hint="Name a folder of tasks and one for the library"))
+            hint = "Name a folder of tasks and one for the LoRA library"
+            self.dnd.show_error(EngineError("no folders are named", hint=hint))
 
     def action_leave_field(self) -> None:
         """From a field to the buttons."""

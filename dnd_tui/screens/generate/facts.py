@@ -1,4 +1,4 @@
-"""What is said of runs: what the adapter is made from, what a query costs, seconds; of training its curves."""
+"""What is shown of runs: what the adapter is made from, what a query costs, seconds; of training its curves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrainingPlot(LossPlot):
 
 
 class TrainingFacts:
-    """Steps so far, what the watched rows say of them, and how long it will take."""
+    """Steps so far, what the watched rows show of them, and how long it will take."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -65,7 +65,7 @@ class TrainingFacts:
 
     @property
     def gained(self) -> bool:
-        """Whether there is something to keep: the watched rows say so, or, without any, a step was taken."""
+        """Whether there is something to keep: the watched rows show it, or, without any, a step was taken."""
         return max(self._looks) > self._looks[0] if self._looks else self.steps > 0
 
     def lines(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -190,7 +190,7 @@ class RunFacts:
 
     @property
     def verdict(self) -> str:
-        """What held-out rows said of the adapter; empty where it was not checked."""
+        """What held-out rows showed of the adapter; empty where it was not checked."""
         return self._verdict
 
     @property
@@ -200,7 +200,7 @@ class RunFacts:
 
     @property
     def words(self) -> str:
-        """What stands above the run: what held-out rows said, or why they said nothing."""
+        """What stands above the run: what held-out rows showed, or why they showed nothing."""
         if not self.unchecked:
             return self._verdict and f"Held out: {self._verdict}"
         why = _STOPPED if self._made_from == REFINED else _TOO_FEW
@@ -280,7 +280,7 @@ class History(Vertical):
         self._records: dict[str, AdapterRecord] = {}
 
     def compose(self) -> ComposeResult:
-        """The table, or a line that says there is nothing yet."""
+        """The table, or a line where there is nothing yet."""
         yield Static(id="none", markup=False)
         yield DataTable(cursor_type="row", id="runs")
 

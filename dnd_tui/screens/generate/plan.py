@@ -60,7 +60,7 @@ class Generation:
         return GenerateRequest(models=self.models, prompts=self.prompts, solve=self.solve, out=folder)
 
     def origin(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of its record that say what it was made of; `data` is what the job answered."""
+        """Fields of its record on what it was made of; `data` is what the job answered."""
         return {
             "base_id": data["base"],
             "generator": self.models.generator,
@@ -131,7 +131,7 @@ class Training:
             EngineError: it is gone.
         """
         if not self.adapter.is_dir():
-            hint = "Train another one; in the Library, u brings back what was deleted last"
+            hint = "Train another one, or bring it back in the Library (key u)"
             raise EngineError(f"{self.called}, the adapter that training began with, is gone", hint=hint)
 
     def request(self, folder: Path) -> RefineRequest:
@@ -148,7 +148,7 @@ class Training:
         )
 
     def origin(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of its record that say what it was made of."""
+        """Fields of its record on what it was made of."""
         return {
             "base_id": self.base_id,
             "made_from": REFINED,

@@ -53,8 +53,8 @@ with its time:
 Without answers and instruction a generator makes the adapter from the prompts alone: **encode**, **decode** and
 **detokenise** stand in for solving.
 
-The picture shows how large the update of each module of each layer is; of a generator's adapter also that of the
-adapter that it starts from.
+The picture shows how large the update of each module of each layer is; of a generator's adapter also that of its
+frame.
 
 *Train on* makes a new adapter from this one, where its prompts have answers: **train** takes gradient steps on all of
 them, up to 512. A fifth is not trained on but watched: the best state stays, and training ends once the watched rows
@@ -102,7 +102,7 @@ far.
         self._layers = 0
 
     def body(self) -> Iterable[Widget]:
-        """Headline, what held-out rows said, panes, buttons."""
+        """Headline, what held-out rows showed, panes, buttons."""
         yield Static("Drop a prompt file first (key 1)", id="headline", markup=False)
         yield Static(id="verdict", markup=False)
         yield Panes(
@@ -125,7 +125,7 @@ far.
     def begin(self, plan: Plan) -> None:
         """Make an adapter into the library; one at a time."""
         if self.running:
-            self.notify("An adapter is being made; stop it first", severity="warning")
+            self.notify("Stop the running job first", severity="warning")
             return
         before, self.record, self._plan = self.record, None, plan
         self._start(plan, before)
@@ -138,7 +138,7 @@ far.
             if before:
                 # It is still what is shown, so it is also what is made again.
                 self.record, self._plan = before, plan_of(before)
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         self._norms, self._layers, self._saving = {}, 0, False
         self._facts = RunFacts()
@@ -159,7 +159,7 @@ far.
         before = self.dnd.engine.jobs
         self._job = self.dnd.engine.start(request, plan.title, self)
         waits = f", after the job before it: {before[-1].title}" if before else ""
-        self._say(f"{plan.subject} → adapter{waits}")
+        self._show_headline(f"{plan.subject} → adapter{waits}")
         loading = (job for job in before if isinstance(job.request, LoadRequest) and job.request.models == plan.models)
         self._ahead = next(loading, None)
         if self._ahead:
@@ -169,10 +169,10 @@ far.
     @on(jobs.JobBegan)
     def _began(self, message: jobs.JobBegan) -> None:
         if message.job is self._job and self._plan:
-            self._say(f"{self._plan.subject} → adapter")
+            self._show_headline(f"{self._plan.subject} → adapter")
         self._settle()
 
-    def _say(self, headline: str) -> None:
+    def _show_headline(self, headline: str) -> None:
         self.query_one("#headline", Static).update(headline)
 
     @on(jobs.JobReported)
@@ -225,9 +225,9 @@ far.
             await asyncio.to_thread(self.dnd.library.give_up, str(self._place))
             how: Literal["stopped", "failed"] = "stopped" if isinstance(outcome, Stopped) else "failed"
             stages.stop(how)
-            self._say(f"{how.capitalize()}; nothing was written")
+            self._show_headline(f"{how.capitalize()}; nothing was written")
             if isinstance(outcome, Failed):
-                self.dnd.tell(outcome)
+                self.dnd.show_error(outcome)
         await self.query_one(History).refresh_rows()
         self._settle()
         if self.record and self.is_current:
@@ -243,7 +243,7 @@ far.
         try:
             data = await asyncio.to_thread(what_was_kept, request.out)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return False
         if data is not None:
             await self._keep(job, data)
@@ -292,12 +292,12 @@ far.
         try:
             self.record = await asyncio.to_thread(self.dnd.library.add, record)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         self._facts.finish({**data, **origin})
         # Where layers are not alike, places were kept free for modules that are not there.
         self.query_one(AdapterMap).show(self._norms)
-        self._say(f"{plan.subject} → {self.record.name}")
+        self._show_headline(f"{plan.subject} → {self.record.name}")
 
     def show_record(self, record: AdapterRecord) -> None:
         """An earlier run: its times and its picture."""
@@ -305,7 +305,7 @@ far.
         self._facts = RunFacts.of(record)
         self._plan = plan_of(record)
         self.remove_class("-training")
-        self._say(f"{record.source_words} → {record.name} ({record.made})")
+        self._show_headline(f"{record.source_words} → {record.name} ({record.made})")
         self.query_one(AdapterMap).show(record.norms)
         self.query_one(StageList).expect(())
         self._settle()
@@ -337,7 +337,7 @@ far.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that mean nothing now are shown grey."""
         if action == "train" and self.record and not self.running:
-            return True  # where it cannot be, the key says why
+            return True  # where it cannot be, the key explains why
         if action in ("compare", "export", "again", "train", "stop"):
             buttons = self.query(f"#{action}").results(Button)
             return None if any(button.disabled for button in buttons) else True

@@ -76,15 +76,15 @@ class CombinePlan:
 
 
 async def ask_how_to_combine(app: DndApp, records: Sequence[AdapterRecord]) -> CombinePlan | None:
-    """Ask for weights, rank and name; None when it is not wanted, or not possible, as a dialog says. From a worker."""
+    """Ask for weights, rank and name; None if it is not wanted, or not possible (a dialog explains). From a worker."""
     if len({record.base_id for record in records}) > 1:
         problem = "adapters of different base models cannot be added up"
-        app.tell(EngineError(problem, hint="Mark adapters of one base only"))
+        app.show_error(EngineError(problem, hint="Mark adapters of one base only"))
         return None
     try:
         ranks = await asyncio.to_thread(lambda: [_rank(record) for record in records])
     except EngineError as error:
-        app.tell(error)
+        app.show_error(error)
         return None
     return await app.push_screen_wait(CombineDialog(records, ranks))
 
@@ -94,7 +94,7 @@ def _rank(record: AdapterRecord) -> int:
     config = read_json(file)
     rank = config.get("r") if isinstance(config, dict) else None
     if type(rank) is not int or rank < 1:
-        raise EngineError("says no rank", where=str(file), hint="It is damaged: delete this adapter")
+        raise EngineError("has no rank", where=str(file), hint="It is damaged: delete this adapter")
     return rank
 
 
@@ -150,7 +150,7 @@ class CombineDialog(FormDialog[CombinePlan]):
                 yield Button("Combine", variant="primary", id="combine")
 
     def on_mount(self) -> None:
-        """Say what comes of the defaults."""
+        """Show what comes of the defaults."""
         self._check()
         (self._weights[0] if len(self._records) > 1 else self._rank).focus()
 

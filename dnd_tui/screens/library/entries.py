@@ -124,7 +124,7 @@ def kept_words(kept: Mapping[str, float]) -> str:
 
 
 def finished_words(record: AdapterRecord) -> str:
-    """What is said of an adapter that has just been made."""
+    """What is shown of an adapter that has just been made."""
     if record.origin == "imported":
         return " ".join([f"Imported as {record.name}.", *record.changes])
     return f"Added {record.name}, rank {record.rank}; kept {kept_words(record.kept)}"
@@ -163,7 +163,7 @@ class Plan(Protocol):
         """What makes it, at `folder`."""
 
     def origin(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Fields of its record that say what it was made of; `data` is what the job answered."""
+        """Fields of its record on what it was made of; `data` is what the job answered."""
 
 
 class LibraryJob(Vertical):
@@ -211,7 +211,7 @@ class LibraryJob(Vertical):
     def begin(self, plan: Plan) -> None:
         """Make an adapter."""
         if self.running:
-            self.notify("An adapter is being made; stop it first", severity="warning")
+            self.notify("Stop the running job first", severity="warning")
             return
         self._plan = plan
         self._start(plan)
@@ -227,24 +227,24 @@ class LibraryJob(Vertical):
             self._place, folder = await asyncio.to_thread(app_of(self).library.new_place)
         except EngineError as error:
             self._end()
-            app_of(self).tell(error)
+            app_of(self).show_error(error)
             return
         self._facts = RunFacts()
         before = app_of(self).engine.jobs
         waits = f", after the job before it: {before[-1].title}" if before else ""
-        self._say(f"{plan.title}{waits}")
+        self._show_headline(f"{plan.title}{waits}")
         self.query_one(StageList).expect(plan.stages)
         self._job = app_of(self).engine.start(plan.request(folder), plan.title, self)
         self.add_class("-running")
         self.post_message(self.Changed())
 
-    def _say(self, text: str) -> None:
+    def _show_headline(self, text: str) -> None:
         self.query_one("#doing", Static).update(one_line(text[:1].upper() + text[1:]))
 
     @on(jobs.JobBegan)
     def _began(self, message: jobs.JobBegan) -> None:
         if message.job is self._job:
-            self._say(message.job.title)
+            self._show_headline(message.job.title)
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
@@ -266,7 +266,7 @@ class LibraryJob(Vertical):
             try:
                 record = await asyncio.to_thread(app_of(self).library.add, self._record(plan, outcome.result.data))
             except EngineError as error:
-                app_of(self).tell(error)
+                app_of(self).show_error(error)
         if record is None:
             # Stopped a moment too late, the adapter may be there; killed, half of it.
             await asyncio.to_thread(app_of(self).library.give_up, self._place)
@@ -274,7 +274,7 @@ class LibraryJob(Vertical):
         if record is not None:
             self.post_message(self.Added(record))
         elif isinstance(outcome, Failed):
-            app_of(self).tell(outcome)
+            app_of(self).show_error(outcome)
         else:
             self.notify("Stopped; nothing was added")
 

@@ -166,7 +166,7 @@ class ImportDialog(FormDialog[ImportPlan]):
             self._source_changed()
             self.query_one("#import").focus()
         else:
-            self._tell("It is checked on its base, brought into one rank and alpha, and kept in the library.")
+            self._show_remark("It is checked on its base, brought to one rank and alpha, and kept in the library.")
             self._source.focus()
 
     # -- what lies there
@@ -192,7 +192,7 @@ class ImportDialog(FormDialog[ImportPlan]):
         if path != self._source.path:
             return False  # another one was named meanwhile
         self._field("source").complain(problem)
-        self._tell(found.words if found else "")
+        self._show_remark(found.words if found else "")
         if found:
             self._propose(path, found)
         return found is not None
@@ -211,7 +211,7 @@ class ImportDialog(FormDialog[ImportPlan]):
             return self._models.base
         return ModelChoice.base if means_default_base(named) else self._bases.get(named, named)
 
-    def _tell(self, text: str) -> None:
+    def _show_remark(self, text: str) -> None:
         self.query_one("#remark", Static).update(text)
 
     def _field(self, id: str) -> FormField:

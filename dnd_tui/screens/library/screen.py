@@ -69,7 +69,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         Binding("y", "copy_command", "Command", id="library.command", show=False,
                 tooltip="Copy the headless command for the same"),
         Binding("slash", "search", "Search", id="library.search", tooltip="Search names, data sets, bases, notes"),
-        Binding("s,escape", "stop", "Stop", id="library.stop", tooltip="Stop the job; nothing is left of it"),
+        Binding("s,escape", "stop", "Stop", id="library.stop", tooltip="Stop the job; nothing is kept"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     LibraryScreen {
@@ -243,7 +243,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         found = self._picked
         if len({record.base_id for record in found}) > 1:
             problem = "adapters of different base models cannot be compared side by side"
-            self.dnd.tell(EngineError(problem, hint="Mark adapters of one base only"))
+            self.dnd.show_error(EngineError(problem, hint="Mark adapters of one base only"))
         elif found:
             await self.dnd.compare(found)
 
@@ -331,7 +331,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         """Ask how, then import the adapter at `source`, or one that the person names."""
         job = self.query_one(LibraryJob)
         if job.running:
-            self.notify("An adapter is being made; stop it first", severity="warning")
+            self.notify("Stop the running job first", severity="warning")
             return
         plan = await ask_what_to_import(self.dnd, source)
         if plan is not None:
@@ -376,7 +376,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         try:
             await asyncio.to_thread(change)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return False
         await self.reload()
         return True

@@ -101,7 +101,7 @@ are in it.
         try:
             await asyncio.to_thread(write_text, file, text)
         except EngineError as error:
-            self.dnd.tell(error)
+            self.dnd.show_error(error)
             return
         self.notify(f"Saved as {file}", timeout=8, markup=False)
 

@@ -96,7 +96,7 @@ class SettingField(FormField):
 
     def _made(self) -> Widget:
         default = "" if self._default is None else str(self._default)
-        # What happens without it is said by the help already, where the default is not a value.
+        # What happens without it is in the help already, where the default is not a value.
         placeholder = f"{default} (default)" if default else "default"
         # A switch of the library shows its state by colour; words show it to everybody.
         words = {"yes": True, "no": False} if self._type is bool else {each: each for each in self._about.choices}
@@ -137,7 +137,7 @@ class SettingField(FormField):
     @on(Input.Changed)
     @on(PathField.Changed)
     def _being_typed(self, event: Message) -> None:
-        """Say at once what would be wrong."""
+        """Show at once what would be wrong."""
         event.stop()
         self.complain(self._checked(self._typed())[1])
 
@@ -196,7 +196,7 @@ class EnginePane(VerticalScroll, can_focus=False):
             yield SettingField(name)
 
     def show(self) -> None:
-        """What the settings say now."""
+        """Show the settings as they are now."""
         for field in self.query(SettingField):
             field.show()
 
@@ -220,6 +220,6 @@ class LookPane(Vertical):
         yield ThemeList(id="themes", compact=True)
 
     def show(self) -> None:
-        """What the settings say now."""
+        """Show the settings as they are now."""
         self.query_one(SettingField).show()
         self.query_one(ThemeList).fill()

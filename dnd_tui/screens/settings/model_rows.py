@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class ModelRow:
     """One model.
 
-    choice: what the setting `base` or `generator` says for it; None is the default.
+    choice: the value of the setting `base` or `generator` for it; None is the default.
     size: bytes to fetch, or on the disk; None where that is not known.
     memory: what its weights take in memory, in words.
     convert_seconds: of its conversion at first use.
@@ -91,7 +91,7 @@ _STATES = {
     "here": "here, ready to use",
     "to convert": "here; it is converted at its first use",
     "not here": "not here",
-    "on the hub": "a name of the hub: looked up, and if need be fetched, at its first use",
+    "on the hub": "a name of the hub: looked up and fetched at its first use",
 }
 
 

@@ -44,7 +44,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "fetch", "Fetch", id="settings.fetch", tooltip="Fetch the chosen model now"),
         Binding("u", "use", "Use", id="settings.use", tooltip="Use the chosen model for new drops"),
-        Binding("s", "stop", "Stop", id="settings.stop", tooltip="Stop fetching; it can be gone on with later"),
+        Binding("s", "stop", "Stop", id="settings.stop", tooltip="Stop fetching; Fetch goes on from there"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -74,7 +74,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         self.show()
 
     def show(self) -> None:
-        """What the settings say now."""
+        """Show the settings as they are now."""
         for field in self.query(SettingField):
             field.show()
         settings, models = app_of(self).settings, app_of(self).models
@@ -192,7 +192,7 @@ class ModelsPane(VerticalScroll, can_focus=False):
         if isinstance(outcome, Finished):
             self._entries = list(outcome.result.to_json()["models"])
         elif isinstance(outcome, Failed):
-            app_of(self).tell(outcome)
+            app_of(self).show_error(outcome)
         if message.job is self._job:
             self.query_one(StageList).stop(ending(outcome))
             self._settle()

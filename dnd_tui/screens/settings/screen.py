@@ -1,4 +1,4 @@
-"""The Settings screen: everything that config.toml can say, changed at once and with its mistakes marked."""
+"""The Settings screen: everything that config.toml can hold, changed at once and with its mistakes marked."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ class FilePane(VerticalScroll, can_focus=False):
                 subprocess.run(command)
         except SuspendNotSupported:
             hint = "Open the file yourself, then reload it"
-            app_of(self).tell(EngineError("no editor can be opened from here", where=str(file), hint=hint))
+            app_of(self).show_error(EngineError("no editor can be opened from here", where=str(file), hint=hint))
             return
         except EngineError as error:
-            app_of(self).tell(error)
+            app_of(self).show_error(error)
             return
         self.app.refresh()
         self.action_reload()

@@ -153,7 +153,7 @@ class TaughtDialog(ModalScreen[bool]):
         self._list.add_options([self._drawn(place) for place in range(len(self._edits.rows))])
         self._list.highlighted = 0
         self._show(0)
-        self._tell()
+        self._show_counts()
 
     # -- rows
 
@@ -180,9 +180,9 @@ class TaughtDialog(ModalScreen[bool]):
         text = self._shown if self._editor.text == self._loaded else self._editor.text
         if self._edits.change(self._place, text):
             self._list.replace_option_prompt_at_index(self._place, self._drawn(self._place))
-            self._tell()
+            self._show_counts()
 
-    def _tell(self) -> None:
+    def _show_counts(self) -> None:
         self.query_one("#remark", Static).update(self._edits.words)
         self.query_one("#save", Button).disabled = self._edits.answered < FEWEST_ANSWERS
 
@@ -217,7 +217,7 @@ class TaughtDialog(ModalScreen[bool]):
         try:
             await asyncio.to_thread(partial(write_sheet, self._file, tuple(self._edits.rows)))
         except EngineError as error:
-            app_of(self).tell(error)
+            app_of(self).show_error(error)
             return
         self.dismiss(True)
 

@@ -38,7 +38,7 @@ _NO_SCHEME = re.compile(r"[\w.-]+:\d+(/|$)|\w+://")
 
 @dataclass(frozen=True)
 class TeachWish:
-    """What a person asks of a teacher; the fields are those of `TeachRequest`, empty where nothing was said."""
+    """What a person asks of a teacher; the fields are those of `TeachRequest`, empty where nothing was chosen."""
 
     teacher: str = ""
     model: str = ""
@@ -62,7 +62,7 @@ class TeachWish:
 
 
 def teacher_problem(teacher: str) -> str:
-    """What is wrong with the text that names a teacher; "" where nothing is, as far as the text alone can tell."""
+    """What is wrong with the text that names a teacher; "" where nothing is, as far as the text alone shows."""
     if not teacher:
         return "must be named"
     if not is_endpoint(teacher):
@@ -96,7 +96,7 @@ class TeachDialog(FormDialog[TeachWish]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Cancel", id="teach.cancel", tooltip="Let nobody answer")
+        Binding("escape", "leave", "Cancel", id="teach.cancel", tooltip="Close without answers")
     ]
 
     def __init__(self, wish: TeachWish, goes_on: Path | None = None) -> None:
@@ -117,8 +117,8 @@ class TeachDialog(FormDialog[TeachWish]):
             yield FormField(
                 "Teacher", self._teacher, "The URL of an OpenAI-compatible server, or a base: hub id, folder, .gguf"
             )
-            yield FormField("Model name", self._model, "As the server calls it; only where the teacher is a URL")
-            yield FormField("Prompts", self._count, "How many are answered, at most")
+            yield FormField("Model name", self._model, "Its name on the server; only where the teacher is a URL")
+            yield FormField("Prompts", self._count, "How many prompts it answers, at most")
             yield FormField(
                 "Instruction", self._instruction,
                 "What the teacher reads before each prompt, a text or a text file; it is not kept with the prompts",

@@ -71,7 +71,7 @@ class TeachRun(ModalScreen[Outcome | None]):
             frame.border_title = "Let a model answer"
             yield Static(id="doing", markup=False)
             yield StageList()
-            yield Static("Stopped, it keeps the answers so far.", classes="remark", markup=False)
+            yield Static("Stop keeps the answers so far.", classes="remark", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Stop", id="stop", variant="error")
 
@@ -79,7 +79,7 @@ class TeachRun(ModalScreen[Outcome | None]):
         """Begin."""
         before = app_of(self).engine.jobs
         waits = f"After the job before it: {before[-1].title}" if before else ""
-        self._say(waits or self._doing)
+        self._show_doing(waits or self._doing)
         loads = () if is_endpoint(self._request.teacher) else ("load",)
         self.query_one(StageList).expect(("import", "read", *loads, "teach"))
         self._job = app_of(self).engine.start(self._request, self._title, self)
@@ -92,12 +92,12 @@ class TeachRun(ModalScreen[Outcome | None]):
     def _doing(self) -> str:
         return f"{self._title[:1].upper()}{self._title[1:]}"
 
-    def _say(self, text: str) -> None:
+    def _show_doing(self, text: str) -> None:
         self.query_one("#doing", Static).update(one_line(text))
 
     @on(jobs.JobBegan)
     def _began(self) -> None:
-        self._say(self._doing)
+        self._show_doing(self._doing)
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
@@ -111,7 +111,7 @@ class TeachRun(ModalScreen[Outcome | None]):
         self._outcome = message.outcome
         if isinstance(message.outcome, Failed):
             self.query_one(StageList).stop("failed")
-            app_of(self).tell(message.outcome)
+            app_of(self).show_error(message.outcome)
         self._close()
 
     @on(events.ScreenResume)
@@ -130,7 +130,7 @@ class TeachRun(ModalScreen[Outcome | None]):
     def _dropped(self, event: Dropped) -> None:
         """It is not lost by a slip."""
         event.stop()
-        self.notify("A model is answering; stop it first", severity="warning")
+        self.notify("Stop the model first", severity="warning")
 
 
 # What prompts are read from, and how: answers to others do not belong into the same file.
@@ -173,6 +173,6 @@ def _origin(prompts: PromptChoice) -> _Origin:
     """Touches the disk."""
     try:
         known = prompts.source.stat()
-    except OSError:  # the job will say so
+    except OSError:  # the job will report it
         return prompts, 0, 0
     return prompts, known.st_mtime_ns, known.st_size
