@@ -116,7 +116,7 @@ async def test_a_dropped_folder_is_imported_compared_and_exported(
         await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the Compare screen")
         compare = app.screen
         assert isinstance(compare, CompareScreen)
-        await until(pilot, lambda: shows(app, "No prompts of its own"), "what to do")
+        await until(pilot, lambda: shows(app, "Type a prompt (i)"), "what to do")
         await pilot.press("i", *"hello", "enter")
         await until(pilot, lambda: compare.shown and compare.shown.done and not compare.running, "the answers")
         assert compare.shown and set(compare.shown.answers) == {"base", "foreign peft"}

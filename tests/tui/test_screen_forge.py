@@ -100,7 +100,7 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
 
         await pilot.press("c")
         await until(pilot, lambda: "multi-task" in line(app, "headline"), "the first stage that trains")
-        assert "wait behind this run" in line(app, "waiting")
+        assert "wait until this run" in line(app, "waiting")
         await until(pilot, lambda: "tokens/s" in line(app, "figures") and " left" in line(app, "figures"), "figures")
         assert "memory" in line(app, "figures")
         await pilot.press("p")
@@ -177,7 +177,7 @@ async def test_other_jobs_wait_behind_a_run(choices: ForgeChoices, prompt_file: 
         await until(pilot, lambda: waits.began is not None, "the job that waited")
         assert run.outcome is not None
         await pilot.press("c")
-        await until(pilot, lambda: "Collecting waits until this is done: generate" in line(app, "headline"), "waiting")
+        await until(pilot, lambda: "Collecting waits for: generate" in line(app, "headline"), "waiting")
         await until(pilot, lambda: "multi-task" in line(app, "headline"), "the run again")
 
 
@@ -188,7 +188,7 @@ async def test_what_cannot_be_is_told_by_the_engine(choices: ForgeChoices, tmp_p
     (tmp_path / "library" / "library.json").write_text("{")
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(pilot, app, "Choose a folder")
+        await opened(pilot, app, "Choose the folders")
         assert "broken JSON" in facts(app, "collect-plan")["✗ no plan"]
         # The key works once the button does, a moment after both plans are there.
         await until(pilot, lambda: not screen(app).query_one("#train", Button).disabled, "both plans")
@@ -204,13 +204,13 @@ async def test_the_first_time(app_folders: Path, choices: ForgeChoices) -> None:
     (app_folders / "data" / "forge.json").unlink()
     app = DndApp()
     async with app.run_test(size=(60, 20)) as pilot:
-        await opened(pilot, app, "Choose a folder of tasks")
+        await opened(pilot, app, "Choose the folders")
         assert screen(app).query_one("#forge-panes Tabs").display
         await until(pilot, lambda: screen(app).query_one("#tasks", PathField).has_focus_within, "the first field")
         # Its button, not the field: a digit goes to another screen and is not typed.
         await pilot.press("1")
         await until(pilot, lambda: app.current_mode == "drop", "the other screen")
-        await opened(pilot, app, "Choose a folder of tasks")
+        await opened(pilot, app, "Choose the folders")
         assert screen(app).query_one("#tasks", PathField).value == ""
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what is missing")

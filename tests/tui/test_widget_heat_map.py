@@ -28,7 +28,7 @@ async def test_both_adapters_side_by_side_with_one_scale() -> None:
         await pilot.pause()
         lines = app.lines()
         assert "▸generated and frame" in lines[0]
-        assert lines[1].split("  ")[0] == "" and lines[1].split() == ["generated", "base", "adapter"]
+        assert lines[1].split("  ")[0] == "" and lines[1].split() == ["generated", "frame"]
         assert [line.split()[0] for line in lines[2:5]] == ["q", "k", "down"]
         assert "0.5" in lines[6] and "3.4" in lines[6] and "norm of the update" in lines[6]
 
@@ -68,9 +68,9 @@ async def test_the_key_goes_through_the_views_where_one_fits() -> None:
         shown = []
         for _ in range(4):
             await pilot.pause()
-            shown.append(next(word for word in ("generated", "base", "difference") if f"▸{word}" in app.lines()[0]))
+            shown.append(next(word for word in ("generated", "frame", "difference") if f"▸{word}" in app.lines()[0]))
             await pilot.press("v")
-        assert shown == ["generated", "base", "difference", "generated"]
+        assert shown == ["generated", "frame", "difference", "generated"]
 
 
 async def test_a_click_chooses_a_view() -> None:
