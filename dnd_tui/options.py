@@ -19,7 +19,7 @@ import typer
 from engine.adapter.formats import CHAIN_FORMATS, FORMATS, NUMBER_SIZES
 from engine.jobs.command_line import choice_in, leaves
 from engine.jobs.declared import JOBS, Job
-from engine.requests import Request
+from engine.requests import DECODERS, Request
 from engine.tasks.arms import ARMS
 from engine.tasks.metrics import METRICS
 
@@ -82,6 +82,11 @@ OPTIONS: Mapping[str, Option] = {
         "How answers are scored where there are labels.",
         default="the one that fits the labels",
         choices=METRICS,
+    ),
+    "decoder": Option(
+        "What writes the answers: llama.cpp is several times as fast on a CPU; auto takes it where it answers as "
+        "transformers does.",
+        choices=DECODERS,
     ),
     "examples": Option(
         "The base also answers with so many answered rows of the file before each prompt; rows that are answered are "

@@ -22,6 +22,9 @@ from engine.requests.adapters import (
     export_target,
 )
 from engine.requests.choices import (
+    DECODERS,
+    LLAMA_CPP,
+    TRANSFORMERS,
     ContextChoice,
     ModelChoice,
     PromptChoice,
@@ -69,8 +72,11 @@ Request = (
 )
 
 __all__ = [
+    "DECODERS",
     "EXAMPLES_ARM",
+    "LLAMA_CPP",
     "NO_ADAPTER",
+    "TRANSFORMERS",
     "ChainChoiceRequest",
     "ChainExportRequest",
     "CollectRequest",

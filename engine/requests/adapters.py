@@ -82,6 +82,7 @@ class CompareRequest:
     metric: "exact_match", "rouge_l", "last_number", "label"; None chooses the one that fits the known answers.
     examples: the base also answers with so many answered rows of the prompt file before each prompt, as turns; rows
         that are answered are never among them. 0 leaves that arm out.
+    decoder: one of `DECODERS`: what writes the answers.
     """
 
     models: ModelChoice
@@ -96,6 +97,7 @@ class CompareRequest:
     sampling_seed: int = 0
     metric: str | None = None
     examples: int = 0
+    decoder: str = "auto"
 
     @property
     def arms(self) -> tuple[str, ...]:

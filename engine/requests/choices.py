@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
+DECODERS = ("auto", TRANSFORMERS, LLAMA_CPP)
+"""What writes the answers; "auto" is llama.cpp where it gives what transformers gives, see `engine.llama_cpp.choice`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
