@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from engine.adapter.attach import BASE_ROW, AttachedModel, naming_adapter
+from engine.adapter.attach import BASE_ROW, AttachedModel, check_fits, naming_adapter
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.record import read_chain
 from engine.depth.view import chain_view
 from engine.events import AnswersScored, Reporter
+from engine.jobs.answering import Answering, answering
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.prompts import sample_batch
 from engine.jobs.results import Result
@@ -29,10 +30,13 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     rows, total = compared_rows(request, prompts, reporter)
     known = known_answers(request, prompts, rows, reporter)
     base, adapters = _base_and_adapters(request, prompts, reporter)
+    named = _named(request, adapters)
+    # Before anything is attached: llama.cpp's file is made of the base alone.
+    by = answering(request, base, named, reporter)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
-            arms = _attach_arms(request, base, attached, adapters)
+            arms = _arms(request, base, named, attached if by.llama_cpp is None else None)
             views = _chain_view(request, base, attached)
         if prompts is not None and prompts.label_column is not None:
             shown = None if known.examples is None else len(known.examples)
@@ -43,6 +47,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             arms,
             rows,
             views=views,
+            decoder=by.llama_cpp,
             max_new_tokens=request.max_new_tokens,
             metric=known.metric,
             labels=known.labels,
@@ -52,10 +57,10 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             seed=request.sampling_seed,
             total=total,
         )
-    return _result(request, known, found)
+    return _result(request, known, found, by)
 
 
-def _result(request: CompareRequest, known: KnownAnswers, found: Comparison) -> Result:
+def _result(request: CompareRequest, known: KnownAnswers, found: Comparison, by: Answering) -> Result:
     judged = _verdict(request, known, found)
     reached = judged.baselines if judged else None
     data = {
@@ -66,11 +71,12 @@ def _result(request: CompareRequest, known: KnownAnswers, found: Comparison) -> 
         "verdict": judged and judged.to_json(),
         "examples": found.examples.get(EXAMPLES_ARM),
         "arms": list(request.arms),
+        "decoder": by.to_json(),
         "means": found.means,
         "timings": {arm: vars(timing) for arm, timing in found.timings.items()},
         "rows": [vars(row) for row in found.rows],
     }
-    lines = []
+    lines = [("decoder", str(by))]
     if judged:
         for arm, figures in judged.arms.items():
             lines.append((f"{arm}, {found.metric}", f"{figures.mean:.3f} ({figures.low:.3f} to {figures.high:.3f})"))
@@ -114,18 +120,26 @@ def _base_and_adapters(
     return pipeline.base, [pipeline.adapter(batch.texts, reporter)]
 
 
-def _attach_arms(
-    request: CompareRequest, base: LoadedBase, attached: AttachedModel, adapters: Sequence[LoraAdapter]
-) -> dict[str, str]:
-    """Attach the adapters; by the name of an arm, the adapter that answers."""
-    arms = {request.arms[0]: BASE_ROW}
+def _named(request: CompareRequest, adapters: Sequence[LoraAdapter]) -> dict[str, LoraAdapter]:
+    """The adapters by names of their own; peft takes none with a dot in it."""
     # The chain, where there is one, comes after them.
-    for place, (arm, adapter) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
-        arms[arm] = f"adapter_{place}"  # peft takes no name with a dot in it
+    return {f"adapter_{place}": adapter for place, adapter in enumerate(adapters)}
+
+
+def _arms(
+    request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], attached: AttachedModel | None
+) -> dict[str, str]:
+    """By the name of an arm, the adapter that answers. They are attached, or, for None, only looked at: do they fit?"""
+    arms = {request.arms[0]: BASE_ROW}
+    for place, (arm, name) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
+        arms[arm] = name
         with naming_adapter(request.adapters[place], base.ref.id) if request.adapters else nullcontext():
-            attached.add(arms[arm], adapter)
+            if attached is None:
+                check_fits(base.model, adapters[name])
+            else:
+                attached.add(name, adapters[name])
     # Selected as a whole, adapters need not be turned on and off at every token.
-    if attached.names:
+    if attached is not None and attached.names:
         attached.use(attached.names[0])
     return arms
 

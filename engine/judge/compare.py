@@ -25,6 +25,7 @@ from engine.weights.lora import LoraAdapter
 if TYPE_CHECKING:
     from engine.adapter.attach import AttachedModel
     from engine.base.load import LoadedBase
+    from engine.llama_cpp.decoder import LlamaDecoder
     from engine.prompts import PromptRow
 
 
@@ -95,6 +96,7 @@ def compare(
     labels: Sequence[str] = (),
     examples: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     views: Mapping[str, Any] | None = None,
+    decoder: LlamaDecoder | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     total: int | None = None,
@@ -111,6 +113,8 @@ def compare(
         examples: by the name of a further arm, (prompt, answer) turns that the base reads before each prompt. Where
             they leave no room in what the base can read, the longest are left out from then on, with a note.
         views: by the name of a further arm, the model that answers: the layers of the base in another order.
+        decoder: answers greedily in the place of the models, by adapters of the same names; None has the models answer.
+            With it there are no views.
         temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
         seed: of the drawn tokens.
         total: how many rows there are, where that is known.
@@ -136,16 +140,24 @@ def compare(
             def answers(
                 own: Sequence[str], model: Any, prompts: list[list[int]], adapters: list[str] | None
             ) -> _Stream:
-                pieces = stream_answers(
-                    model,
-                    base.tokenizer,
-                    prompts * len(own),
-                    max_new_tokens=max_new_tokens,
-                    stop_ids=stop_ids(base.tokenizer, base.model),
-                    adapter_names=adapters if attached.names else None,
-                    choose=chooser(temperature, seed, [row.number for row in part] * len(own)),  # noqa: B023, used
-                    on_step=lambda: stage.advance(0),  # up before the next part
-                )
+                given: dict[str, Any] = {
+                    "max_new_tokens": max_new_tokens,
+                    "stop_ids": stop_ids(base.tokenizer, base.model),
+                    "on_step": lambda: stage.advance(0),
+                }
+                asked = prompts * len(own)
+                if decoder is not None:
+                    pieces = decoder.stream_answers(base.tokenizer, asked, adapter_names=adapters, **given)
+                else:
+                    pieces = stream_answers(
+                        model,
+                        base.tokenizer,
+                        asked,
+                        adapter_names=adapters if attached.names else None,
+                        # Used up before the next part.
+                        choose=chooser(temperature, seed, [row.number for row in part] * len(own)),  # noqa: B023
+                        **given,
+                    )
                 return _Stream(own, [len(ids) for ids in prompts], pieces)
 
             streams = [answers(list(arms), attached, alone, [adapter for adapter in arms.values() for _ in part])]

@@ -37,6 +37,7 @@ def chosen_decoder(
     dtype: str,
     chain: bool,
     temperature: float,
+    hindrance: str = "",
     here: bool | None = None,
 ) -> DecoderChoice:
     """The decoder for a request.
@@ -46,6 +47,7 @@ def chosen_decoder(
         config: of the base.
         device, dtype: where and in which numbers the base was loaded, "cpu" and "float32".
         chain: a chain of the base's layers answers too.
+        hindrance: what else speaks against llama.cpp.
         here: whether llama.cpp is installed; None looks.
 
     Raises:
@@ -56,7 +58,7 @@ def chosen_decoder(
     if not (installed() if here is None else here):
         reason, fix = "llama.cpp is not installed", "Install it: pip install 'dnd-tui[fast]'"
     else:
-        reason, fix = _hindrance(config, device, dtype, chain, temperature), "Choose --decoder transformers"
+        reason, fix = _hindrance(config, device, dtype, chain, temperature) or hindrance, "Choose --decoder transformers"
     if not reason:
         return DecoderChoice(LLAMA_CPP)
     if asked == LLAMA_CPP:

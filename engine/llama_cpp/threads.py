@@ -1,17 +1,15 @@
-"""How many threads llama.cpp takes: the physical cores that nobody uses. One setting for the process."""
+"""How many threads llama.cpp takes: the physical cores that nobody uses. There is one llama.cpp in a process."""
 
 from __future__ import annotations
 
 import os
-from functools import cache
 
 # Long enough to see a compile or another run, short enough to go unnoticed beside a model's loading.
 _LOOK_SECONDS = 0.1
 
 
-@cache
 def llama_threads() -> int:
-    """Looked up once a process, before llama.cpp's first threads start: at least 1."""
+    """Looked up each time llama.cpp is loaded, while this process itself waits: at least 1."""
     import psutil
 
     logical = psutil.cpu_count() or 1
