@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from dnd_tui.text import duration, figure, one_line
-from engine.events import AnswersScored, Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.events import AnswersBy, AnswersScored, Event, Note, StageAdvanced, StageFinished, StageStarted
 from engine.text import readable_size
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class PlainProgress:
         """Print `event`; answers are not progress."""
         if isinstance(event, Note):
             self.print_line(f"{'warning' if event.warning else 'note'}: {one_line(event.text)}")
+        elif isinstance(event, AnswersBy):
+            self.print_line(f"note: answers by {one_line(str(event))}")
         elif isinstance(event, AnswersScored):
             labels = f"; {len(event.labels)} labels: {', '.join(event.labels)}" if event.labels else ""
             self.print_line(f"note: answers are scored by {event.metric}{one_line(labels)}")

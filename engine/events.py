@@ -3,6 +3,7 @@
 Every front end (headless run, app, tests) consumes the same events:
 
     StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
+    AnswersBy                                           what writes the answers that follow
     AnswersScored                                       how the answers that follow are scored
     AnswerText                                          a piece of streamed text
     UpdateNorms                                         how large the update of some modules came out
@@ -69,6 +70,23 @@ class AnswersScored:
 
 
 @dataclass(frozen=True)
+class AnswersBy:
+    """What writes the answers that follow, said once before the first.
+
+    decoder: "transformers" or "llama.cpp".
+    float_type: the numbers that it computes with.
+    reason: why it is transformers, where llama.cpp would have been taken.
+    """
+
+    decoder: str
+    float_type: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.decoder}, {self.float_type}" + (f" ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True)
 class AnswerText:
     """A piece of the answer to prompt number `row` by one arm (`CompareRequest.arms`); the first may be without text.
 
@@ -128,7 +146,17 @@ class ChainScored:
     share: float | None = None
 
 
-Event = StageStarted | StageAdvanced | StageFinished | AnswersScored | AnswerText | Note | UpdateNorms | ChainScored
+Event = (
+    StageStarted
+    | StageAdvanced
+    | StageFinished
+    | AnswersBy
+    | AnswersScored
+    | AnswerText
+    | Note
+    | UpdateNorms
+    | ChainScored
+)
 
 
 class Stage:

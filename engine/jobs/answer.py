@@ -11,8 +11,8 @@ from engine.adapter.peft_folder import read_peft_folder
 from engine.base.load import LoadedBase
 from engine.depth.record import read_chain
 from engine.depth.view import chain_view
-from engine.events import AnswersScored, Reporter
-from engine.jobs.answering import Answering, answering
+from engine.events import AnswersBy, AnswersScored, Reporter
+from engine.jobs.answering import answering
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.prompts import sample_batch
 from engine.jobs.results import Result
@@ -32,11 +32,11 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     base, adapters = _base_and_adapters(request, prompts, reporter)
     named = _named(request, adapters)
     # Before anything is attached: llama.cpp's file is made of the base alone.
-    by = answering(request, base, named, reporter)
+    decoder, by = answering(request, base, named, reporter)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
-            arms = _arms(request, base, named, attached if by.llama_cpp is None else None)
+            arms = _arms(request, base, named, attached if decoder is None else None)
             views = _chain_view(request, base, attached)
         if prompts is not None and prompts.label_column is not None:
             shown = None if known.examples is None else len(known.examples)
@@ -47,7 +47,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             arms,
             rows,
             views=views,
-            decoder=by.llama_cpp,
+            decoder=decoder,
             max_new_tokens=request.max_new_tokens,
             metric=known.metric,
             labels=known.labels,
@@ -60,7 +60,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     return _result(request, known, found, by)
 
 
-def _result(request: CompareRequest, known: KnownAnswers, found: Comparison, by: Answering) -> Result:
+def _result(request: CompareRequest, known: KnownAnswers, found: Comparison, by: AnswersBy) -> Result:
     judged = _verdict(request, known, found)
     reached = judged.baselines if judged else None
     data = {
@@ -71,12 +71,12 @@ def _result(request: CompareRequest, known: KnownAnswers, found: Comparison, by:
         "verdict": judged and judged.to_json(),
         "examples": found.examples.get(EXAMPLES_ARM),
         "arms": list(request.arms),
-        "decoder": by.to_json(),
+        "decoder": vars(by),
         "means": found.means,
         "timings": {arm: vars(timing) for arm, timing in found.timings.items()},
         "rows": [vars(row) for row in found.rows],
     }
-    lines = [("decoder", str(by))]
+    lines = []
     if judged:
         for arm, figures in judged.arms.items():
             lines.append((f"{arm}, {found.metric}", f"{figures.mean:.3f} ({figures.low:.3f} to {figures.high:.3f})"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from engine.adapter.gguf import tensor_name
 from engine.base.chat import stop_ids
 from engine.base.device import dtype_name
 from engine.base.load import LoadedBase
 from engine.errors import EngineError
-from engine.events import Reporter
+from engine.events import AnswersBy, Reporter
 from engine.files import digest_bytes
 from engine.llama_cpp.base_file import base_file
 from engine.llama_cpp.choice import chosen_decoder
@@ -22,30 +21,10 @@ from engine.weights.lora import LoraAdapter
 _decoder: Kept[LlamaDecoder] = Kept()
 
 
-@dataclass(frozen=True)
-class Answering:
-    """What answers, for the record: the decoder's name and its numbers, and why it is not llama.cpp where that is said.
-
-    llama_cpp: the decoder itself; None is transformers.
-    """
-
-    name: str
-    float_type: str
-    reason: str = ""
-    llama_cpp: LlamaDecoder | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data."""
-        return {"name": self.name, "float_type": self.float_type, "reason": self.reason}
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.float_type}" + (f" ({self.reason})" if self.reason else "")
-
-
 def answering(
     request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], reporter: Reporter
-) -> Answering:
-    """Choose; for llama.cpp the base's GGUF file is written at first need. Noted in a line.
+) -> tuple[LlamaDecoder | None, AnswersBy]:
+    """Choose; for llama.cpp the base's GGUF file is written at first need. None is transformers. Emits what was chosen.
 
     Float16 halves what is read at every token, and on a CPU that is the time it takes; `--dtype float32` takes the
     numbers of the reference.
@@ -67,16 +46,15 @@ def answering(
         temperature=request.temperature,
         hindrance=_hindrance(adapters, stops),
     )
+    decoder = None
     if choice.name == LLAMA_CPP:
         dtype = "float32" if request.models.dtype == "float32" else "float16"
         file = base_file(base, stops, dtype, reporter)
         key = (file, tuple((name, _digest(adapter)) for name, adapter in adapters.items()))
         decoder = _decoder.get(key, lambda: LlamaDecoder(file, base.model.config, adapters), reporter.quiet())
-        reporter.note(f"answers by llama.cpp in {dtype}")
-        return Answering(choice.name, dtype, llama_cpp=decoder)
-    if choice.reason:
-        reporter.note(f"answers by transformers: {choice.reason}")
-    return Answering(choice.name, dtype, choice.reason)
+    by = AnswersBy(choice.name, dtype, choice.reason)
+    reporter.emit(by)
+    return decoder, by
 
 
 def _hindrance(adapters: Mapping[str, LoraAdapter], stops: list[int]) -> str:

@@ -3,8 +3,9 @@
     model's parameters --(a tensor at a time, rows of q and k in GGUF's order)--> CACHE/gguf/NAME-KEY-TYPE.gguf
 
 Notable
-- It has the very numbers of the loaded base, so answers can be compared; a package's quantised file has the same weights
-  after dequantisation, but llama.cpp rounds what they are multiplied with to 8 bits.
+- In float32 it has the very numbers of the loaded base, and greedy answers are those of transformers. A package's
+  quantised file has them too after dequantisation, but llama.cpp rounds what they are multiplied with to 8 bits: of 16
+  answers of 48 tokens by the default base 8 stay the same, of those in float16 14.
 - Its vocabulary is made up: the text of token 17 is "17 ". llama.cpp streams text and no ids; so it streams ids. Text
   is made of them by the base's own tokenizer, as everywhere.
 

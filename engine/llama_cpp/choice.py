@@ -58,7 +58,8 @@ def chosen_decoder(
     if not (installed() if here is None else here):
         reason, fix = "llama.cpp is not installed", "Install it: pip install 'dnd-tui[fast]'"
     else:
-        reason, fix = _hindrance(config, device, dtype, chain, temperature) or hindrance, "Choose --decoder transformers"
+        reason = _hindrance(config, device, dtype, chain, temperature) or hindrance
+        fix = "Choose --decoder transformers"
     if not reason:
         return DecoderChoice(LLAMA_CPP)
     if asked == LLAMA_CPP:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
 DECODERS = ("auto", TRANSFORMERS, LLAMA_CPP)
-"""What writes the answers; "auto" is llama.cpp where it gives what transformers gives, see `engine.llama_cpp.choice`."""
+"""What writes answers; "auto" is llama.cpp where it answers as transformers does, see `engine.llama_cpp.choice`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,9 +175,10 @@ def transcript_of(
     """What was answered so far, and how it was scored."""
     measured = comparison.measured(scored.metric) if scored else []
     dataset = {"dataset": str(compared.prompts.source)} if compared.prompts else {}
+    decoder = {"decoder": comparison.decoder} if comparison.decoder else {}
     return Transcript(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
-        settings={"base": compared.base_id, **dataset, **options.lines()},
+        settings={"base": compared.base_id, **dataset, **options.lines(), **decoder},
         rows=comparison.transcript_rows(),
         metric=measured[0].metric if measured else None,
         means={score.arm: score.mean for score in measured},

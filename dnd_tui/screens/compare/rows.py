@@ -88,6 +88,13 @@ class Comparison:
     def __init__(self, arms: tuple[str, ...] = ()) -> None:
         self.arms = arms
         self.prompts: dict[int, ComparedPrompt] = {}
+        # What wrote the last answers: "llama.cpp, float16"; "" before any.
+        self.decoder = ""
+
+    @property
+    def answered_by(self) -> list[str]:
+        """What wrote the answers, as a sentence; none before any."""
+        return [f"Answers by {self.decoder}."] if self.decoder else []
 
     def prompt(self, number: int, text: str, references: tuple[str, ...] = ()) -> ComparedPrompt:
         """The prompt of this number, taken in if it is new."""

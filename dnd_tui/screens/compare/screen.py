@@ -26,7 +26,7 @@ from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.errors import EngineError
-from engine.events import AnswersScored, AnswerText, Note
+from engine.events import AnswersBy, AnswersScored, AnswerText, Note
 from engine.host import Failed
 from engine.requests import PromptChoice
 
@@ -192,6 +192,8 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         for event in message.events:
             if isinstance(event, AnswerText):
                 touched.add(self._take(event))
+            elif isinstance(event, AnswersBy):
+                self.comparison.decoder = str(event)
             elif isinstance(event, AnswersScored):
                 self._scored = event
             elif isinstance(event, Note) and event.warning:
@@ -277,7 +279,8 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         foot.settle(chosen=compared is not None, running=self.running, exported=not compared or bool(self._records))
         self._show_scores()
         # Not while answers come: it takes longer than a bar.
-        foot.show_verdict(compared.verdict(self.comparison, self._scored) if compared and self._scored else "")
+        said = [compared.verdict(self.comparison, self._scored)] if compared and self._scored else []
+        foot.show_verdict(" ".join([*filter(None, said), *self.comparison.answered_by]))
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
