@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.adapter.gguf import tensor_name
+from engine.adapter.gguf import GGUF_ARCHITECTURES, tensor_name
 from engine.base.chat import stop_ids
 from engine.base.device import dtype_name
 from engine.base.load import LoadedBase
 from engine.errors import EngineError
 from engine.events import AnswersBy, Reporter
 from engine.files import digest_bytes
-from engine.llama_cpp.base_file import base_file
+from engine.llama_cpp.base_file import base_file, unnamed_parameter
 from engine.llama_cpp.choice import chosen_decoder
 from engine.llama_cpp.decoder import LlamaDecoder
 from engine.pipeline import Kept
@@ -44,7 +44,7 @@ def answering(
         dtype=dtype,
         chain=request.chain is not None,
         temperature=request.temperature,
-        hindrance=_hindrance(adapters, stops),
+        hindrance=_hindrance(base, adapters, stops),
     )
     decoder = None
     if choice.name == LLAMA_CPP:
@@ -57,10 +57,12 @@ def answering(
     return decoder, by
 
 
-def _hindrance(adapters: Mapping[str, LoraAdapter], stops: list[int]) -> str:
+def _hindrance(base: LoadedBase, adapters: Mapping[str, LoraAdapter], stops: list[int]) -> str:
     """Why llama.cpp cannot answer with these; "" where it can."""
     if not stops:
         return "the base has no token that ends an answer"
+    if base.model.config.model_type in GGUF_ARCHITECTURES and (name := unnamed_parameter(base)):
+        return f"GGUF has no name for the base's {name}"
     for adapter in adapters.values():
         for module in adapter.layout.modules:
             try:

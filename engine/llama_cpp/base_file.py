@@ -15,7 +15,7 @@ Source of names and fields: llama.cpp's convert_hf_to_gguf.py, by `gguf`; `engin
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,24 +69,21 @@ def write_base_file(file: Path, base: LoadedBase, stops: Sequence[int], float_ty
     """Write the file; vectors stay in float32, as llama.cpp's own conversion has them.
 
     Raises:
-        EngineError: a parameter has no name in a GGUF file.
+        EngineError: a parameter has no name in a GGUF file, or a weight is too large for float16.
     """
     import gguf
     import numpy as np
 
     config = base.model.config
     architecture = gguf_architecture(config)
-    kinds = {gguf.MODEL_ARCH_NAMES[kind]: kind for kind in gguf.MODEL_ARCH}
-    names = gguf.get_tensor_name_map(kinds[architecture], config.num_hidden_layers)
     writer = gguf.GGUFWriter(file, architecture)
     _add_settings(writer, config)
-    _add_vocabulary(writer, config.vocab_size, stops)
+    _add_vocabulary(writer, base.model.get_input_embeddings().num_embeddings, stops)
     tensors: list[tuple[str, Any, Any]] = []
-    # Without the names that share a parameter with an earlier one: tied embeddings stay tied.
-    for name, parameter in base.model.named_parameters(remove_duplicate=True):
-        tensor = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    for name, tensor, parameter in _parameters(base):
         if tensor is None:
-            raise EngineError("this parameter has no name in a GGUF file", where=name, hint="Choose transformers")
+            hint = "Choose --decoder transformers"
+            raise EngineError("this parameter has no name in a GGUF file", where=name, hint=hint)
         kind = gguf.GGMLQuantizationType[_TYPES[float_type] if parameter.ndim > 1 else "F32"]
         size = parameter.numel() * gguf.GGML_QUANT_SIZES[kind][1]
         writer.add_tensor_info(tensor, tuple(parameter.shape), np.dtype(np.float32), size, raw_dtype=kind)
@@ -99,9 +96,29 @@ def write_base_file(file: Path, base: LoadedBase, stops: Sequence[int], float_ty
         values = parameter.detach().float()
         if values.ndim > 1:
             values = gguf_rows(values, name.removesuffix(".weight"), config)
+            if float_type == "float16" and float(values.abs().max()) > np.finfo(np.float16).max:
+                hint = "Choose --dtype float32, or --decoder transformers"
+                raise EngineError("a weight is too large for float16", where=name, hint=hint)
         writer.write_tensor_data(gguf.quants.quantize(np.ascontiguousarray(values.numpy()), kind))
         stage.advance()
     close_gguf(writer, file)
+
+
+def unnamed_parameter(base: LoadedBase) -> str | None:
+    """The first parameter of a base of a known architecture that has no name in a GGUF file, if there is one."""
+    return next((name for name, tensor, _ in _parameters(base) if tensor is None), None)
+
+
+def _parameters(base: LoadedBase) -> Iterator[tuple[str, str | None, Any]]:
+    """Every parameter by its name in transformers and in GGUF."""
+    import gguf
+
+    config = base.model.config
+    kinds = {gguf.MODEL_ARCH_NAMES[kind]: kind for kind in gguf.MODEL_ARCH}
+    names = gguf.get_tensor_name_map(kinds[gguf_architecture(config)], config.num_hidden_layers)
+    # Without the names that share a parameter with an earlier one: tied embeddings stay tied.
+    for name, parameter in base.model.named_parameters(remove_duplicate=True):
+        yield name, names.get_name(name, try_suffixes=(".weight", ".bias")), parameter
 
 
 def _add_settings(writer: Any, config: Any) -> None:
@@ -117,7 +134,6 @@ def _add_settings(writer: Any, config: Any) -> None:
     writer.add_rope_dimension_count(head)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
 
 
 def _add_vocabulary(writer: Any, size: int, stops: Sequence[int]) -> None:
@@ -125,6 +141,7 @@ def _add_vocabulary(writer: Any, size: int, stops: Sequence[int]) -> None:
     import gguf
 
     writer.add_tokenizer_model("llama")
+    writer.add_vocab_size(size)
     writer.add_token_list([f"{number} " for number in range(size)])
     writer.add_token_scores([0.0] * size)
     writer.add_token_types([gguf.TokenType.NORMAL] * size)

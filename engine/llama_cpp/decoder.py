@@ -11,7 +11,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -116,7 +116,7 @@ class LlamaDecoder:
         # Never two in memory.
         self._server = old = None
         with tempfile.TemporaryDirectory() as folder:
-            files = []
+            files: list[Path] = []
             for name, adapter in self._adapters.items():
                 files.append(Path(folder) / f"{len(files)}.gguf")
                 write_gguf_adapter(files[-1], adapter, self._config, name=name)
@@ -172,7 +172,7 @@ def _answered(
     burst: Mapping[int, Asked],
     stops: frozenset[int],
     on_step: Callable[[], None],
-) -> Iterator[_Heard]:
+) -> Generator[_Heard, None, None]:
     """Ask for all of a burst at once; its tokens in the order in which they come, and the end of each row's.
 
     However it is left, llama.cpp works on none of it afterwards.

@@ -38,7 +38,7 @@ def answers(result: dict[str, Any]) -> list[dict[str, str]]:
     return [row["answers"] for row in result["rows"]]
 
 
-def test_greedy_answers_in_float32_are_those_of_transformers(reference: dict[str, Any], generated_adapter: Path) -> None:
+def test_greedy_answers_are_those_of_transformers(reference: dict[str, Any], generated_adapter: Path) -> None:
     events: list[Event] = []
     found = compared(generated_adapter, events.append)
     assert answers(found) == answers(reference)
