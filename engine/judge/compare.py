@@ -168,6 +168,8 @@ def compare(
                     reporter.note(f"{room}, from prompt {part[0].number} on")
                 streams.append(answers([arm], attached, ids, [BASE_ROW] * len(part)))
             streams += [answers([arm], view, alone, None) for arm, view in views.items()]
+            if decoder is not None:
+                decoder.prepare(len(names) * len(part), max(max(each.asked) for each in streams) + max_new_tokens)
             fresh = [ComparedRow(row.number, row.prompt, row.references, dict.fromkeys(names, ""), {}) for row in part]
             for stream, piece in _in_turns(streams):
                 arm, place = stream.arms[piece.row // len(part)], piece.row % len(part)

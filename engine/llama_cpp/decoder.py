@@ -55,6 +55,8 @@ class LlamaDecoder:
         self._adapters = dict(adapters)
         self._places = {name: place for place, name in enumerate(adapters)}
         self._server: LlamaServer | None = None
+        # Those that streams which have not ended answer in.
+        self._taken: set[int] = set()
 
     def stream_answers(
         self,
@@ -69,7 +71,8 @@ class LlamaDecoder:
     ) -> Iterator[AnswerPiece]:
         """Answer all prompts greedily, as `engine.decode.stream_answers` does with the same arguments.
 
-        A prompt keeps its slot: asked again at the same place with more turns after it, only these are read.
+        A prompt keeps its slot: asked again at the same place with more turns after it, only these are read. Several
+        streams can be read in turns, where `prepare` has made room for all of them.
 
         Args:
             adapter_names: for each prompt the adapter that answers it, `BASE_ROW` for none; None is the base for all.
@@ -83,18 +86,38 @@ class LlamaDecoder:
             return
         names = list(adapter_names) if adapter_names is not None else [BASE_ROW] * len(prompts_ids)
         on_step()
-        server = self._loaded(len(prompts_ids), max(map(len, prompts_ids)) + max_new_tokens)
-        stops = frozenset(stop_ids)
-        rows = [_Row(tokenizer, ids, max_new_tokens, stops) for ids in prompts_ids]
+        rows = [_Row(tokenizer, ids, max_new_tokens, frozenset(stop_ids)) for ids in prompts_ids]
+        server = self.prepare(len(self._taken) + len(names), max(map(len, prompts_ids)) + max_new_tokens)
+        slots = [slot for slot in range(server.slots) if slot not in self._taken][: len(names)]
+        self._taken.update(slots)
+        try:
+            yield from self._turns(server, slots, names, rows, scale, frozenset(stop_ids), on_step)
+        finally:
+            self._taken.difference_update(slots)
+
+    def _turns(
+        self,
+        server: LlamaServer,
+        slots: Sequence[int],
+        names: Sequence[str],
+        rows: Sequence[_Row],
+        scale: float,
+        stops: frozenset[int],
+        on_step: Callable[[], None],
+    ) -> Iterator[AnswerPiece]:
+        """A burst for each arm in turn, until all of their rows are done.
+
+        Args:
+            slots, names, rows: of each prompt its slot, the adapter that answers, and the answer.
+        """
         arms = list(dict.fromkeys(names))
         spent = 0.0
         with ThreadPoolExecutor(len(rows)) as pool:
             while going := {arm for arm, row in zip(names, rows, strict=True) if not row.done}:
                 for arm in (arm for arm in arms if arm in going):
                     scales = {} if arm == BASE_ROW else {self._places[arm]: scale}
-                    most = _BURST if len(going) > 1 else max_new_tokens
                     asked = {
-                        place: row.asked(place, most, scales)
+                        place: row.asked(slots[place], _BURST if len(going) > 1 else row.left, scales)
                         for place, row in enumerate(rows)
                         if names[place] == arm and not row.done
                     }
@@ -106,11 +129,18 @@ class LlamaDecoder:
                                 yield piece
                     spent += time.perf_counter() - began
 
-    def _loaded(self, slots: int, context: int) -> LlamaServer:
-        """llama.cpp with room for so many answers of so many tokens."""
+    def prepare(self, slots: int, context: int) -> LlamaServer:
+        """llama.cpp with room for so many answers side by side, of so many tokens, their prompts among them.
+
+        Raises:
+            EngineError: llama.cpp cannot load the base or an adapter.
+            ValueError: there is less room, and a stream has not ended.
+        """
         old = self._server
         if old is not None and old.slots >= slots and old.context >= context:
             return old
+        if self._taken:
+            raise ValueError("prepare llama.cpp for all streams that are read in turns before the first")
         if old is not None:
             slots, context = max(slots, old.slots), max(context, old.context)
         # Never two in memory.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,11 +143,36 @@ def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(tiny: Tiny) -> None
     assert told(tiny.answer(PROMPTS), 1) == told(tiny.reference(PROMPTS, BASE_ROW), 1)
 
 
+def test_streams_in_turns_have_slots_of_their_own(tiny: Tiny) -> None:
+    tiny.decoder.prepare(4, 64)
+
+    def stream(prompts: list[list[int]], name: str) -> Iterator[AnswerPiece]:
+        names = [name] * len(prompts)
+        return tiny.decoder.stream_answers(
+            tiny.base.tokenizer, prompts, max_new_tokens=20, stop_ids=STOP, adapter_names=names
+        )
+
+    both = stream(PROMPTS, BASE_ROW), stream(PROMPTS[1:2], "adapted")
+    found: tuple[list[AnswerPiece], list[AnswerPiece]] = [], []
+    for pieces in zip_longest(*both):
+        for taken, piece in zip(found, pieces, strict=True):
+            taken += [piece] if piece else []
+    for row in range(3):
+        assert told(found[0], row) == told(tiny.reference(PROMPTS, BASE_ROW), row)
+    assert told(found[1], 0) == told(tiny.reference(PROMPTS[1:2], "adapted"), 0)
+
+    first = stream(PROMPTS[:1], BASE_ROW)
+    next(first)
+    with pytest.raises(ValueError, match="before the first"):
+        tiny.decoder.prepare(4, 100_000)
+    first.close()  # type: ignore[attr-defined]
+
+
 def test_signals_stay_with_python(tiny: Tiny, tmp_path: Path) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     try:
-        LlamaDecoder(tiny.decoder._base, tiny.base.model.config, {})._loaded(1, 32)
+        LlamaDecoder(tiny.decoder._base, tiny.base.model.config, {}).prepare(1, 32)
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -178,4 +204,4 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(EngineError, match="llama.cpp cannot load the base"):
-        LlamaDecoder(broken, None, {})._loaded(1, 32)  # type: ignore[arg-type]
+        LlamaDecoder(broken, None, {}).prepare(1, 32)  # type: ignore[arg-type]
