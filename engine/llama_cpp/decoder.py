@@ -111,13 +111,14 @@ class LlamaDecoder:
             slots, names, rows: of each prompt its slot, the adapter that answers, and the answer.
         """
         arms = list(dict.fromkeys(names))
-        spent = 0.0
+        # The first token of every arm comes as soon as can be.
+        spent, burst = 0.0, 1
         with ThreadPoolExecutor(len(rows)) as pool:
             while going := {arm for arm, row in zip(names, rows, strict=True) if not row.done}:
                 for arm in (arm for arm in arms if arm in going):
                     scales = {} if arm == BASE_ROW else {self._places[arm]: scale}
                     asked = {
-                        place: row.asked(slots[place], _BURST if len(going) > 1 else row.left, scales)
+                        place: row.asked(slots[place], burst if len(going) > 1 else row.left, scales)
                         for place, row in enumerate(rows)
                         if names[place] == arm and not row.done
                     }
@@ -128,6 +129,7 @@ class LlamaDecoder:
                             if piece:
                                 yield piece
                     spent += time.perf_counter() - began
+                burst = _BURST
 
     def prepare(self, slots: int, context: int) -> LlamaServer:
         """llama.cpp with room for so many answers side by side, of so many tokens, their prompts among them.
