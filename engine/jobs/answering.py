@@ -59,6 +59,8 @@ def answering(
 
 def _hindrance(base: LoadedBase, adapters: Mapping[str, LoraAdapter], stops: list[int]) -> str:
     """Why llama.cpp cannot answer with these; "" where it can."""
+    if base.streamed:
+        return "the base's layers are not in memory"
     if not stops:
         return "the base has no token that ends an answer"
     if base.model.config.model_type in GGUF_ARCHITECTURES and (name := unnamed_parameter(base)):

@@ -23,7 +23,7 @@ from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.gguf import gguf_architecture, gguf_rows
 from engine.base.fetch import cache_folder, one_process
 from engine.base.gguf import close_gguf
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Reporter, Stage
 from engine.files import digest_json, replacing_file
 from engine.text import readable_size
@@ -57,7 +57,7 @@ def base_file(base: LoadedBase, stops: Sequence[int], float_type: str, reporter:
         if not target.is_file():
             size = base.model.num_parameters() * NUMBER_SIZES[float_type] + _BESIDE_WEIGHTS
             if shutil.disk_usage(target.parent).free < size:
-                hint = f"Free {readable_size(size)} there, or choose --decoder transformers"
+                hint = f"Free {readable_size(size)} there, or set {setting('decoder')} to transformers"
                 raise EngineError("the disk is too full for the base as a GGUF file", where=str(target), hint=hint)
             with reporter.stage("write", unit="tensors") as stage, replacing_file(target) as part:
                 write_base_file(part, base, stops, float_type, stage)
@@ -82,7 +82,7 @@ def write_base_file(file: Path, base: LoadedBase, stops: Sequence[int], float_ty
     tensors: list[tuple[str, Any, Any]] = []
     for name, tensor, parameter in _parameters(base):
         if tensor is None:
-            hint = "Choose --decoder transformers"
+            hint = f"Set {setting('decoder')} to transformers"
             raise EngineError("this parameter has no name in a GGUF file", where=name, hint=hint)
         kind = gguf.GGMLQuantizationType[_TYPES[float_type] if parameter.ndim > 1 else "F32"]
         size = parameter.numel() * gguf.GGML_QUANT_SIZES[kind][1]
@@ -97,7 +97,7 @@ def write_base_file(file: Path, base: LoadedBase, stops: Sequence[int], float_ty
         if values.ndim > 1:
             values = gguf_rows(values, name.removesuffix(".weight"), config)
             if float_type == "float16" and float(values.abs().max()) > np.finfo(np.float16).max:
-                hint = "Choose --dtype float32, or --decoder transformers"
+                hint = f"Set {setting('dtype')} to float32, or {setting('decoder')} to transformers"
                 raise EngineError("a weight is too large for float16", where=name, hint=hint)
         writer.write_tensor_data(gguf.quants.quantize(np.ascontiguousarray(values.numpy()), kind))
         stage.advance()

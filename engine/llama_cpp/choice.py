@@ -7,13 +7,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from engine.adapter.gguf import GGUF_ARCHITECTURES
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.requests import LLAMA_CPP, TRANSFORMERS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
-
-_OPTION = "--decoder"
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,11 @@ def chosen_decoder(
         reason, fix = "llama.cpp is not installed", "Install it: pip install 'dnd-tui[fast]'"
     else:
         reason = _hindrance(config, device, dtype, chain, temperature) or hindrance
-        fix = "Choose --decoder transformers"
+        fix = f"Set {setting('decoder')} to transformers"
     if not reason:
         return DecoderChoice(LLAMA_CPP)
     if asked == LLAMA_CPP:
-        raise EngineError(f"llama.cpp cannot answer: {reason}", where=_OPTION, hint=fix)
+        raise EngineError(f"llama.cpp cannot answer: {reason}", where=setting("decoder"), hint=fix)
     return DecoderChoice(TRANSFORMERS, reason)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.adapter.attach import BASE_ROW
 from engine.adapter.gguf import write_gguf_adapter
 from engine.decode import AnswerPiece, TextStream
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.llama_cpp.server import Asked, LlamaServer
 from engine.weights.lora import LoraAdapter
 
@@ -230,7 +230,8 @@ def _answered(
                 on_step()
                 continue
             if found.problem is not None:
-                raise EngineError(f"llama.cpp failed to answer: {found.problem}", hint="Choose --decoder transformers")
+                hint = f"Set {setting('decoder')} to transformers"
+                raise EngineError(f"llama.cpp failed to answer: {found.problem}", hint=hint)
             going -= found.token is None
             yield found
             on_step()

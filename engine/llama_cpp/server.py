@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.llama_cpp.threads import llama_threads
 
 _CONTEXT_STEP = 256
@@ -75,7 +75,7 @@ class LlamaServer:
         try:
             self._server = xllamacpp.Server(settings)
         except RuntimeError as error:
-            hint = "Choose --decoder transformers; the log has the details"
+            hint = f"Set {setting('decoder')} to transformers; the log has the details"
             raise EngineError(f"llama.cpp cannot load the base ({error})", where=str(base), hint=hint) from error
         finally:
             _take_signals_back()

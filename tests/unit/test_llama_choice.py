@@ -54,7 +54,7 @@ def test_transformers_otherwise_with_the_reason(changed: dict[str, Any], reason:
     assert reason in found.reason
     with pytest.raises(EngineError, match=reason) as refused:
         choose(LLAMA_CPP, **changed)
-    assert refused.value.where == "--decoder"
+    assert refused.value.where == "decoder"
     assert ("pip install" if "here" in changed else "transformers") in str(refused.value.hint)
 
 
