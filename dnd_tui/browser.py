@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +20,8 @@ from aiohttp import web
 from textual import messages
 from textual.drivers.web_driver import WebDriver
 from textual_serve.server import Server
+
+from engine.loopback import is_loopback
 
 _OUTSIDE = re.compile(r'<link[^>]*href="https?://[^>]*>')
 _FONT = """<style>@font-face {
@@ -85,11 +86,3 @@ class PageDriver(WebDriver):
         """Take what is typed, until the app ends or the server is gone: that ends the app."""
         super().run_input_thread()
         self._app.post_message(messages.ExitApp())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

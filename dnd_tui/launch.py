@@ -57,7 +57,8 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
 ) -> None:
     """Serve the app to a browser; every page that is opened is an app of its own."""
-    from dnd_tui.browser import AppServer, is_loopback
+    from dnd_tui.browser import AppServer
+    from engine.loopback import is_loopback
 
     if not is_loopback(host):
         print(f"warning: whoever reaches {host}:{port} can read and write your files through the app", file=sys.stderr)

@@ -161,6 +161,8 @@ OPTIONS: Mapping[str, Option] = {
     "stream_layers": Option(
         "Read the base's layers from its files one at a time; without it only where the base does not fit into memory."
     ),
+    "host": Option("Address to listen at. Where others can reach it, they need the key that is printed.", "HOST"),
+    "port": Option("Port to listen at.", "N", minimum=1),
     "trust_remote_code": Option("Run the code that comes with a model of the hub."),
 }
 
@@ -215,6 +217,11 @@ DIFFERING: Mapping[str, Mapping[str, Option]] = {
             "Instruction that the teacher reads before each prompt: a text, or a text file. --out does not hold it.",
             "TEXT|FILE",
             "none",
+        ),
+    },
+    "serve-model": {
+        "adapters": Option(
+            "LoRA adapter, a PEFT folder; the first one answers unless a request chooses another.", "ADAPTER", "none"
         ),
     },
     "compare": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,6 +36,7 @@ from engine.requests import (
     ImportRequest,
     ModelChoice,
     RefineRequest,
+    ServeModelRequest,
     SheetRequest,
     TeachRequest,
     TrainingTimeRequest,
@@ -57,6 +59,16 @@ def check_sheet(request: SheetRequest) -> None:
     """Whether the file can be written."""
     refuse_folder(request.out)
     refuse_occupied(request.out, request.replace)
+
+
+def check_serve_model(request: ServeModelRequest) -> None:
+    """Whether there is a llama.cpp, and the adapters are adapters."""
+    if find_spec("xllamacpp") is None:
+        raise EngineError("llama.cpp is not installed", hint="Install it: pip install 'dnd-tui[fast]'")
+    if not 1 <= request.port <= 65535:
+        raise EngineError(f"{request.port} is no port", where=setting("port"), hint="Choose 1024 to 65535")
+    for folder in request.adapters:
+        read_peft_layout(folder)
 
 
 def prepare_teach(request: TeachRequest) -> tuple[PromptSet, list[SheetRow]]:

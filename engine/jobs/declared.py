@@ -33,6 +33,7 @@ from engine.requests import (
     PreviewRequest,
     RefineRequest,
     Request,
+    ServeModelRequest,
     SheetRequest,
     TeachRequest,
     TrainingTimeRequest,
@@ -133,6 +134,13 @@ JOBS: Mapping[type[Request], Job] = {
         "Answer prompts with base and adapted model side by side.",
         positional=("source",),
         prepare="engine.jobs.compared:prepare_compare",
+    ),
+    ServeModelRequest: Job(
+        "engine.jobs.serve_model:serve_model_job",
+        "serve-model",
+        "Serve a base and adapters by llama.cpp: an OpenAI-compatible server with a chat page.",
+        positional=("adapters",),
+        check="engine.jobs.checks:check_serve_model",
     ),
     EvaluateRequest: Job(
         "engine.jobs.evaluate:evaluate_job",

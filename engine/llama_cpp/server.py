@@ -118,6 +118,40 @@ class LlamaServer:
         return problem[0] if problem else None
 
 
+def public_server(base: Path, adapters: Sequence[Path], *, host: str, port: int, key: str, name: str) -> Any:
+    """llama.cpp's server as other programs know it, with its chat page. It runs as long as what is returned lives.
+
+    Args:
+        base: GGUF file with a vocabulary. adapters: LoRA as GGUF files, read whole here; the first one is on unless a
+            request says otherwise.
+        key: what requests must show; "" for none. name: what it calls the base.
+
+    Raises:
+        EngineError: llama.cpp is not installed, cannot load them, or cannot listen there.
+    """
+    xllamacpp = _library()
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(base)
+    settings.model_alias = {name}
+    settings.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(str(file), float(place == 0)) for place, file in enumerate(adapters)
+    ]
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = llama_threads()
+    settings.hostnames = [host]
+    settings.port = port
+    settings.api_keys = [key] if key else []
+    settings.use_jinja = True
+    settings.verbosity = -1
+    try:
+        server = xllamacpp.Server(settings)
+    except RuntimeError as error:
+        hint = f"Choose another {setting('port')}, or check that the base's file is whole"
+        raise EngineError(f"llama.cpp's server cannot start ({error})", where=f"{host}:{port}", hint=hint) from error
+    finally:
+        _take_signals_back()
+    return server
+
+
 def _library() -> Any:
     """xllamacpp, imported with what its threads must find in the environment."""
     had = os.environ.get("GOMP_SPINCOUNT")

@@ -17,6 +17,7 @@ from engine.requests.adapters import (
     ModelsRequest,
     PreviewRequest,
     RefineRequest,
+    ServeModelRequest,
     SheetRequest,
     TeachRequest,
     export_target,
@@ -55,6 +56,7 @@ Request = (
     | ExportRequest
     | CombineRequest
     | ImportRequest
+    | ServeModelRequest
     | ModelsRequest
     | InfoRequest
     | CollectRequest
@@ -100,6 +102,7 @@ __all__ = [
     "PromptChoice",
     "RefineRequest",
     "Request",
+    "ServeModelRequest",
     "SheetRequest",
     "TeachRequest",
     "TrainRequest",

@@ -197,6 +197,19 @@ class ImportRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeModelRequest:
+    """A base and adapters behind llama.cpp's server, until the person stops it.
+
+    adapters: PEFT folders; none serves the base alone. host, port: where it listens.
+    """
+
+    models: ModelChoice
+    adapters: tuple[Path, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRequest:
     """What base models, encoders and generators are here, and what can be fetched.
 
