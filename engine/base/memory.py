@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import psutil
 import torch
 
 from engine.base.device import dtype_name, pick_dtype
-from engine.base.load import weight_files
-from engine.base.streamed import opened_tensors
+from engine.base.load import weight_count
 from engine.text import readable_size
 
 if TYPE_CHECKING:
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
 
 # Part of the free memory that weights may take: passes, adapter and the rest of the process need some too.
 _SHARE = 0.8
-
-
-def weight_count(folder: Path) -> int:
-    """How many numbers the weights of a model folder are; its headers alone are read."""
-    count = 0
-    for file in weight_files(folder):
-        with opened_tensors(file) as tensors:
-            count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return count
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from engine.base.convert import conversion_folder
 from engine.base.fetch import find_model_files
 from engine.base.gguf import gguf_field, open_gguf
 from engine.base.hub import looks_like_hub_id
+from engine.base.load import weight_count
 from engine.errors import EngineError
 from engine.files import read_json
 
@@ -80,22 +80,12 @@ def base_parameters(base: BaseSource) -> int | None:
         return base.bundled.parameters
     try:
         if base.local is not None and base.local.is_dir():
-            return sum(map(_values_in, sorted(base.local.glob("*.safetensors")))) or None
+            return weight_count(base.local) or None
         if base.gguf is not None:
             return sum(int(tensor.n_elements) for tensor in open_gguf(base.gguf).tensors)
     except EngineError:
         return None
     return None
-
-
-def _values_in(file: Path) -> int:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise EngineError(f"cannot be read: {error}", where=str(file)) from error
 
 
 def _bundled_source(base: BundledBase) -> BaseSource:

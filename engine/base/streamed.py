@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from greenlet import getcurrent, greenlet
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from engine.base.load import weight_files
+from engine.base.load import opened_tensors, weight_files
 from engine.base.network import layer_list
 from engine.errors import EngineError
 
@@ -114,17 +113,6 @@ def fill(
             if file not in opened:
                 opened[file] = stack.enter_context(opened_tensors(file))
             _set(module, name, opened[file].get_tensor(prefix + name).to(device, dtype))
-
-
-@contextmanager
-def opened_tensors(file: Path) -> Iterator[Any]:
-    """A safetensors file, nothing but its header read; raises EngineError where it is broken."""
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            yield tensors
-    except (OSError, SafetensorError) as error:
-        hint = "Fetch or save the model again"
-        raise EngineError(f"the weights cannot be loaded: {error}", where=str(file), hint=hint) from error
 
 
 def in_step(streamed: StreamedLayers, passes: Sequence[Callable[[], T]]) -> list[T]:
