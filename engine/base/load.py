@@ -143,14 +143,15 @@ def load_base(
         folder = str(fetched)
     if stream_layers and (ref.gguf_file or trust_remote_code):
         raise EngineError("only layers of safetensors files can be streamed", where=ref.name)
-    fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
+    smaller = f"the size of the base, or choose {setting('dtype')} float16 or {setting('device')} cpu"
+    with explain_out_of_memory(smaller):
+        fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
     if fit.remark:
         (reporter or Reporter()).note(fit.remark, warning=True)
     if (Path(folder) / "adapter_config.json").is_file():
         (reporter or Reporter()).note("an adapter that lies beside the base's weights is left out", warning=True)
     streamed = None
     with (reporter or Reporter()).stage("load") as stage:
-        smaller = f"the size of the base, or choose {setting('dtype')} float16 or {setting('device')} cpu"
         with explain_out_of_memory(smaller):
             source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
             if ref.gguf_file:

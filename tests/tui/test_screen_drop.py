@@ -531,7 +531,7 @@ async def test_prompts_alone_are_told_what_they_cannot_do(no_generator: ModelCho
     app = Asking(models=no_generator)
     async with app.run_test(size=WIDE) as pilot:
         await previewed(pilot, app, bare)
-        assert shows(app, "no knowledge of this task")
+        assert shows(app, "a form of answers, not this")
         await pilot.press("i")
         assert app.focused and app.focused.id == "context"
         await pilot.press(*"Answer in one word.")
