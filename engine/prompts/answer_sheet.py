@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.files import write_text
-from engine.prompts.rows import TEACHER_COLUMN
+from engine.prompts.labels import TEACHER_COLUMN
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from engine.errors import EngineError
 from engine.events import Stage
+from engine.prompts.columns import find_shape
 from engine.prompts.places import DATASET, Place, find_place
 from engine.prompts.readers import BATCH_ROWS, READERS, Located, Rows, batch_rows, first_line, read_parquet
-from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references, read_teacher
+from engine.prompts.rows import read_prompt, read_references, read_teacher
+from engine.prompts.shape import RowError, RowShape
 
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import EngineError
-from engine.prompts.rows import has_prompt
+from engine.prompts.columns import has_prompt
 from engine.prompts.streams import LINE_LIMIT, as_engine_errors, opened, text_lines, whole_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 from engine.files import digest_bytes
+from engine.prompts.columns import PROMPT_COLUMNS, find_shape
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
-from engine.prompts.rows import PROMPT_COLUMNS, RowError, find_shape, read_prompt, read_references
+from engine.prompts.rows import read_prompt, read_references
+from engine.prompts.shape import RowError
 
 _CHARACTERS = 2**25
 
@@ -119,15 +121,21 @@ def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:
         column: the prompt column, where it is named.
     """
     objects = _objects(prompts.files, prompts.format)
-    names = dict.fromkeys(str(name) for row in objects for name in row)
+    if not objects:
+        return []
+    found = find_shape(objects, column=column)
+    asked = {
+        *found.before,
+        *found.after,
+        *(found.options.columns if found.options and not found.options.scores else ()),
+    }
+    names = [name for name in dict.fromkeys(str(name) for row in objects for name in row) if name not in asked]
     return [name for name in names if _gives_labels(objects, column, name)]
 
 
 def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, label: str) -> bool:
     try:
         shape = find_shape(rows, column=column, label=label)
-        if label in (*shape.before, *shape.after, shape.options):
-            return False
         return any(read_references(shape, row) for row in rows)
     except RowError:
         return False

@@ -207,7 +207,7 @@ def test_a_parquet_without_rows(tmp_path: Path) -> None:
 
 
 def test_a_parquet_of_bytes(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"prompt": [b"one"]}), tmp_path / "p.parquet")
+    pq.write_table(pa.table({"prompt": [b"\xff\xd8"]}), tmp_path / "p.parquet")
     error = refusal(tmp_path / "p.parquet", column="prompt")
     assert error.where == f"{tmp_path / 'p.parquet'}, row 1"
     assert "binary data" in error.problem

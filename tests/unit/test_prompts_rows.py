@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prompts.rows import RowError, RowShape, find_shape, read_prompt, read_references
+from engine.prompts.columns import find_shape
+from engine.prompts.rows import read_prompt, read_references
+from engine.prompts.shape import RowError, RowShape
 
 
 def read_row(shape: RowShape, row: object) -> tuple[str, tuple[str, ...]]:
@@ -151,6 +153,115 @@ ROWS = {
         "prompt (last user turn)",
         "completion",
     ),
+    "a chat in an object": (
+        {"custom_id": "1", "body": {"model": "m", "messages": [USER, ASSISTANT]}},
+        "Ask",
+        (LABEL,),
+        "body.messages (last user turn)",
+        "body.messages (assistant turn)",
+    ),
+    "speaker and text": (
+        {"conversation": [{"speaker": "User", "text": "Ask"}, {"speaker": "AI", "text": LABEL}]},
+        "Ask",
+        (LABEL,),
+        "conversation (last user turn)",
+        "conversation (assistant turn)",
+    ),
+    "turns of parts": (
+        {"messages": [{"role": "user", "parts": [{"text": "Ask"}]}, {"role": "model", "parts": [{"text": LABEL}]}]},
+        "Ask",
+        (LABEL,),
+        "messages (last user turn)",
+        "messages (assistant turn)",
+    ),
+    "texts in turn": (
+        {"conversations": ["Ask", LABEL]},
+        "Ask",
+        (LABEL,),
+        "conversations (last user turn)",
+        "conversations (assistant turn)",
+    ),
+    "chat as Python writes it": (
+        {"messages": str([USER, ASSISTANT])},
+        "Ask",
+        (LABEL,),
+        "messages (last user turn)",
+        "messages (assistant turn)",
+    ),
+    "preferences": ({"prompt": "Ask", "chosen": LABEL, "rejected": "no"}, "Ask", (LABEL,), "prompt", "chosen"),
+    "preferences, all turns": (
+        {"chosen": [USER, ASSISTANT], "rejected": [USER, {"role": "assistant", "content": "no"}]},
+        "Ask",
+        (LABEL,),
+        "chosen (last user turn)",
+        "chosen (assistant turn)",
+    ),
+    "preferences, one turn": (
+        {"conversations": [USER], "chosen": ASSISTANT, "rejected": USER},
+        "Ask",
+        (LABEL,),
+        "conversations (last user turn)",
+        "chosen",
+    ),
+    "preferences in an object": (
+        {"input": {"messages": [USER]}, "preferred_output": [ASSISTANT], "non_preferred_output": [USER]},
+        "Ask",
+        (LABEL,),
+        "input.messages (last user turn)",
+        "preferred_output",
+    ),
+    "prompt beside its chat": (
+        {"prompt": "Ask", "messages": [USER, ASSISTANT, {"role": "user", "content": "More"}, USER]},
+        "Ask",
+        (LABEL,),
+        "prompt",
+        "messages",
+    ),
+    "what was retrieved": (
+        {"question": "Ask", "answer": "a model's", "contexts": ["One.", "Two."], "ground_truth": LABEL},
+        "One.\n\nTwo.\n\nAsk",
+        (LABEL,),
+        "contexts + question",
+        "ground_truth",
+    ),
+    "a passage alone": ({"article": "Ask", "highlights": LABEL}, "Ask", (LABEL,), "article", "highlights"),
+    "a story before its question": (
+        {"story": "Facts", "question": "Ask", "answer": LABEL},
+        "Facts\n\nAsk",
+        (LABEL,),
+        "story + question",
+        "answer",
+    ),
+    "the only text beside a label": ({"phrase": "Ask", "__expected": LABEL}, "Ask", (LABEL,), "phrase", "__expected"),
+    "names with blanks": (
+        {"User Input": "Ask", "Expected Answer": LABEL},
+        "Ask",
+        (LABEL,),
+        "User Input",
+        "Expected Answer",
+    ),
+    "several answers": ({"question": "Ask", "ideal": [LABEL, "b"]}, "Ask", (LABEL, "b"), "question", "ideal"),
+    "several answers in columns": (
+        {"question": "Ask", "answer1": LABEL, "answer2": "b"},
+        "Ask",
+        (LABEL, "b"),
+        "question",
+        "answer1 + answer2",
+    ),
+    "several answers in a cell": (
+        {"question": "Ask", "answers": f"{{'text': array(['{LABEL}', 'b'], dtype=object)}}"},
+        "Ask",
+        (LABEL, "b"),
+        "question",
+        "answers",
+    ),
+    "marks in the text": (
+        {"text": f"### Human: Ask### Assistant: {LABEL}"},
+        "Ask",
+        (LABEL,),
+        "text (last user turn)",
+        "text (assistant turn)",
+    ),
     "text": ({"text": "Ask", "label": 3}, "Ask", ("3",), "text", "label"),
     "plain string": ("Ask", "Ask", (), "plain text", None),
 }
@@ -194,10 +305,10 @@ def test_a_chat_column_of_other_text_is_refused_and_not_taken_as_a_prompt() -> N
         read_row(find_shape([row]), row)
 
 
-def test_a_named_column_is_taken_alone() -> None:
-    row = {"question": "Ask", "choices": ["x", "y"], "answer": "A", "goal": "Other"}
-    assert read_row(find_shape([row], column="question"), row) == ("Ask", ("A",))
-    assert read_row(find_shape([row], column="GOAL"), row) == ("Other", ("A",))
+def test_a_named_column_keeps_what_belongs_to_it() -> None:
+    row = {"question": "Ask", "passage": "Facts", "choices": ["x", "y"], "answer": 1, "goal": "Other"}
+    assert read_row(find_shape([row], column="question"), row) == ("Facts\n\nAsk\nA. x\nB. y", ("B",))
+    assert read_row(find_shape([row], column="GOAL"), row) == ("Facts\n\nOther\nA. x\nB. y", ("B",))
 
 
 def test_a_named_label_is_the_only_one() -> None:
@@ -228,6 +339,47 @@ def test_a_column_that_is_filled_is_preferred_to_an_empty_one() -> None:
     assert find_shape(rows).column == "text"
 
 
+def test_the_first_label_with_values_is_taken_and_an_empty_one_only_to_be_filled_in() -> None:
+    rows = [{"prompt": "Ask", "response": "", "completion": "x"}, {"prompt": "Ask", "response": None, "label": "y"}]
+    assert find_shape(rows).labels == ("completion",)
+    assert find_shape([{"prompt": "Ask", "response": ""}]).labels == ("response",)
+
+
+def test_what_was_written_to_compare_with_comes_before_an_answer_of_a_model() -> None:
+    for name in ("ground_truth", "ideal", "expected_output", "reference", "correct_answer"):
+        shape = find_shape([{"question": "Ask", "answer": "a", "response": "r", "label": "l", name: "x"}])
+        assert shape.labels == (name,)
+        assert set(shape.unread) == {"answer", "response", "label"}
+
+
+def test_columns_that_were_not_read_are_listed() -> None:
+    rows = [{"id": 1, "prompt": "Ask", "note": "", "response": "x"}, {"prompt": "Ask", "topic": "y", "tags": []}]
+    assert find_shape(rows).unread == ("id", "topic")
+
+
+def test_a_passage_that_stands_in_the_prompt_is_not_repeated() -> None:
+    row = {"prompt": "Facts. Who?", "context": "Facts."}
+    assert read_row(find_shape([row]), row)[0] == "Facts. Who?"
+
+
+def test_of_rows_that_are_turns_only_those_of_the_user_are_prompts() -> None:
+    rows = [{"text": "Ask", "role": "prompter"}, {"text": LABEL, "role": "assistant"}]
+    shape = find_shape(rows)
+    assert [read_row(shape, row)[0] for row in rows] == ["Ask", ""]
+    lines = ["User: Ask", f"Assistant: {LABEL}"]
+    assert [read_row(find_shape(lines), line)[0] for line in lines] == ["Ask", ""]
+
+
+def test_a_chat_to_be_classified_stays_whole() -> None:
+    row = {"text": "User: my card is lost\nAssistant: when?", "intent": "card"}
+    assert read_row(find_shape([row]), row) == (row["text"], ("card",))
+
+
+def test_a_known_column_that_holds_no_text_is_told_with_what_it_holds() -> None:
+    with pytest.raises(RowError, match=r'"prompt" holds an object \(columns: 0, 1\), not text'):
+        find_shape([{"prompt": {"0": "a", "1": "b"}}])
+
+
 def test_an_input_that_comes_in_a_later_row_belongs_to_the_prompt() -> None:
     rows = [{"instruction": "Ask"}, {"instruction": "Ask", "input": "this"}]
     shape = find_shape(rows)
@@ -241,7 +393,7 @@ def test_rows_without_a_prompt_are_empty(value: object) -> None:
     assert read_row(find_shape(rows), rows[0])[0] == ""
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, ["a", "b"], b"bytes"])
+@pytest.mark.parametrize("value", [{"a": 1}, ["a", "b"], b"\xff\xfe"])
 def test_a_prompt_that_is_no_text_is_refused(value: object) -> None:
     shape = find_shape([{"prompt": "x", "other": 1}])
     with pytest.raises(RowError, match=r'column "prompt" holds .*not text') as caught:

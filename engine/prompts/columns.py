@@ -1,0 +1,318 @@
+"""A few rows -> which column is the prompt, which are labels, what belongs to the prompt. Pure: no files here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from engine.errors import setting
+from engine.prompts.chats import USER, known_role, last_exchange, role_names
+from engine.prompts.labels import LABELS, TEACHER_COLUMN, find_labels, listed_labels
+from engine.prompts.marked import marked_role, marked_turns
+from engine.prompts.names import key_of, listed, present, scalar
+from engine.prompts.options import Options, find_options, settled
+from engine.prompts.rows import opened, passage_text, turns_of, words_of
+from engine.prompts.shape import RowError, RowShape
+from engine.prompts.templates import Template
+
+Table = Mapping[str, Any]
+
+# What a prompt may read from; a row with none of the names before it is asked about these.
+_PASSAGES = ("article", "passage", "context", "story", "document", "contexts")
+PROMPT_COLUMNS = (
+    "prompt",
+    "messages",
+    "conversations",
+    "conversation",
+    "instruction",
+    "question",
+    "question_stem",
+    "query",
+    "problem",
+    "input",
+    "inputs",
+    "user_input",
+    "text",
+    *_PASSAGES,
+    "dialogue",
+    "ctx",
+    "goal",
+    "content",
+    "chosen",
+)
+"""The first of these that a row has is the prompt."""
+
+# Text columns that belong to a prompt: in front of it, and after it.
+_BEFORE = ("system_prompt", "system", "task_prefix")
+_AFTER_INSTRUCTION = ("input", "context")
+_ROLE_COLUMNS = ("role", "from", "speaker", "author")
+_WRAPPERS = ("body", "row", "vars", "input", "data", "example", "fields")
+
+
+def find_shape(
+    rows: Sequence[Any], *, column: str | None = None, label: str | None = None, template: Template | None = None
+) -> RowShape:
+    """The shape of rows of which `rows` are the first few (at least one).
+
+    Names are found in any case and spelling ("Answer Key" is `answerkey`). A column that is named is the prompt as it
+    is; what belongs to it (passages, options) stays with it.
+
+    Raises:
+        RowError: the rows are no rows, no prompt column is known, or a named column is not there.
+    """
+    if isinstance(rows[0], str):
+        return _plain_shape(rows, column if column is not None else label, template)
+    if not isinstance(rows[0], dict):
+        problem = f"a row must be an object or a string, this one is {words_of(rows[0])}"
+        raise RowError(problem, "Write one object a prompt")
+    tables: list[Table] = [row for row in rows if isinstance(row, dict)]
+    if template is not None:
+        return _template_shape(tables, label, template)
+    inside, column = _holder(tables, column)
+    if inside is not None:
+        tables = [opened(row, inside) for row in tables]
+    main = _named(column, *tables) if column is not None else _found(tables, label)
+    kind = key_of(main)
+    chats = [turns for row in tables if (turns := turns_of(main, row.get(main)))]
+    named_label = _named(label, *tables) if label is not None else None
+    if named_label == main:
+        raise RowError(f'"{main}" cannot be both prompt and label', "Name two different columns")
+    role = None if chats else _role_column(tables, main)
+    beside = {name for name in (main, named_label, role) if name is not None}
+    after = _text_columns(_AFTER_INSTRUCTION if kind == "instruction" else (), tables, beside)[:1]
+    before = _text_columns(_BEFORE, tables, beside)
+    if not chats and kind not in {"instruction", "text", *map(key_of, _PASSAGES)}:
+        before = (*before, *_passages(tables, main, beside))
+    used = {*beside, *before, *after}
+    found = None if chats else _options(tables, used, named_label)
+    marked = not chats and _is_marked(
+        tables, main, sure=named_label is not None or bool(find_labels(tables, used, found)[1])
+    )
+    answered = named_label is None and (marked or any(last_exchange(chat).answer is not None for chat in chats))
+    labels: tuple[str, ...] = (named_label,) if named_label is not None else ()
+    if named_label is None and not answered:
+        labels, _ = find_labels(tables, used, found)
+    options = settled(found, tables, labels[0] if labels else None) if found is not None else None
+    if found is not None and options is None and not labels:
+        labels = found.columns  # several right answers, not options to choose from
+    if options is not None and _stand_in_prompts(options, tables, main):
+        options = None
+    teacher = next(iter(present((TEACHER_COLUMN,), tables)), None) if labels else None
+    shape = RowShape(
+        main, tuple(name for name in before if name not in labels), after, options, labels, listed_labels(labels),
+        turns=bool(chats), marked=marked, answered=answered, teacher=teacher, inside=inside, role=role,
+    )  # fmt: skip
+    return replace(shape, unread=_unread(tables, shape))
+
+
+def has_prompt(row: Table) -> bool:
+    """Whether an object is a row by itself: one of its columns is a known prompt column with text or turns."""
+    return any(_usable(name, row[name]) for name in present(PROMPT_COLUMNS, [row]))
+
+
+def _plain_shape(rows: Sequence[Any], named: str | None, template: Template | None) -> RowShape:
+    texts = [row for row in rows if isinstance(row, str) and row.strip()]
+    if template is not None:
+        if len(template.columns) > 1:
+            problem = f"the template takes {listed(template.columns)}, but the prompts are plain text"
+            raise RowError(problem, "Let it take one column, whatever its name: it stands for the text")
+        return RowShape(None, template=template)
+    if named is not None:
+        raise RowError(f'there is no column "{named}": the prompts are plain text', "Leave the column out")
+    marked = bool(texts) and 2 * sum(marked_turns(text) is not None for text in texts) >= len(texts)
+    roles = {marked_role(text)[0] for text in texts}
+    return RowShape(None, marked=marked, answered=marked, role="line" if not marked and _speak_in_turn(roles) else None)
+
+
+def _speak_in_turn(roles: set[str | None]) -> bool:
+    return None not in roles and USER in roles and len(roles) > 1
+
+
+def _template_shape(tables: Sequence[Table], label: str | None, template: Template) -> RowShape:
+    every = {name: None for row in tables for name in row}
+    inside = None
+    try:
+        spelled = template.spelled(every)
+    except ValueError as error:
+        inside = _wrapper(tables)
+        if inside is None:
+            raise RowError(str(error), "Name columns in braces, as in {text}") from error
+        tables = [opened(row, inside) for row in tables]
+        spelled = template.spelled({name: None for row in tables for name in row})
+    taken = set(spelled.columns)
+    labels = (_named(label, *tables),) if label is not None else find_labels(tables, taken, None)[0]
+    if taken & set(labels):
+        raise RowError(f'the template takes the label column "{labels[0]}"', "Leave answers out of the template")
+    found = _options(tables, labels, labels[0] if labels else None)
+    options = settled(found, tables, labels[0] if labels else None) if found is not None else None
+    if options is not None and not set(options.columns) <= taken:
+        options = None
+    teacher = next(iter(present((TEACHER_COLUMN,), tables)), None) if labels else None
+    shape = RowShape(
+        spelled.columns[0], options=options, labels=labels, listed=listed_labels(labels), teacher=teacher,
+        inside=inside, template=spelled,
+    )  # fmt: skip
+    return replace(shape, unread=_unread(tables, shape))
+
+
+def _found(tables: Sequence[Table], label: str | None) -> str:
+    """The prompt column: the first known name with a prompt in it, or the only text beside labels and options, or
+    else a known name with nothing in it.
+    """
+    names = present(PROMPT_COLUMNS, tables)
+    for name in names:
+        if any(_usable(name, row.get(name)) for row in tables):
+            return name
+    if (only := _only_text(tables, label)) is not None:
+        return only
+    for name in names:
+        if key_of(name) != "chosen" and all(
+            row.get(name) in (None, "", []) or scalar(row.get(name)) is not None for row in tables
+        ):
+            return name
+    if names:
+        value = next(row[name] for row in tables for name in names if row.get(name) not in (None, "", []))
+        name = next(name for row in tables for name in names if row.get(name) is value)
+        raise RowError(
+            f'column "{name}" holds {words_of(value)}, not text',
+            f"Name another column with {setting('column')}; columns there: {listed(_every(tables))}",
+        )
+    raise RowError(
+        f"no column is known to hold the prompt; columns there: {listed(_every(tables))}",
+        f"Name it with {setting('column')}, or call it one of: {', '.join(PROMPT_COLUMNS)}",
+    )
+
+
+def _only_text(tables: Sequence[Table], label: str | None) -> str | None:
+    """The only column of text beside labels that are known, and options."""
+    labels = [_named(label, *tables)] if label is not None else find_labels(tables, set(), None)[1]
+    if not labels:
+        return None
+    options = find_options(tables, set(labels))
+    used = {
+        *labels,
+        *(options.columns if options else ()),
+        *present((TEACHER_COLUMN, "id", "idx", "uid", "source"), tables),
+    }
+    texts = [
+        name for name in _every(tables)
+        if name not in used and key_of(name) not in map(key_of, (*LABELS, "rejected"))
+        and any(isinstance(row.get(name), str) and row[name].strip() for row in tables)
+        and not all(scalar(row.get(name)) is None or _is_number(row.get(name)) for row in tables)
+    ]  # fmt: skip
+    return texts[0] if len(texts) == 1 else None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return value in (None, "") or float(value) is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _holder(tables: Sequence[Table], column: str | None) -> tuple[str | None, str | None]:
+    """The column whose objects hold the rows' columns, and the prompt column that is named: "body.messages" is both."""
+    if column is None:
+        return _wrapper(tables), None
+    outer, _, held = column.partition(".")
+    inside = any(isinstance(row.get(outer), dict) for row in tables) and not any(column in row for row in tables)
+    return (outer, held) if held and inside else (None, column)
+
+
+def _wrapper(tables: Sequence[Table]) -> str | None:
+    """The column whose objects hold the rows' columns: where rows have no prompt themselves."""
+    if any(_usable(name, row.get(name)) for name in present(PROMPT_COLUMNS, tables) for row in tables):
+        return None
+    for name in present(_WRAPPERS, tables):
+        held = [row[name] for row in tables if isinstance(row.get(name), dict)]
+        if held and len(held) == len(tables) and any(map(has_prompt, held)):
+            return name
+    return None
+
+
+def _role_column(tables: Sequence[Table], main: str) -> str | None:
+    for name in present(_ROLE_COLUMNS, tables):
+        roles = {known_role(row[name]) for row in tables if name != main and row.get(name) is not None}
+        if _speak_in_turn(roles):
+            return name
+    return None
+
+
+def _is_marked(tables: Sequence[Table], main: str, *, sure: bool) -> bool:
+    texts = [row[main] for row in tables if isinstance(row.get(main), str) and row[main].strip()]
+    return bool(texts) and 2 * sum(marked_turns(text, sure=sure) is not None for text in texts) >= len(texts)
+
+
+def _options(tables: Sequence[Table], taken: Iterable[str], label: str | None) -> Options | None:
+    """The options; none where the label that is named is one of their columns, unless these hold the right one."""
+    options = find_options(tables, set(taken) - {label})
+    return None if options is not None and label in options.columns and not options.scores else options
+
+
+def _stand_in_prompts(options: Options, tables: Sequence[Table], main: str) -> bool:
+    """Whether prompts list their options themselves, each at the end of a line."""
+    found = False
+    for row in tables:
+        ends = [line.strip() for line in (scalar(row.get(main)) or "").splitlines()[1:]]
+        for _, text in options.read(row):
+            if not any(line.endswith(text.strip()) for line in ends):
+                return False
+            found = True
+    return found
+
+
+def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple[str, ...]:
+    """Columns of passages, without those whose text stands in the prompts already."""
+    names = [name for name in present(_PASSAGES, tables) if name not in taken]
+    texts = {name: [(passage_text(row.get(name)), scalar(row.get(main)) or "") for row in tables] for name in names}
+    return tuple(
+        name for name, pairs in texts.items()
+        if all(text is not None for text, _ in pairs) and any(text and text not in prompt for text, prompt in pairs)
+    )  # fmt: skip
+
+
+def _unread(tables: Sequence[Table], shape: RowShape) -> tuple[str, ...]:
+    read = set(shape.columns)
+    empty: tuple[Any, ...] = (None, "", [], {})
+    return tuple(
+        str(name) for name in _every(tables) if name not in read and any(row.get(name) not in empty for row in tables)
+    )
+
+
+def _every(tables: Sequence[Table]) -> list[Any]:
+    return list(dict.fromkeys(name for row in tables for name in row))
+
+
+def _named(name: str, *rows: Table) -> str:
+    for row in rows:
+        if name in row:
+            return name
+    for same in (str.lower, key_of):
+        for row in rows:
+            for key in row:
+                if isinstance(key, str) and same(key) == same(name):
+                    return key
+    raise RowError(f'there is no column "{name}"', f"Columns there: {listed(rows[0])}")
+
+
+def _text_columns(names: Iterable[str], rows: Sequence[Table], taken: Iterable[str]) -> tuple[str, ...]:
+    """Those of `names` that hold text, or nothing yet, in the rows."""
+    there = [name for name in present(names, rows) if name not in taken]
+    return tuple(name for name in there if all(isinstance(row.get(name), str | None) for row in rows))
+
+
+def _usable(column: str, value: Any) -> bool:
+    if turns_of(column, value) is not None:
+        return True
+    text = scalar(value) or ""
+    return marked_turns(text) is not None if key_of(column) == "chosen" else bool(text.strip())
+
+
+def roles_told(tables: Sequence[Table], column: str) -> str | None:
+    """Of chats in which no user speaks, who does; None where some user does, or there are no chats."""
+    chats = [turns for row in tables if isinstance(row, dict) and (turns := turns_of(column, row.get(column)))]
+    if not chats or any(last_exchange(chat).prompt for chat in chats):
+        return None
+    names = list(dict.fromkeys(name for chat in chats for name in role_names(chat)))
+    return listed(names, 6)

@@ -1,0 +1,88 @@
+"""Which columns hold the answers of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.prompts.names import key_of, present
+from engine.prompts.options import Options
+from engine.prompts.rows import CHATS, references_of
+
+# What was written to be compared with comes first: beside it, an answer is often some model's.
+_FIRST = (
+    "ground_truth",
+    "ground_truths",
+    "ideal",
+    "expected",
+    "expected_output",
+    "expected_answer",
+    "correct_answer",
+    "best_answer",
+    "gold",
+    "gold_answer",
+    "reference_answer",
+    "reference",
+    "response",
+    "output",
+    "outputs",
+    "answer",
+    "answerkey",
+    "answers",
+    "completion",
+    "target",
+    "targets",
+    "solution",
+    "cop",
+    "correct_option",
+    "correct_answers",
+    "chosen",
+    "preferred_output",
+    "summary",
+    "highlights",
+    "label_text",
+    "label_name",
+    "label",
+    "category",
+    "intent",
+    "class",
+)
+_MORE = ("references",)
+LABELS = (*_FIRST, *_MORE)
+"""Columns of answers by name: the first that has some is taken."""
+
+_LISTED = frozenset(
+    {"groundtruths", "ideal", "answers", "outputs", "targets", "references", "correctanswers", "expected"}
+)
+TEACHER_COLUMN = "answered_by"
+"""Beside a response: the model that wrote it; empty where a person did."""
+
+
+def find_labels(
+    tables: Sequence[Mapping[str, Any]], used: Iterable[str], options: Options | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """The label columns, and those of them that have answers in the rows; columns in `used` are none.
+
+    The first known one that has answers wins. An empty one is only taken where it is to be filled in, as on an answer
+    sheet: where no other has any.
+    """
+    if options is not None and options.scores:
+        return options.columns, list(options.columns)
+    taken = {*used, *(options.columns if options is not None else ())}
+
+    def those(names: Iterable[str], *, filled: bool) -> list[str]:
+        there = [name for name in present(names, tables) if name not in taken]
+        return [name for name in there if not filled or any(references_of(row.get(name)) for row in tables)]
+
+    first, more = those(_FIRST, filled=True)[:1], those(_MORE, filled=False)
+    answered = [*first, *those(_MORE, filled=True)]
+    if not answered:
+        first = answered = those(CHATS, filled=True)[:1]
+    if not answered:
+        first = those(_FIRST, filled=False)[:1]
+    return (*first, *more), answered
+
+
+def listed_labels(labels: Iterable[str]) -> frozenset[str]:
+    """Those of them whose text may write a list of answers."""
+    return frozenset(name for name in labels if key_of(name) in _LISTED)

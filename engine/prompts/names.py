@@ -1,0 +1,63 @@
+"""Names of columns, and what a single value of one says as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+_NOT_IN_KEYS = re.compile(r"[\W_]+")
+
+
+@lru_cache(maxsize=4096)
+def key_of(name: Any) -> str:
+    """A name without case, blanks and signs: "Answer Key", "answer_key" and "answerKey" are one."""
+    return _NOT_IN_KEYS.sub("", str(name).lower())
+
+
+def present(names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which of `names` the rows have, in the order of `names`, as the rows spell them."""
+    spelled: dict[str, str] = {}
+    for row in rows:
+        for name in row:
+            if isinstance(name, str):
+                spelled.setdefault(key_of(name), name)
+    return list(dict.fromkeys(spelled[key_of(name)] for name in names if key_of(name) in spelled))
+
+
+def scalar(value: Any) -> str | None:
+    """Text, or a number, date or truth value as text; "" for nothing; None for what is no text."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return "" if value != value else format(value, "f") if isinstance(value, Decimal) else str(value)  # "" for NaN
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta | UUID):
+        return str(value)
+    return _decoded(value) if isinstance(value, bytes) else None
+
+
+def listed(row: Iterable[Any], most: int = 20) -> str:
+    """Names for people, not more than `most`."""
+    names = [str(name)[:60] for name in row]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
