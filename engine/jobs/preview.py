@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
@@ -81,13 +82,19 @@ def facts_lines(report: PromptReport) -> tuple[tuple[str, str], ...]:
     """A report for people."""
     return (
         ("kind", f"prompts ({report.format})"),
-        ("files", ", ".join(file.name for file in report.files)),
+        ("read as", report.reading),
+        ("files", ", ".join(_below(file, report.source) for file in report.files)),
         ("prompt column", report.column),
         ("labels", f"{report.label_column}, on {report.labelled} rows" if report.label_column else "none"),
         ("rows", f"{report.rows}" if report.complete else f"the first {report.rows}, there are more"),
         ("length", f"{report.shortest} to {report.longest} characters, median {report.median}"),
+        ("skipped", str(report.skipped)),
         ("duplicates", str(report.duplicates)),
     )
+
+
+def _below(file: Path, source: Path) -> str:
+    return file.name if file == source else file.relative_to(source).as_posix()
 
 
 def _opened(choice: PromptChoice) -> tuple[PromptSet, str | None]:

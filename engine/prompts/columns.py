@@ -44,7 +44,7 @@ PROMPT_COLUMNS = (
 """The first of these that a row has is the prompt."""
 
 # Text columns that belong to a prompt: in front of it, and after it.
-_BEFORE = ("system_prompt", "system", "task_prefix")
+BEFORE = ("system_prompt", "system", "task_prefix")
 _AFTER_INSTRUCTION = ("input", "context")
 _ROLE_COLUMNS = ("role", "from", "speaker", "author")
 _WRAPPERS = ("body", "row", "vars", "input", "data", "example", "fields")
@@ -81,7 +81,7 @@ def find_shape(
     role = None if chats else _role_column(tables, main)
     beside = {name for name in (main, named_label, role) if name is not None}
     after = _text_columns(_AFTER_INSTRUCTION if kind == "instruction" else (), tables, beside)[:1]
-    before = _text_columns(_BEFORE, tables, beside)
+    before = _text_columns(BEFORE, tables, beside)
     if not chats and kind not in {"instruction", "text", *map(key_of, _PASSAGES)}:
         before = (*before, *_passages(tables, main, beside))
     used = {*beside, *before, *after}
@@ -164,6 +164,8 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
     for name in names:
         if any(_usable(name, row.get(name)) for row in tables):
             return name
+    if list(map(key_of, _every(tables))) == ["column1"]:  # of a table without a header
+        return str(_every(tables)[0])
     if (only := _only_text(tables, label)) is not None:
         return only
     for name in names:
@@ -180,7 +182,7 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
         )
     raise RowError(
         f"no column is known to hold the prompt; columns there: {listed(_every(tables))}",
-        f"Name it with {setting('column')}, or call it one of: {', '.join(PROMPT_COLUMNS)}",
+        f'Name it with {setting("column")}, or call it "prompt"',
     )
 
 

@@ -1,7 +1,8 @@
-"""Where prompts lie: one file, or a folder and which of its files are used."""
+"""Where prompts lie: one file, a folder or an archive and which of its files are used."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -10,71 +11,82 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.prompts.readers import READERS
+from engine.prompts.columnar import broken_dataset
+from engine.prompts.packed import ARCHIVE, PACKED, archive_entries, name_unpacked
 from engine.prompts.streams import as_engine_errors, file_mode, refuse_special
 
 DATASET = "dataset"
 """The format of a folder that `datasets` saved to disk."""
 
+FORMATS = ("jsonl", "parquet", "arrow", "csv", "tsv", "json", "txt", "md")
+"""Formats of files, the most telling first: that order decides in a folder of several."""
+
 _ALIASES = {"ndjson": "jsonl"}
 _TRAIN = frozenset({"train", "training"})
 _HELD_OUT = frozenset({"test", "testing", "validation", "valid", "val", "dev", "eval"})
+# Of several configurations the one that is meant when none is named.
+_USUAL = ("default", "main")
 # Files about a data set, not of it.
 _ABOUT = frozenset({"readme", "license", "licence", "changelog", "notice", "dataset_info", "dataset_infos"})
 
 
 @dataclass(frozen=True)
 class Place:
-    """What is read: `files` of one `format` (a key of READERS, or DATASET with the folder itself as the only file)."""
+    """What is read: `files` of one `format` (one of FORMATS, or DATASET with the folder itself as the only file).
+
+    left: other prompt files that are there, and are not read.
+    header: the first row of a table names its columns.
+    whole: each text file is one prompt.
+    """
 
     source: Path
     format: str
     files: tuple[Path, ...]
+    left: tuple[Path, ...] = ()
+    header: bool = True
+    whole: bool = False
+
+    def named(self, file: Path) -> str:
+        """A file for people: its path below the source."""
+        return file.name if file == self.source else file.relative_to(self.source).as_posix()
 
 
 def find_place(source: Path) -> Place:
     """The files behind what a person named.
 
-    In a folder: the first format of READERS that is there, files in the order of their paths; the training files
-    when some are named so, else those not named as test or validation files. Links inside of a folder are not
-    followed; hidden files, and files about the data such as README.md, are left out.
+    In a folder or an archive: the first format of FORMATS that is there, files in the order of their paths; the
+    training files when some are named so, else those not named as test or validation files; of several configurations
+    the usual one. Of a saved dict of data sets one split. Links inside of a folder are not followed, but for those of
+    a hub's cache; hidden files, and files about the data such as README.md, are left out.
 
     Raises:
-        EngineError: nothing there, no regular file, an unknown ending, or a folder without prompt files.
+        EngineError: nothing there, no regular file, an unknown ending, a folder without prompt files, or several
+            configurations of which none is the usual one.
     """
     mode = file_mode(source)
     if not stat.S_ISDIR(mode):
         refuse_special(source, mode)
+        if source.suffix.lower() == ARCHIVE:
+            with as_engine_errors(source):
+                return _among(source, archive_entries(source), "archive")
         kind = file_format(source)
         if kind is None:
-            raise EngineError(
-                f'unknown kind of file "{"".join(source.suffixes[-2:]) or source.name}"',
-                where=str(source),
-                hint=f"Known endings: {_endings()}, each also with .gz",
-            )
+            ending = "".join(source.suffixes[-2:]) or source.name
+            raise EngineError(f'unknown kind of file "{ending}"', where=str(source), hint=_known_endings())
         return Place(source, kind, (source,))
     if is_saved_dataset(source):
-        return Place(source, DATASET, (source,))
+        return _with_split(source)
     found, links = _files_below(source)
-    kinds = {path: file_format(path) for path in found}
-    for kind in READERS:
-        files = [path for path in found if kinds[path] == kind]
-        if files:
-            return Place(source, kind, tuple(_training_files(source, files)))
     followed = f"; {links} symbolic links in it are not followed" if links else ""
-    raise EngineError(
-        f"the folder has no prompt files{followed}",
-        where=str(source),
-        hint=f"Known endings: {_endings()}, each also with .gz",
-    )
+    return _among(source, found, "folder", followed)
 
 
 def file_format(path: Path) -> str | None:
-    """The key of READERS for the name of a file; None for an unknown ending."""
-    name = path.name.lower().removesuffix(".gz")
+    """The format in the name of a file; None for an unknown ending."""
+    name = name_unpacked(path.name)
     ending = name.rpartition(".")[2] if "." in name else ""
     ending = _ALIASES.get(ending, ending)
-    return ending if ending in READERS else None
+    return ending if ending in FORMATS else None
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -82,6 +94,34 @@ def is_saved_dataset(folder: Path) -> bool:
     with as_engine_errors(folder):
         one = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
         return one or (folder / "dataset_dict.json").is_file()
+
+
+def _among(source: Path, found: list[Path], holder: str, remark: str = "") -> Place:
+    kinds = {path: kind for path in found if not _is_about(path.name) and (kind := file_format(path)) is not None}
+    for kind in FORMATS:
+        files = [path for path in kinds if kinds[path] == kind]
+        if files:
+            used = _usual_configuration(source, _training_files(source, files))
+            return Place(source, kind, tuple(used), tuple(path for path in kinds if path not in set(used)))
+    raise EngineError(f"the {holder} has no prompt files{remark}", where=str(source), hint=_known_endings())
+
+
+def _with_split(source: Path) -> Place:
+    """A saved data set; a saved dict of them narrowed to one split: train, or else the first."""
+    index = source / "dataset_dict.json"
+    if not index.is_file():
+        return Place(source, DATASET, (source,))
+    try:
+        splits = [str(name) for name in json.loads(index.read_text(encoding="utf-8"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise broken_dataset(index, error) from error
+    if not splits:
+        raise EngineError("there are no prompts in it", where=str(source), hint="At least one prompt is needed")
+    for split in splits:
+        if Path(split).name != split:
+            raise EngineError(f'"{split}" is no name of a split', where=str(index), hint="Save the data set again")
+    used = "train" if "train" in splits else splits[0]
+    return Place(source, DATASET, (source / used,), tuple(source / split for split in splits if split != used))
 
 
 def _files_below(folder: Path) -> tuple[list[Path], int]:
@@ -95,21 +135,56 @@ def _files_below(folder: Path) -> tuple[list[Path], int]:
             entries = list(os.scandir(here))
         for entry in entries:
             path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name.partition(".")[0].lower() in _ABOUT:
+            if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                links += 1
+                kept = _is_of_cache(path)
+                links += not kept
+                files += [path] if kept else []
             elif entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
+                if not _is_about(entry.name):
+                    waiting.append(path)
             elif entry.is_file(follow_symlinks=False):
                 files.append(path)
     return sorted(files, key=lambda path: path.relative_to(folder).parts), links
 
 
-def _training_files(folder: Path, files: list[Path]) -> list[Path]:
-    words = {path: set(_split_words(path.relative_to(folder))) for path in files}
+def _is_about(name: str) -> bool:
+    return name.partition(".")[0].lower() in _ABOUT
+
+
+def _is_of_cache(link: Path) -> bool:
+    """Whether a link leads from a snapshot of a hub's cache to the file that it stands for."""
+    parts = link.absolute().parts
+    if "snapshots" not in parts:
+        return False
+    kept = Path(*parts[: parts.index("snapshots")], "blobs")
+    target = link.resolve()
+    return target.is_file() and target.parent == kept.resolve()
+
+
+def _training_files(source: Path, files: list[Path]) -> list[Path]:
+    words = {path: set(_split_words(path.relative_to(source))) for path in files}
     train = [path for path in files if words[path] & _TRAIN]
     return train or [path for path in files if not words[path] & _HELD_OUT] or files
+
+
+def _usual_configuration(source: Path, files: list[Path]) -> list[Path]:
+    """Of files of several configurations, folders that each have their splits, those of one."""
+    if any(not {*_split_words(Path(path.name))} & (_TRAIN | _HELD_OUT) for path in files):
+        return files
+    configurations = {path.parent.relative_to(source).as_posix(): None for path in files}
+    if len(configurations) < 2:
+        return files
+    for usual in _USUAL:
+        if usual in configurations:
+            return [path for path in files if path.parent == source / usual]
+    first = next(iter(configurations))
+    raise EngineError(
+        f"holds {len(configurations)} configurations: {', '.join(configurations)}",
+        where=str(source),
+        hint=f"Name one, for example {source / first}",
+    )
 
 
 def _split_words(path: Path) -> Iterator[str]:
@@ -117,5 +192,6 @@ def _split_words(path: Path) -> Iterator[str]:
         yield from re.split(r"[^a-z]+", part.lower())
 
 
-def _endings() -> str:
-    return ", ".join(f".{kind}" for kind in (*READERS, *_ALIASES))
+def _known_endings() -> str:
+    endings = ", ".join(f".{kind}" for kind in (*FORMATS, *_ALIASES))
+    return f"Known endings: {endings}, each also with {' or '.join(PACKED)}, or in a {ARCHIVE} archive"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.events import Stage
-from engine.prompts.columns import find_shape
-from engine.prompts.places import DATASET, Place, find_place
-from engine.prompts.readers import BATCH_ROWS, READERS, Located, Rows, batch_rows, first_line, read_parquet
+from engine.prompts.columns import find_shape, roles_told
+from engine.prompts.json_rows import is_object_lines
+from engine.prompts.located import Located
+from engine.prompts.places import Place, find_place
+from engine.prompts.readers import read_rows
 from engine.prompts.rows import read_prompt, read_references, read_teacher
 from engine.prompts.shape import RowError, RowShape
+from engine.prompts.tables import has_header
+from engine.prompts.templates import Template, parse_template
+from engine.prompts.texts import look_like_prompts
+
+AUTO, LINES, FILES = "auto", "lines", "files"
+"""What counts as a prompt in text files: a line (or a part between `---`), a file, or whichever they look like."""
 
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20
@@ -44,19 +51,37 @@ class PromptRow(NamedTuple):
 class PromptSet:
     """Prompts of a file or folder; iterating reads them anew, in file order.
 
-    source: what the person named.
-    format: "jsonl", "json", "csv", "tsv", "parquet", "txt", "md", or "dataset" (saved by `datasets`).
-    files: the files that are used, in order; for "dataset" its folder (or that of the split that is used).
-    column: the prompt column for people, for example "instruction + input".
-    label_column: the same for the labels; None without labels.
+    place: the files that are used, and those beside them.
+    shape: which columns are what.
     """
 
-    source: Path
-    format: str
-    files: tuple[Path, ...]
-    column: str
-    label_column: str | None
-    _shape: RowShape = field(repr=False)
+    place: Place
+    shape: RowShape
+
+    @property
+    def source(self) -> Path:
+        """What the person named."""
+        return self.place.source
+
+    @property
+    def format(self) -> str:
+        """One of `places.FORMATS`, or "dataset" (saved by `datasets`)."""
+        return self.place.format
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are used, in order; for "dataset" its folder (or that of the split that is used)."""
+        return self.place.files
+
+    @property
+    def column(self) -> str:
+        """The prompt column for people, for example "instruction + input"."""
+        return self.shape.prompt_words
+
+    @property
+    def label_column(self) -> str | None:
+        """The same for the labels; None without labels."""
+        return self.shape.label_words
 
     def __iter__(self) -> Iterator[PromptRow]:
         """The rows that have a prompt. Raises EngineError, naming file and line, at a row that cannot be read."""
@@ -69,14 +94,16 @@ class PromptSet:
         """
         count = 0
         for file in self.files:
-            for unit, number, data in _file_rows(file, self.format, self._shape.columns or None):
+            for unit, number, data in read_rows(self.place, file, self.shape.columns or None):
                 count += 1
                 try:
-                    prompt = read_prompt(self._shape, data)
-                    references = read_references(self._shape, data) if labels else ()
-                    teacher = read_teacher(self._shape, data) if references else ""
+                    prompt = read_prompt(self.shape, data)
+                    references = read_references(self.shape, data) if labels else ()
+                    teacher = read_teacher(self.shape, data) if references else ""
                 except RowError as error:
-                    raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint) from None
+                    others = "; or name one file of the folder" if len(self.files) > 1 else ""
+                    where = f"{file}, {unit} {number}"
+                    raise EngineError(error.problem, where=where, hint=error.hint + others) from None
                 yield PromptRow(count, prompt, references, teacher)
 
     def head(self, count: int) -> list[PromptRow]:
@@ -85,41 +112,90 @@ class PromptSet:
             return list(islice((row for row in rows if row.prompt), count))
 
 
-def read_prompts(source: Path, *, column: str | None = None, label: str | None = None) -> PromptSet:
+def read_prompts(
+    source: Path,
+    *,
+    column: str | None = None,
+    label: str | None = None,
+    template: str | None = None,
+    text_files: str = AUTO,
+) -> PromptSet:
     """Open a prompt file, or a folder of them, and find its prompt column. Only the first rows are read here.
 
     Formats and what counts as one prompt: `engine.prompts.readers`; which files of a folder: `engine.prompts.places`;
-    which columns: `engine.prompts.rows`.
+    which columns: `engine.prompts.columns`.
 
     Args:
-        column: the prompt column, taken exactly as it is (a chat column gives the last user turn); None finds it.
+        column: the prompt column (a chat column gives the last user turn); None finds it. What belongs to it stays.
         label: the label column; None finds it, if there is one.
+        template: what prompts are made of, such as "Classify: {ticket}"; instead of a column.
+        text_files: LINES, FILES, or AUTO.
 
     Raises:
         EngineError: the source cannot be read, has no prompt, or has no such column.
     """
-    place = place_of(source)
+    parsed = _parsed(template, column)
+    place = place_of(source, column if parsed is None else parsed.columns[0], label, text_files)
     # The first file that has rows: the others must be like it
     for file in place.files:
-        first = first_rows(file, place.format)
+        first = first_rows(place, file)
         if first:
             break
     else:
         raise no_prompts(place.source)
     try:
-        shape = find_shape([row for _, _, row in first], column=column, label=label)
+        shape = find_shape([row for _, _, row in first], column=column, label=label, template=parsed)
     except RowError as error:
         unit, number, _ = first[0]
-        raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint) from None
-    prompts = PromptSet(place.source, place.format, place.files, shape.prompt_words, shape.label_words, shape)
+        table = place.format in ("csv", "tsv") and place.header and column is None
+        row = f'. If the first line is a row: {setting("column")} "column 1"' if table else ""
+        raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint + row) from None
+    prompts = PromptSet(place, shape)
     if not prompts.head(1):
-        raise no_prompts(place.source, f"every row is empty in the prompt column ({shape.prompt_words})")
+        raise _no_prompt([located.row for located in first], prompts)
     return prompts
 
 
-def place_of(source: Path) -> Place:
-    """The files behind what a person named; of a saved dict of data sets one split."""
-    return _with_split(find_place(Path(source)))
+def place_of(source: Path, column: str | None = None, label: str | None = None, texts: str = AUTO) -> Place:
+    """The files behind what a person named, and how they are read; the columns that are named tell of a header."""
+    place = find_place(Path(source))
+    if place.format == "txt":
+        lines = all(map(is_object_lines, place.files))
+        place = replace(place, format="jsonl") if lines else replace(place, whole=_are_whole(place, texts))
+    if place.format in ("csv", "tsv"):
+        place = replace(place, header=has_header(place.files[0], column, label))
+    return place
+
+
+def _parsed(template: str | None, column: str | None) -> Template | None:
+    if template is None:
+        return None
+    if column is not None:
+        problem = "a column and a template are two ways to say what a prompt is"
+        raise EngineError(problem, where=setting("template"), hint="Leave one of them out")
+    try:
+        return parse_template(template)
+    except ValueError as error:
+        hint = 'Name columns in braces, for example "Classify: {text}"; {{ and }} are braces themselves'
+        raise EngineError(str(error), where=setting("template"), hint=hint) from error
+
+
+def _are_whole(place: Place, texts: str) -> bool:
+    """Whether each text file is one prompt: as it is asked for, or as the files of a folder look."""
+    if texts not in (AUTO, LINES, FILES):
+        raise EngineError(f"text files are not read by {texts!r}", hint=f"Choose {LINES}, {FILES} or {AUTO}")
+    if texts != AUTO or len(place.files) < 2:
+        return texts == FILES
+    return look_like_prompts(place.files)
+
+
+def _no_prompt(rows: Sequence[Any], prompts: PromptSet) -> EngineError:
+    column = prompts.shape.column
+    who = roles_told([row for row in rows if isinstance(row, dict)], column) if column is not None else None
+    if who is None:
+        return no_prompts(prompts.source, f"every row is empty in the prompt column ({prompts.column})")
+    hint = f'Call who asks "user" and who answers "assistant", or name another column with {setting("column")}'
+    return EngineError(f'no turn of "{column}" is a user\'s: the roles are {who}', where=str(prompts.source), hint=hint)
 
 
 def no_prompts(source: Path, problem: str = "there are no prompts in it") -> EngineError:
@@ -151,61 +227,14 @@ def counted_rows(rows: Iterable[PromptRow], stage: Stage) -> Iterator[PromptRow]
     stage.advance(count)
 
 
-def first_rows(file: Path, format: str) -> list[Located]:
+def first_rows(place: Place, file: Path) -> list[Located]:
     """The first rows of a file of a set as they are: enough to find the columns; fewer when they are very long."""
     first: list[Located] = []
     characters = 0
-    with closing(_file_rows(file, format)) as rows:
+    with closing(read_rows(place, file)) as rows:
         for located in islice(rows, _FIRST_ROWS):
             first.append(located)
             characters += len(str(located.row))
             if characters > _FIRST_CHARACTERS:
                 break
     return first
-
-
-def _file_rows(file: Path, format: str, columns: tuple[str, ...] | None = None) -> Rows:
-    if format == DATASET:
-        return _dataset_rows(file, columns)
-    if format == "parquet":
-        return read_parquet(file, columns)
-    return READERS[format](file)
-
-
-def _with_split(place: Place) -> Place:
-    """A saved dict of data sets narrowed to one split: train, or else the first."""
-    index = place.source / "dataset_dict.json"
-    if place.format != DATASET or not index.is_file():
-        return place
-    try:
-        splits = [str(name) for name in json.loads(index.read_text(encoding="utf-8"))["splits"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _broken_dataset(index, error) from error
-    if not splits:
-        raise no_prompts(place.source)
-    split = "train" if "train" in splits else splits[0]
-    if Path(split).name != split:
-        raise EngineError(f'"{split}" is no name of a split', where=str(index), hint="Save the data set again")
-    return Place(place.source, DATASET, (place.source / split,))
-
-
-def _dataset_rows(folder: Path, columns: tuple[str, ...] | None) -> Rows:
-    import pyarrow as pa
-    from datasets import Dataset, load_from_disk
-    from datasets.utils import disable_progress_bars
-
-    disable_progress_bars()
-    try:
-        data: Any = load_from_disk(str(folder))
-        if not isinstance(data, Dataset):
-            raise TypeError("a data set in a split of another")
-        if columns is not None:
-            data = data.select_columns([name for name in columns if name in data.column_names])
-        # Arrow tables: images and sounds beside the prompts are not decoded
-        yield from batch_rows(data.with_format("arrow").iter(batch_size=BATCH_ROWS))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise _broken_dataset(folder, error) from error
-
-
-def _broken_dataset(path: Path, error: Exception) -> EngineError:
-    return EngineError(f"the saved data set cannot be read: {first_line(error)}", where=str(path), hint="Save it again")

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 from engine.files import digest_bytes
 from engine.prompts.columns import PROMPT_COLUMNS, find_shape
+from engine.prompts.names import listed, present
+from engine.prompts.places import Place
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
 from engine.prompts.rows import read_prompt, read_references
-from engine.prompts.shape import RowError
+from engine.prompts.shape import RowError, RowShape
 
 _CHARACTERS = 2**25
+_MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class PromptReport:
     labelled: prompts with at least one reference.
     duplicates: prompts that were there before.
     shortest, median, longest: prompt lengths in characters.
+    template: what prompts are made of; None where they are read from a column.
+    options: the columns of options that stand under the prompts; None without any.
+    unread: columns with something in them that are not read.
+    left: prompt files beside those that are read.
+    reading: how the source is read, in one line.
     """
 
     source: Path
@@ -45,6 +53,11 @@ class PromptReport:
     shortest: int
     median: int
     longest: int
+    template: str | None
+    options: str | None
+    unread: tuple[str, ...]
+    left: tuple[Path, ...]
+    reading: str
 
 
 def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
@@ -80,7 +93,42 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
         shortest=min(lengths, default=0),
         median=median_low(lengths) if lengths else 0,
         longest=max(lengths, default=0),
+        template=prompts.shape.template.text if prompts.shape.template is not None else None,
+        options=prompts.shape.options.words if prompts.shape.options is not None else None,
+        unread=prompts.shape.unread,
+        left=prompts.place.left,
+        reading=reading_told(prompts, count - len(lengths)),
     )
+
+
+def reading_told(prompts: PromptSet, skipped: int = 0) -> str:
+    """How a source is read, in one line: format, prompt, label, what is skipped and why, what is not read."""
+    place, shape = prompts.place, prompts.shape
+    parts = [_format_words(place), f"prompt: {prompts.column}", f"label: {prompts.label_column or 'none'}"]
+    if shape.options is not None and shape.labels:
+        named = shape.options.first is not None and not shape.options.scores and shape.options.right is None
+        parts[-1] += " (as the options are called)" if named else ""
+    if skipped:
+        parts.append(f"{skipped:,} row{'' if skipped == 1 else 's'} skipped: {_why_skipped(shape)}")
+    if shape.unread:
+        parts.append(f"columns not read: {listed(shape.unread, _MOST_NAMED)}")
+    if place.left:
+        parts.append(f"files not read: {listed(map(place.named, place.left), _MOST_NAMED)}")
+    return "; ".join(parts)
+
+
+def _format_words(place: Place) -> str:
+    if place.format == "txt":
+        return "txt, each file a prompt" if place.whole else "txt, each line or part between --- a prompt"
+    if place.format == "md":
+        return "md, each file or part between --- a prompt"
+    return place.format if place.header else f"{place.format} without a header"
+
+
+def _why_skipped(shape: RowShape) -> str:
+    if shape.role is not None:
+        return "not a user's, or empty"
+    return "no text in what the template takes" if shape.template is not None else "no text in the prompt"
 
 
 class PromptColumn(NamedTuple):
@@ -96,7 +144,7 @@ def prompt_columns(prompts: PromptSet) -> list[PromptColumn]:
     As `read_prompts` does, it looks at the first rows only: a column that cannot be read there, or is empty, is not
     one of them.
     """
-    return _usable(_objects(prompts.files, prompts.format))
+    return _usable(_objects(prompts.place))
 
 
 def likeliest_column(source: Path) -> str | None:
@@ -105,8 +153,8 @@ def likeliest_column(source: Path) -> str | None:
     None if there is one that is known, or none that could be named. Raises EngineError as `read_prompts` does.
     """
     place = place_of(source)
-    objects = _objects(place.files, place.format)
-    if any(str(name).lower() in PROMPT_COLUMNS for row in objects for name in row):
+    objects = _objects(place)
+    if present(PROMPT_COLUMNS, objects):
         return None
     columns = _usable(objects)
     return max(columns, key=lambda column: len(column.example)).name if columns else None
@@ -120,7 +168,7 @@ def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:
     Args:
         column: the prompt column, where it is named.
     """
-    objects = _objects(prompts.files, prompts.format)
+    objects = _objects(prompts.place)
     if not objects:
         return []
     found = find_shape(objects, column=column)
@@ -141,9 +189,9 @@ def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, label: str
         return False
 
 
-def _objects(files: Sequence[Path], format: str) -> list[dict[str, Any]]:
+def _objects(place: Place) -> list[dict[str, Any]]:
     """The first rows; none if they are no objects."""
-    rows = next((first for file in files if (first := first_rows(file, format))), [])
+    rows = next((first for file in place.files if (first := first_rows(place, file))), [])
     objects = [located.row for located in rows]
     return objects if all(isinstance(row, dict) for row in objects) else []
 

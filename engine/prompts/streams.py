@@ -1,4 +1,4 @@
-"""Opening files that people name, plain or gzipped, and reading their text line by line.
+"""Opening files that people name, plain or packed, and reading their text line by line.
 
 Memory is bounded by the longest line; a line above LINE_LIMIT is refused.
 """
@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import codecs
 import errno
-import gzip
 import io
 import os
 import stat
+import zipfile
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from engine.errors import EngineError
+from engine.prompts.packed import archive_of, damage, plain_bytes, unpacked
 
 LINE_LIMIT = 64 * 2**20
 """Longest line, in bytes (in characters for UTF-16)."""
 
 _SNIFFED = 8192
+# What Git LFS keeps in place of a large file.
+_POINTER = b"version https://git-lfs."
 # UTF-32 first: its mark begins like that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -37,13 +40,16 @@ def as_engine_errors(path: Path) -> Iterator[None]:
     """Turns what the system reports about reading `path` into EngineError."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problem = "the gzip file is truncated or damaged"
-        if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
-            problem = "the name ends in .gz, but this is no gzip file"
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        problem = damage(error, path)
+        if problem is None:
+            assert isinstance(error, OSError)
+            raise _refusal(path, error) from error
         raise EngineError(problem, where=str(path), hint="Fetch or write the file again") from error
-    except OSError as error:
-        raise _refusal(path, error) from error
+    except (RuntimeError, NotImplementedError) as error:  # of zip archives: a password, an unknown way of packing
+        if archive_of(path) is None:
+            raise
+        raise EngineError(f"cannot be unpacked: {error}", where=str(path), hint="Unpack the archive first") from error
 
 
 def file_mode(path: Path) -> int:
@@ -71,24 +77,26 @@ def refuse_special(path: Path, mode: int) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked when its name ends in .gz.
+    """The bytes of a file or of an entry of an archive, unpacked where they are packed.
 
     Raises:
-        EngineError: empty, unreadable, or a broken gzip.
+        EngineError: empty, unreadable, broken, or the pointer that Git LFS leaves in place of a file.
     """
-    refuse_special(path, file_mode(path))
-    with as_engine_errors(path), open(path, "rb") as plain:
-        if os.fstat(plain.fileno()).st_size == 0:
+    if archive_of(path) is None:
+        refuse_special(path, file_mode(path))
+    with as_engine_errors(path), plain_bytes(path) as (plain, size):
+        if size == 0:
             raise empty_file(path)
-        if not path.name.lower().endswith(".gz"):
-            yield plain
-            return
-        with gzip.GzipFile(fileobj=plain) as unpacked:
-            yield cast(IO[bytes], unpacked)
+        head = plain.read(len(_POINTER))
+        plain.seek(0)
+        if head == _POINTER:
+            raise _only_a_pointer(path)
+        with unpacked(path, plain, head) as content:
+            yield content
 
 
 def text_lines(path: Path) -> Generator[tuple[int, str], None, None]:
-    """(line number from 1, line with its line end), split at "\\n" only.
+    """(line number from 1, line with its line end), split at "\\n" only, or at "\\r" where there is no "\\n".
 
     UTF-8, with or without byte order mark; UTF-16 and UTF-32 with one.
 
@@ -96,18 +104,20 @@ def text_lines(path: Path) -> Generator[tuple[int, str], None, None]:
         EngineError: as `opened`; another encoding, binary data, or a line longer than LINE_LIMIT.
     """
     with opened(path) as file:
-        head = file.read(_SNIFFED)
+        head = _head(file)
         if not head:
             raise empty_file(path)
-        file.seek(0)
         encoding = _marked_encoding(head)
         if encoding is not None:
-            yield from _wide_lines(path, file, encoding)
+            yield from _decoded_lines(path, file, encoding, _line_end(head.decode(encoding, "ignore")))
             return
         if b"\0" in head:
             raise _binary(path)
+        if (end := _line_end(head.decode("ascii", "ignore"))) != "\n":
+            yield from _decoded_lines(path, file, "utf-8-sig", end)
+            return
         if head.startswith(codecs.BOM_UTF8):
-            file.seek(len(codecs.BOM_UTF8))
+            file.read(len(codecs.BOM_UTF8))
         number = 0
         while raw := file.readline(LINE_LIMIT + 1):
             number += 1
@@ -151,14 +161,29 @@ def empty_file(path: Path) -> EngineError:
     return EngineError("the file is empty", where=str(path), hint="Name a file with at least one prompt")
 
 
-def _wide_lines(path: Path, file: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
-    text = io.TextIOWrapper(file, encoding=encoding, newline="\n")
+def _head(file: IO[bytes]) -> bytes:
+    """The first bytes, which are read again afterwards."""
+    if isinstance(file, io.BufferedReader) and not file.seekable():
+        return file.peek(_SNIFFED)[:_SNIFFED]
+    head = file.read(_SNIFFED)
+    file.seek(0)
+    return head
+
+
+def _line_end(head: str) -> str:
+    """Where lines end: old programs for the Mac write "\\r" alone."""
+    return "\r" if "\r" in head and "\n" not in head else "\n"
+
+
+def _decoded_lines(path: Path, file: IO[bytes], encoding: str, end: str) -> Iterator[tuple[int, str]]:
+    text = io.TextIOWrapper(file, encoding=encoding, newline=end)
     number = 0
     while True:
         try:
             line = text.readline(LINE_LIMIT + 1)
         except UnicodeError as error:
-            raise _broken_wide(path, number + 1, encoding) from error
+            broken = _not_utf8(path, number + 1) if encoding == "utf-8-sig" else None
+            raise broken or _broken_wide(path, number + 1, encoding) from error
         if not line:
             return
         number += 1
@@ -182,11 +207,19 @@ def _refusal(path: Path, error: OSError) -> EngineError:
     return EngineError(f"cannot be read: {error.strerror or error}", where=where)
 
 
+def _only_a_pointer(path: Path) -> EngineError:
+    return EngineError(
+        "is a Git LFS pointer, not the file itself",
+        where=str(path),
+        hint="Fetch the file: run `git lfs pull` in its repository, or download it from where it is shown",
+    )
+
+
 def _binary(path: Path) -> EngineError:
     return EngineError(
         "holds binary data, not text",
         where=str(path),
-        hint="Name a text file in UTF-8; a packed file needs its right ending, such as .gz or .parquet",
+        hint="Name a text file in UTF-8; a packed file needs its right ending, such as .zip or .parquet",
     )
 
 

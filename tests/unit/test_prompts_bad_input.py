@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import engine.prompts.readers as readers
+import engine.prompts.json_rows as json_rows
+import engine.prompts.packed as packed
 import engine.prompts.streams as streams
 from engine.errors import EngineError
 from engine.prompts import describe, read_prompts, sample_prompts
@@ -123,7 +124,7 @@ def test_nothing_there(tmp_path: Path, name: str) -> None:
         read_prompts(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["p.pdf", "p", "p.gz", "p.jsonl.zip"])
+@pytest.mark.parametrize("name", ["p.pdf", "p", "p.gz", "p.jsonl.rar"])
 def test_an_unknown_ending_lists_the_known_ones(tmp_path: Path, name: str) -> None:
     error = refusal(put(tmp_path / name, GOOD))
     assert "unknown kind of file" in error.problem
@@ -159,7 +160,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def deny(*_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(streams, "open", deny, raising=False)  # chmod does not stop root
+    monkeypatch.setattr(packed, "open", deny, raising=False)  # chmod does not stop root
     assert "may not be read" in refusal(path).problem
 
 
@@ -169,7 +170,7 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(streams, "open", fail, raising=False)
+    monkeypatch.setattr(packed, "open", fail, raising=False)
     with pytest.raises(EngineError, match="Input/output error"):
         read_prompts(path)
 
@@ -245,7 +246,7 @@ def test_a_line_above_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_json_array_above_the_limit_is_to_become_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "JSON_LIMIT", 2**20)
+    monkeypatch.setattr(json_rows, "JSON_LIMIT", 2**20)
     rows = [{"prompt": "x" * 1000}] * 1100
     error = refusal(put(tmp_path / "p.json", json.dumps(rows)))
     assert "larger than 1 MiB" in error.problem

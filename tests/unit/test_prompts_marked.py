@@ -12,7 +12,7 @@ from engine.prompts.marked import marked_turns
     ("text", "prompt", "answer"),
     [
         ("### Human: Ask### Assistant: Say", "Ask", "Say"),
-        ("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAsk<|im_end|>\n<|im_start|>assistant\nSay<|im_end|>",
+        ("<|im_start|>system\nBe brief.<|im_end|><|im_start|>user\nAsk<|im_end|><|im_start|>assistant\nSay<|im_end|>",
          "Be brief.\n\nAsk", "Say"),
         ("<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nAsk [/INST] Say </s>", "Be brief.\n\nAsk", "Say"),
         ("<s>[INST] One [/INST] Two</s>[INST] Ask [/INST] Say</s>", "Ask", "Say"),
@@ -27,7 +27,8 @@ from engine.prompts.marked import marked_turns
         ("User: Ask Assistant: Say", "Ask", "Say"),
         ("Q: Ask\nA: Say", "Ask", "Say"),
         ("Instruction: Ask\nOutput: Say", "Ask", "Say"),
-        ("<|im_start|>user\nAsk<|im_end|><|im_start|>tool\nfound<|im_end|><|im_start|>assistant\nSay<|im_end|>", "Ask", "Say"),
+        ("<|im_start|>user\nAsk<|im_end|><|im_start|>tool\nfound<|im_end|><|im_start|>assistant\nSay<|im_end|>",
+         "Ask", "Say"),
     ],
 )  # fmt: skip
 def test_marks_part_the_prompt_from_the_answer(text: str, prompt: str, answer: str) -> None:

@@ -1,0 +1,132 @@
+"""The rows of tables as text: commas, semicolons, tabs or bars between fields, with a header line or without.
+
+    prompt,response        sep=;              Tell me a joke about cats
+    Where is Rome?,Italy   prompt;response    Explain rain
+
+Which sign stands between fields, several rows say. A first line `sep=;`, as Excel writes it, says so itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.prompts.columns import PROMPT_COLUMNS
+from engine.prompts.labels import LABELS
+from engine.prompts.located import Located, Rows
+from engine.prompts.names import key_of
+from engine.prompts.streams import LINE_LIMIT, text_lines
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_UNNAMED = re.compile(r"column \d+")
+_SNIFFED_LINES, _SNIFFED_CHARACTERS = 40, 2**16
+_KNOWN = frozenset(map(key_of, (*PROMPT_COLUMNS, *LABELS)))
+
+
+def read_comma_separated(path: Path, *, header: bool = True) -> Rows:
+    """Rows of a .csv file, as objects keyed by the header; without one, "column 1", "column 2" and so on."""
+    yield from _table(path, ",", header)
+
+
+def read_tab_separated(path: Path, *, header: bool = True) -> Rows:
+    """Rows of a .tsv file, as those of a .csv file."""
+    yield from _table(path, "\t", header)
+
+
+def has_header(path: Path, *named: str | None) -> bool:
+    """Whether the first row of a table names its columns.
+
+    It does not where a column is named in the way of tables without a header ("column 1"), nor where no column is named
+    and the only field is a sentence.
+    """
+    with closing(read_comma_separated(path, header=False)) as rows:
+        first = next((list(located.row.values()) for located in rows), [])
+    keys = {key_of(field) for field in first}
+    chosen = [name for name in named if name is not None]
+    if chosen:
+        return not all(_UNNAMED.fullmatch(name.lower()) for name in chosen) or any(key_of(n) in keys for n in chosen)
+    return len(first) != 1 or bool(keys & _KNOWN) or not _is_sentence(first[0])
+
+
+def delimiter_of(lines: list[str], likely: str = ",") -> str:
+    """What stands between the fields of a table with these first lines.
+
+    That which splits the header, into names that are known where there are any, and all rows into as many fields.
+    """
+    best, chosen = (False, 0, 0.0, 0), likely
+    for delimiter in dict.fromkeys((likely, *_DELIMITERS)):
+        header, *rows = _records(lines, delimiter) or [[]]
+        known = sum(key_of(field) in _KNOWN for field in header)
+        alike = sum(len(row) == len(header) for row in rows) / len(rows) if rows else 1.0
+        score = (len(header) > 1, known, alike, len(header))
+        if score > best and len(header) > 1:
+            best, chosen = score, delimiter
+    return chosen
+
+
+def _table(path: Path, likely: str, header: bool) -> Rows:
+    # A setting of the whole process; it only ever grows here
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))
+    delimiter, said = _delimiter(path, likely)
+    lines = (line for number, line in text_lines(path) if number != said)
+    records = csv.reader(lines, delimiter=delimiter, strict=True)
+    names: list[str] = []
+    while True:
+        line = records.line_num + 1 + (said > 0)
+        try:
+            fields = next(records, None)
+        except csv.Error as error:
+            raise EngineError(
+                f"broken table: {error}",
+                where=f"{path}, line {line}",
+                hint='A quoted field must end with a quote, and a quote inside of it is written twice: ""',
+            ) from error
+        if fields is None:
+            return
+        if not any(field.strip() for field in fields) and len(fields) < 2:
+            continue  # a blank line
+        if not names:
+            names = [field.strip() for field in fields] if header else [f"column {n + 1}" for n in range(len(fields))]
+            if header:
+                continue
+        if len(fields) > len(names):
+            first = f"the header {len(names)} ({', '.join(names)})" if header else f"the first row {len(names)}"
+            raise EngineError(
+                f"the row has {len(fields)} fields, {first}",
+                where=f"{path}, line {line}",
+                hint=f"Put quotes around fields that hold a {_DELIMITERS.get(delimiter, delimiter)} or a line end",
+            )
+        yield Located("line", line, dict(zip(names, fields, strict=False)))
+
+
+def _delimiter(path: Path, likely: str) -> tuple[str, int]:
+    """What stands between fields, and the number of the line that says so; 0 where none does."""
+    first: list[str] = []
+    with closing(text_lines(path)) as numbered:
+        for number, line in islice(numbered, _SNIFFED_LINES):
+            if line.strip() and not first and (said := _SAID.fullmatch(line.strip("\r\n"))):
+                return said[1], number
+            first.append(line)
+            if sum(map(len, first)) > _SNIFFED_CHARACTERS:
+                break
+    return delimiter_of([line for line in first if line.strip()], likely), 0
+
+
+def _records(lines: Iterable[str], delimiter: str) -> list[list[str]]:
+    def whole() -> Iterator[list[str]]:
+        try:
+            yield from csv.reader(lines, delimiter=delimiter, strict=True)
+        except csv.Error:  # the last of the lines may end inside of quotes
+            return
+
+    return [record for record in whole() if record]
+
+
+def _is_sentence(field: str) -> bool:
+    return len(field.split()) > 2 or field.strip().endswith((".", "?", "!", "…"))
