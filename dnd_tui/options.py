@@ -46,6 +46,16 @@ OPTIONS: Mapping[str, Option] = {
     "source": Option("Prompt file, or folder of prompts.", "PROMPTS"),
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
     "label": Option("Column that holds the answers.", "NAME", "found by its name"),
+    "template": Option(
+        'What prompts are made of instead of a column, for example "Classify: {ticket}\\nTopic:"; names in braces are '
+        "columns, and for plain text any name.",
+        "TEXT",
+    ),
+    "text_files": Option(
+        "What is a prompt in text files. lines: each line, or part between --- lines. files: each file. auto: what the "
+        "files of a folder look like.",
+        choices=("auto", "lines", "files"),
+    ),
     "made_from": Option(
         "What the adapter is made from. examples: answered rows. instruction: what all prompts begin with, or "
         "--context. both. generator: the prompts alone.",

@@ -18,9 +18,8 @@ from typing import Any
 from engine.errors import EngineError
 from engine.events import Event, Reporter
 from engine.jobs import run
-from engine.jobs.prompts import found_context
+from engine.jobs.prompts import chosen_prompts, found_context
 from engine.prompts import PromptRow, PromptSet
-from engine.prompts import read_prompts as read_prompt_set
 from engine.requests import (
     CompareRequest,
     ContextChoice,
@@ -116,14 +115,23 @@ def load(
     return models
 
 
-def read_prompts(source: Path | str, *, column: str | None = None, label: str | None = None) -> Prompts:
+def read_prompts(
+    source: Path | str,
+    *,
+    column: str | None = None,
+    label: str | None = None,
+    template: str | None = None,
+    text_files: str = "auto",
+) -> Prompts:
     """Open a prompt file, or a folder of them (`engine.prompts.read_prompts`).
 
     Args:
         column: the prompt column. label: the column of the answers. None finds them.
+        template: what prompts are made of, such as "Classify: {ticket}", instead of a column.
+        text_files: what is a prompt in text files: "lines", "files", or "auto" for what they look like.
     """
-    found = read_prompt_set(Path(source), column=column, label=label)
-    return Prompts(PromptChoice(source=Path(source), column=column, label=label), found)
+    choice = PromptChoice(source=Path(source), column=column, label=label, template=template, text_files=text_files)
+    return Prompts(choice, chosen_prompts(choice))
 
 
 def solve(

@@ -129,6 +129,7 @@ def _generation(provenance: Provenance) -> list[str]:
         "Generator": _code(provenance.generator_id),
         "Generator SHA-256": _code(provenance.generator_digest),
         "Prompts": f"{_code(provenance.prompts_name)}, {provenance.prompts_used} of {provenance.prompts_total:,}",
+        **_template(provenance),
         "Prompts SHA-256": _code(provenance.prompts_digest),
         "Seed": str(provenance.seed),
     }
@@ -138,11 +139,16 @@ def _generation(provenance: Provenance) -> list[str]:
     ]
 
 
+def _template(record: MadeFromPrompts) -> dict[str, str]:
+    return {"Template": _code(record.template.replace("\n", "\\n"))} if record.template else {}
+
+
 def _solution(solved: Solved) -> list[str]:
     facts = {
         "Made from": f"{solved.made_from} ({solved.reason})",
         "Start": _code(solved.start),
         "Prompts": f"{_code(solved.prompts_name)}, {solved.rows} rows",
+        **_template(solved),
         "Rows SHA-256": _code(solved.prompts_digest),
         "Examples a context": str(solved.examples),
         "Answers": _answers(solved),
@@ -167,6 +173,7 @@ def _training(trained: Trained) -> list[str]:
     facts = {
         "Start": began,
         "Prompts": f"{_code(trained.prompts_name)}, {trained.rows} rows, {trained.watched} more to see when to stop",
+        **_template(trained),
         "Rows SHA-256": _code(trained.prompts_digest),
         "Answers": _answers(trained),
         "Steps": f"{trained.steps}, the best after {trained.best_step}; ended: {trained.ended}",

@@ -39,11 +39,13 @@ class MadeFromPrompts(Record):
     prompts_digest: SHA-256 of the rows or prompts it was made from, in hexadecimal.
     seed: of everything drawn.
     scores: mean score by arm, or another figure by name; None when nothing was measured.
+    template: what the prompts were made of, as in `PromptChoice`; "" where they were read from a column.
     """
 
     prompts_name: str
     prompts_digest: str
     seed: int
+    template: str = ""
     scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
@@ -161,8 +163,8 @@ class Imported(Record):
 Origin = Provenance | Solved | Trained | Combination | Imported
 """Of a generated adapter, a solved one, a trained one, of a sum of adapters, of an adapter of another tool."""
 
-# Records from before there were teachers lack it.
-_LATER_FIELDS = {"taught_by"}
+# Records from before there were teachers and templates lack them.
+_LATER_FIELDS = {"taught_by", "template"}
 
 
 def read_provenance(folder: Path) -> Origin | None:

@@ -19,7 +19,7 @@ from engine.depth.chain import MOVES, chain_place, check_chain_words
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
-from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, labelled_prompts
+from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, chosen_prompts, with_labels
 from engine.prompts import PromptSet, read_prompts
 from engine.prompts.answer_sheet import SheetRow, read_sheet
 from engine.requests import (
@@ -49,8 +49,7 @@ from engine.tasks.tasks import Task, named_tasks, read_tasks
 def prepare_generate(request: GenerateRequest) -> PromptSet:
     """The prompts."""
     refuse_occupied(request.out, request.replace)
-    chosen = request.prompts
-    prompts = read_prompts(chosen.source, column=chosen.column, label=chosen.label)
+    prompts = chosen_prompts(request.prompts)
     check_context(prompts, request.solve, request.models)
     return prompts
 
@@ -82,7 +81,7 @@ def prepare_teach(request: TeachRequest) -> tuple[PromptSet, list[SheetRow]]:
     there = None if request.replace else read_sheet(request.out)
     if there is None:
         refuse_occupied(request.out, request.replace)
-    return read_prompts(request.source, column=request.column, label=request.label), there or []
+    return chosen_prompts(request), there or []
 
 
 def check_evaluate(request: EvaluateRequest) -> None:
@@ -159,7 +158,7 @@ def check_train(request: TrainRequest) -> None:
 
 def prepare_measure(request: TrainingTimeRequest) -> PromptSet:
     """The labelled prompts."""
-    return labelled_prompts(request.source, request.column, TO_TRAIN)
+    return with_labels(read_prompts(request.source, column=request.column), TO_TRAIN)
 
 
 STATE_FILE = "refine.state.safetensors"
@@ -173,7 +172,7 @@ def prepare_refine(request: RefineRequest) -> PromptSet:
     Raises:
         EngineError: prompts or adapter cannot be read, there are no answers, `out` is taken, a setting is out of range.
     """
-    prompts = labelled_prompts(request.source, request.column, TO_REFINE, label=request.label)
+    prompts = with_labels(chosen_prompts(request), TO_REFINE)
     if request.adapter != NO_ADAPTER:
         read_peft_layout(request.adapter)
         refuse_nested(request.adapter, request.out)
@@ -247,7 +246,7 @@ def check_chain_export(request: ChainExportRequest) -> None:
 
 
 def _labelled(source: Path, column: str | None = None) -> PromptSet:
-    return labelled_prompts(source, column, TO_SCORE)
+    return with_labels(read_prompts(source, column=column), TO_SCORE)
 
 
 def _check_size(chains: int, rows: int, fewest_rows: int) -> None:

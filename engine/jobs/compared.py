@@ -10,7 +10,8 @@ from itertools import islice
 from engine.depth.chain import check_chain_words
 from engine.errors import EngineError, setting
 from engine.events import Reporter
-from engine.prompts import PromptRow, PromptSet, read_prompts
+from engine.jobs.prompts import chosen_prompts
+from engine.prompts import PromptRow, PromptSet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import numbered_prompts
 from engine.requests import CompareRequest
@@ -51,7 +52,7 @@ def prepare_compare(request: CompareRequest) -> PromptSet | None:
 
 def _compared_set(request: CompareRequest) -> PromptSet | None:
     if request.prompts is not None:
-        prompts = read_prompts(request.prompts.source, column=request.prompts.column, label=request.prompts.label)
+        prompts = chosen_prompts(request.prompts)
         if request.examples and prompts.label_column is None:
             problem = "there are no answers in it, so there are no examples for the prompt"
             hint = "Add answers, for example as a column `response`, or leave the examples out"

@@ -16,10 +16,11 @@ from engine.errors import EngineError, setting
 from engine.events import Reporter
 from engine.generator.about import ABOUT, TENSORS, read_about
 from engine.jobs.preview import facts_data, facts_lines
+from engine.jobs.prompts import chosen_prompts
 from engine.jobs.results import Result, verdict_lines, verdicts_data
-from engine.prompts import describe, read_prompts
+from engine.prompts import describe
 from engine.released import released_generator
-from engine.requests import InfoRequest, ModelsRequest
+from engine.requests import InfoRequest, ModelsRequest, PromptChoice
 from engine.text import readable_size
 from engine.weights.layout import Layout
 
@@ -89,7 +90,7 @@ def info_job(request: InfoRequest, reporter: Reporter) -> Result:
         return _generator_info(target)
     if (target / "adapter_config.json").is_file():
         return _adapter_info(target, request.models.base)
-    return _prompts_info(target, request.column)
+    return _prompts_info(request, target)
 
 
 def _entry(model: BundledModel) -> ModelEntry:
@@ -171,6 +172,7 @@ def _adapter_info(folder: Path, chosen_base: str) -> Result:
     ]
     if isinstance(provenance, Provenance):
         lines += [("prompts", f"{provenance.prompts_used} of {provenance.prompts_total}, {provenance.prompts_name}")]
+        lines += [("template", provenance.template)] if provenance.template else []
     elif isinstance(provenance, Imported):
         lines += [("imported from", provenance.source)]
     elif isinstance(provenance, Combination):
@@ -205,6 +207,13 @@ def _formats(folder: Path, layout: Layout, base: BaseSource) -> dict[str, dict[s
     return found
 
 
-def _prompts_info(source: Path, column: str | None) -> Result:
-    report = describe(read_prompts(source, column=column))
+def _prompts_info(request: InfoRequest, source: Path) -> Result:
+    choice = PromptChoice(
+        source=source,
+        column=request.column,
+        label=request.label,
+        template=request.template,
+        text_files=request.text_files,
+    )
+    report = describe(chosen_prompts(choice))
     return Result({"kind": "prompts"} | facts_data(report), facts_lines(report))

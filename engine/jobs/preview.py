@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json
 from engine.generator.about import read_about
-from engine.jobs.prompts import MOST_ROWS, chosen_kind, planned, sample_batch
+from engine.jobs.prompts import MOST_ROWS, chosen_kind, chosen_prompts, planned, sample_batch
 from engine.jobs.results import Result
-from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe, read_prompts
+from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe
 from engine.prompts.prompt_set import counted_rows, teachers
 from engine.prompts.report import label_columns, likeliest_column, prompt_columns
 from engine.prompts.sample import reservoir
@@ -100,12 +100,13 @@ def _below(file: Path, source: Path) -> str:
 def _opened(choice: PromptChoice) -> tuple[PromptSet, str | None]:
     """The prompts, and the column if it is only a guess."""
     try:
-        return read_prompts(choice.source, column=choice.column, label=choice.label), None
+        return chosen_prompts(choice), None
     except EngineError:
-        guess = likeliest_column(choice.source) if choice.column is None else None
+        unnamed = choice.column is None and choice.template is None
+        guess = likeliest_column(choice.source) if unnamed else None
         if guess is None:
             raise
-        return read_prompts(choice.source, column=guess, label=choice.label), guess
+        return chosen_prompts(replace(choice, column=guess)), guess
 
 
 def _page(prompts: PromptSet, request: PreviewRequest, reporter: Reporter) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from engine.prompts import PromptBatch, PromptRow, PromptSet, read_prompts, samp
 from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import MOST_LOOKED_AT, diverse_places, reservoir
-from engine.requests import ContextChoice, ModelChoice, PromptChoice, SheetRequest
+from engine.requests import ContextChoice, ModelChoice, PromptChoice, RefineRequest, SheetRequest, TeachRequest
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, KINDS, ContextPlan, plan_context, read_context
 
 MOST_ROWS = 2000
@@ -83,9 +83,19 @@ def sample_batch(prompts: PromptSet, choice: PromptChoice, trained: int, reporte
     return sample_prompts(prompts, choice.count or trained, choice.seed, reporter)
 
 
-def labelled_prompts(source: Path, column: str | None, purpose: str, *, label: str | None = None) -> PromptSet:
-    """The prompts of a source. Raises EngineError when they cannot be read or have no labels."""
-    prompts = read_prompts(source, column=column, label=label)
+def chosen_prompts(choice: PromptChoice | RefineRequest | SheetRequest | TeachRequest) -> PromptSet:
+    """The prompts of a request. Raises EngineError when they cannot be read."""
+    return read_prompts(
+        choice.source,
+        column=choice.column,
+        label=choice.label,
+        template=choice.template,
+        text_files=choice.text_files,
+    )
+
+
+def with_labels(prompts: PromptSet, purpose: str) -> PromptSet:
+    """The same prompts. Raises EngineError when they have no labels."""
     if prompts.label_column is None:
         raise no_labels(prompts.source, purpose)
     return prompts
@@ -123,7 +133,7 @@ def no_labels(source: Path, purpose: str) -> EngineError:
 
 def sheet_job(request: SheetRequest, reporter: Reporter) -> Result:
     """Write diverse prompts without answers as JSON Lines, each with an empty `response` to fill in."""
-    prompts = read_prompts(request.source, column=request.column, label=request.label)
+    prompts = chosen_prompts(request)
     with reporter.stage("read", unit="rows") as stage:
         rows = counted_rows((row for row in prompts if not row.references), stage)
         open_rows = [row.prompt for row in islice(rows, MOST_LOOKED_AT)]

@@ -101,6 +101,7 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
         ended=refined.ended,
         rate=request.rate,
         seed=request.seed,
+        template=request.template or "",
         command=card_line(request),
         timings={},
         taught_by=teachers(learned),

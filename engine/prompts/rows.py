@@ -177,8 +177,9 @@ def _plain_prompt(column: str, value: Any, row: Mapping[str, Any]) -> str:
 
 def _template_value(name: str, row: Mapping[str, Any]) -> str:
     value = row.get(name)
-    text = scalar(value)
-    if text is None and (options := read_options(value)):
+    text = "" if value in ([], {}) else scalar(value)
+    nested = isinstance(value, dict) and any(isinstance(each, dict) for each in value.values())
+    if text is None and not nested and (options := read_options(value)):
         text = option_lines(options)
     if text is None:
         raise RowError(f'column "{name}" holds {words_of(value)}, not text', "Take another column in the template")

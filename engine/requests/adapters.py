@@ -40,7 +40,7 @@ class RefineRequest:
     """An adapter, or none, trained on the answered rows of a prompt file -> adapter in `out`. Resumable.
 
     adapter: a PEFT folder, or `NO_ADAPTER` to begin with a LoRA that changes nothing.
-    source, column, label: the prompts and their answers, as in `PromptChoice`.
+    source, column, label, template, text_files: the prompts and their answers, as in `PromptChoice`.
     answered: how many rows are trained on, at most; a fifth of them is not, but decides when to stop.
     held_out: how many further rows are kept back to check the adapter, at most.
     rank, modules: of a fresh LoRA, as in `ContextChoice`.
@@ -55,6 +55,8 @@ class RefineRequest:
     out: Path
     column: str | None = None
     label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     answered: int = 512
     held_out: int = 40
     rank: int = 8
@@ -226,6 +228,9 @@ class InfoRequest:
     models: ModelChoice
     target: Path | None = None
     column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +244,8 @@ class SheetRequest:
     out: Path
     column: str | None = None
     label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     count: int = 8
     replace: bool = False
 
@@ -247,7 +254,7 @@ class SheetRequest:
 class TeachRequest:
     """Prompts without answers -> a JSON Lines file of answers by a larger model. Resumable.
 
-    source, column, label: the prompts, as in `PromptChoice`. Rows that are answered keep their answers.
+    source, column, label, template, text_files: the prompts, as in `PromptChoice`. Answered rows keep their answers.
     teacher: the base URL of an OpenAI-compatible endpoint, or a base model's name, folder or .gguf file.
     teacher_model: the endpoint's name of the model; None is the first it offers.
     key_from: name of the environment variable with the endpoint's key.
@@ -267,6 +274,8 @@ class TeachRequest:
     key_from: str = "OPENAI_API_KEY"
     column: str | None = None
     label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     count: int = 64
     examples: int = 8
     context: str | None = None

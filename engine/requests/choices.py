@@ -35,6 +35,8 @@ class PromptChoice:
     source: a prompt file or a dataset folder.
     column: name of the prompt column; None finds it.
     label: name of the column with the answers; None finds it.
+    template: what prompts are made of, such as "Classify: {ticket}", instead of a column.
+    text_files: what is a prompt in text files: "lines", "files", or "auto" for what they look like.
     count: how many prompts are sampled; None is what the generator was trained with. Of more, several adapters are
         made and averaged.
     seed: seed of the sampling.
@@ -43,6 +45,8 @@ class PromptChoice:
     source: Path
     column: str | None = None
     label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     count: int | None = None
     seed: int = 0
 

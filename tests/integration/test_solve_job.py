@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,18 @@ def test_answers_become_an_adapter(family: str, tmp_path: Path, request: pytest.
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "40 answers found" in card and held_out["sentence"] in card
     assert any("made from answered examples: 40 answers found" in e.text for e in events if isinstance(e, Note))
+
+
+def test_a_template_is_kept_with_the_adapter(tmp_path: Path, tiny_llama_folder: Path) -> None:
+    rows = [{"thing": row["prompt"], "colour": row["response"]} for row in things(12, task="")]
+    request = solving(written(tmp_path, rows), tiny_llama_folder, tmp_path / "adapter", fit_steps=0)
+    template = r"Colour of {thing}\nColour:"
+    data, _ = done(replace(request, prompts=replace(request.prompts, template=template, label="colour")))
+    assert data["prompts"]["column"] == f'template "{template}"'
+    found = read_provenance(tmp_path / "adapter")
+    assert isinstance(found, Solved) and found.template == template
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    assert f"| Template | `{template}` |" in card and "--template" in found.command
 
 
 def test_layers_that_stay_in_their_files_give_the_same_adapter(tmp_path: Path, tiny_qwen2_folder: Path) -> None:

@@ -119,6 +119,13 @@ def test_provenance_survives_the_folder(tmp_path: Path) -> None:
     assert read.prompts_name == "questions.jsonl"
 
 
+def test_a_provenance_from_before_there_were_templates_is_read(tmp_path: Path) -> None:
+    data = json.loads(card_files(PROVENANCE)["provenance.json"])
+    del data["template"]
+    (tmp_path / "provenance.json").write_text(json.dumps(data))
+    assert read_provenance(tmp_path) == replace(PROVENANCE, timings=dict(PROVENANCE.timings))
+
+
 def test_no_provenance_no_file(tmp_path: Path) -> None:
     assert list(card_files(None)) == ["README.md"]
     assert read_provenance(tmp_path) is None
