@@ -25,6 +25,9 @@ PROMPT_COLUMNS = (
     "messages",
     "conversations",
     "conversation",
+    "contents",
+    "chat",
+    "dialog",
     "instruction",
     "question",
     "question_stem",
@@ -33,6 +36,7 @@ PROMPT_COLUMNS = (
     "input",
     "inputs",
     "user_input",
+    "input_text",
     "text",
     *_PASSAGES,
     "dialogue",
@@ -43,9 +47,15 @@ PROMPT_COLUMNS = (
 )
 """The first of these that a row has is the prompt."""
 
+# The same, but never a prompt themselves: half of a pair is none.
+_ONLY_BEFORE = ("premise", "retrieved_contexts")
+# With columns for both speakers, the user's is the prompt.
+_SPEAKERS = (("user", "assistant"), ("human", "assistant"), ("human", "bot"))
+
 # Text columns that belong to a prompt: in front of it, and after it.
 BEFORE = ("system_prompt", "system", "task_prefix")
 _AFTER_INSTRUCTION = ("input", "context")
+_ABOUT_ROWS = ("id", "idx", "uid", "source", "split")
 _ROLE_COLUMNS = ("role", "from", "speaker", "author")
 _WRAPPERS = ("body", "row", "vars", "input", "data", "example", "fields")
 
@@ -160,7 +170,8 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
     """The prompt column: the first known name with a prompt in it, or the only text beside labels and options, or
     else a known name with nothing in it.
     """
-    names = present(PROMPT_COLUMNS, tables)
+    speakers = [pair[0] for pair in _SPEAKERS if len(present(pair, tables)) == 2]
+    names = present((*PROMPT_COLUMNS, *speakers), tables)
     for name in names:
         if any(_usable(name, row.get(name)) for row in tables):
             return name
@@ -173,16 +184,15 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
             row.get(name) in (None, "", []) or scalar(row.get(name)) is not None for row in tables
         ):
             return name
-    if names:
-        value = next(row[name] for row in tables for name in names if row.get(name) not in (None, "", []))
-        name = next(name for row in tables for name in names if row.get(name) is value)
-        raise RowError(
-            f'column "{name}" holds {words_of(value)}, not text',
-            f"Name another column with {setting('column')}; columns there: {listed(_every(tables))}",
-        )
+    for name, value in ((name, row.get(name)) for row in tables for name in names):
+        if value not in (None, "", []) and scalar(value) is None:
+            raise RowError(
+                f'column "{name}" holds {words_of(value)}, not text',
+                f"Name another column with {setting('column')}; columns there: {listed(_every(tables))}",
+            )
     raise RowError(
         f"no column is known to hold the prompt; columns there: {listed(_every(tables))}",
-        f'Name it with {setting("column")}, or call it "prompt"',
+        f'Name it with {setting("column")}, make prompts of columns with {setting("template")}, or call it "prompt"',
     )
 
 
@@ -192,18 +202,15 @@ def _only_text(tables: Sequence[Table], label: str | None) -> str | None:
     if not labels:
         return None
     options = find_options(tables, set(labels))
-    used = {
-        *labels,
-        *(options.columns if options else ()),
-        *present((TEACHER_COLUMN, "id", "idx", "uid", "source"), tables),
-    }
-    texts = [
-        name for name in _every(tables)
-        if name not in used and key_of(name) not in map(key_of, (*LABELS, "rejected"))
-        and any(isinstance(row.get(name), str) and row[name].strip() for row in tables)
-        and not all(scalar(row.get(name)) is None or _is_number(row.get(name)) for row in tables)
-    ]  # fmt: skip
-    return texts[0] if len(texts) == 1 else None
+    used = {*labels, *(options.columns if options else ()), *present((*LABELS, "rejected"), tables)}
+    texts = [name for name in _every(tables) if name not in used and _holds_text(tables, name)]
+    likely = [name for name in texts if name not in present((TEACHER_COLUMN, *_ABOUT_ROWS), tables)] or texts
+    return likely[0] if len(likely) == 1 else None
+
+
+def _holds_text(tables: Sequence[Table], name: str) -> bool:
+    values = [row.get(name) for row in tables]
+    return any(isinstance(value, str) and value.strip() for value in values) and not all(map(_is_number, values))
 
 
 def _is_number(value: Any) -> bool:
@@ -266,7 +273,7 @@ def _stand_in_prompts(options: Options, tables: Sequence[Table], main: str) -> b
 
 def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple[str, ...]:
     """Columns of passages, without those whose text stands in the prompts already."""
-    names = [name for name in present(_PASSAGES, tables) if name not in taken]
+    names = [name for name in present((*_PASSAGES, *_ONLY_BEFORE), tables) if name not in taken]
     texts = {name: [(passage_text(row.get(name)), scalar(row.get(main)) or "") for row in tables] for name in names}
     return tuple(
         name for name, pairs in texts.items()

@@ -33,6 +33,11 @@ _FIRST = (
     "target",
     "targets",
     "solution",
+    "canonical_solution",
+    "output_text",
+    "target_text",
+    "assistant",
+    "bot",
     "cop",
     "correct_option",
     "correct_answers",
@@ -46,6 +51,8 @@ _FIRST = (
     "category",
     "intent",
     "class",
+    "sentiment",
+    "emotion",
 )
 _MORE = ("references",)
 LABELS = (*_FIRST, *_MORE)

@@ -20,7 +20,9 @@ Shown = list[tuple[str, str]]
 
 _LISTS = ("choices", "options", "endings", "answer_choices", "answer_options", "possible_answers")
 _SCORES = ("target_scores", "mc1_targets")
-_RIGHT = ("correct_answer", "best_answer", "correct", "answer", "target")
+_RIGHT = ("correct_answer", "correct", "answer", "target")
+# With several right answers the wrong ones are no options, but what not to say.
+_SEVERAL_RIGHT = ("correct_answers", "best_answer")
 # A, B, …; opa, opb, …; option_a; option1; answerA; sol1; ending0
 _ONE = re.compile(r"(op|opt|option|choice|ending|sol|solution|alternative|ans|answer|)([a-h]|\d)")
 _WRONG = re.compile(r"(distractor|incorrectanswer|wronganswer)s?\d*")
@@ -166,7 +168,8 @@ def _wrong_ones(rows: Sequence[Row], taken: set[str]) -> Options | None:
     wrong = [name for name in dict.fromkeys(name for row in rows for name in row) if _WRONG.fullmatch(key_of(name))]
     right = [name for name in present(_RIGHT, rows) if name not in taken and any(_texts(row.get(name)) for row in rows)]
     wrong = [name for name in wrong if name not in taken and any(_texts(row.get(name)) for row in rows)]
-    return Options(tuple(wrong), right=right[0]) if wrong and right else None
+    several = present(_SEVERAL_RIGHT, rows)
+    return Options(tuple(wrong), right=right[0]) if wrong and right and not several else None
 
 
 def _in_columns(rows: Sequence[Row], taken: set[str]) -> Options | None:

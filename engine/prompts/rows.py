@@ -18,7 +18,7 @@ from engine.prompts.names import key_of, listed, scalar
 from engine.prompts.options import best_scored, option_lines, read_options
 from engine.prompts.shape import RowError, RowShape
 
-CHATS = ("messages", "conversations", "conversation", "dialog")
+CHATS = ("messages", "conversations", "conversation", "contents", "chat", "dialog")
 """Columns of chats, by name."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.errors import setting
 from engine.prompts.columns import find_shape
 from engine.prompts.rows import read_prompt, read_references
 from engine.prompts.shape import RowError, RowShape
@@ -233,6 +234,27 @@ ROWS = {
         "answer",
     ),
     "the only text beside a label": ({"phrase": "Ask", "__expected": LABEL}, "Ask", (LABEL,), "phrase", "__expected"),
+    "a column a speaker": (
+        {"system": "Be kind.", "user": "Ask", "assistant": LABEL},
+        "Be kind.\n\nAsk",
+        (LABEL,),
+        "system + user",
+        "assistant",
+    ),
+    "several right answers and wrong ones": (
+        {"question": "Ask", "best_answer": LABEL, "correct_answers": [LABEL, "b"], "incorrect_answers": ["c"]},
+        "Ask",
+        (LABEL,),
+        "question",
+        "best_answer",
+    ),
+    "a premise before its question": (
+        {"premise": "Facts", "question": "Ask", "choice1": "x", "choice2": "y", "label": 0},
+        "Facts\n\nAsk\nA. x\nB. y",
+        ("A",),
+        "premise + question + choice1…choice2",
+        "label",
+    ),
     "names with blanks": (
         {"User Input": "Ask", "Expected Answer": LABEL},
         "Ask",
@@ -332,6 +354,19 @@ def test_unknown_columns_are_listed_with_what_to_do() -> None:
     with pytest.raises(RowError, match="alpha, beta") as caught:
         find_shape([{"alpha": "x", "beta": "y"}])
     assert "column" in caught.value.hint
+
+
+def test_half_of_a_pair_is_no_prompt() -> None:
+    for pair in ({"premise": "a", "hypothesis": "b", "label": 1}, {"sentence1": "a", "sentence2": "b", "label": 0}):
+        with pytest.raises(RowError, match="no column is known") as caught:
+            find_shape([pair])
+        assert setting("template") in caught.value.hint
+
+
+@pytest.mark.parametrize("chosen", [None, "an answer"])
+def test_what_was_preferred_is_no_prompt_by_itself(chosen: str | None) -> None:
+    with pytest.raises(RowError, match="no column is known to hold the prompt; columns there: chosen, rejected"):
+        find_shape([{"chosen": chosen, "rejected": "another"}])
 
 
 def test_a_column_that_is_filled_is_preferred_to_an_empty_one() -> None:
