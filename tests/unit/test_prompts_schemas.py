@@ -60,7 +60,7 @@ def shown_as_options(shape: RowShape, name: str) -> bool:
     return shape.options is not None and name in (*shape.options.columns, shape.options.right)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=300)
 @given(tables())
 def test_no_column_of_text_is_lost_without_a_word_and_no_label_stands_in_a_prompt(rows: list[dict[str, Any]]) -> None:
     try:
