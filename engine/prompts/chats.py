@@ -37,12 +37,9 @@ class Exchange(NamedTuple):
     answer: str | None
 
 
-def as_turns(value: Any, *, alternating: bool = False) -> Turns | None:
+def as_turns(value: Any) -> Turns | None:
     """The turns of a chat: a non-empty list of objects with a role, one such object, or the text of a list, as tables
     hold it. None when `value` is no chat.
-
-    Args:
-        alternating: two or more texts without roles are turns too: the user's first, then the assistant's, and so on.
     """
     if isinstance(value, str):
         if not value.lstrip().startswith("["):
@@ -52,11 +49,23 @@ def as_turns(value: Any, *, alternating: bool = False) -> Turns | None:
         value = [value] if _role_key(value) is not None and _content_key(value) is not None else None
     if not isinstance(value, list) or not value:
         return None
-    if all(isinstance(turn, dict) and _role_key(turn) is not None for turn in value):
+    for turn in value:
+        if not isinstance(turn, dict) or ("role" not in turn and _role_key(turn) is None):
+            break
+    else:
         return value
-    if alternating and len(value) > 1 and all(isinstance(text, str) for text in value):
-        return [{"role": (USER, ASSISTANT)[place % 2], "content": text} for place, text in enumerate(value)]
     return None
+
+
+def turns_without_roles(value: Any) -> Turns | None:
+    """The turns of two or more texts without roles, or of the text of such a list: the user's first, then the
+    assistant's, and so on. None for anything else.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = held_value(value)
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(text, str) for text in value):
+        return None
+    return [{"role": (USER, ASSISTANT)[place % 2], "content": text} for place, text in enumerate(value)]
 
 
 def is_chat(value: Any) -> bool:
@@ -124,12 +133,18 @@ def _content_key(turn: Mapping[str, Any]) -> str | None:
 
 
 def _role(turn: Mapping[str, Any]) -> str | None:
-    return next((known_role(turn[key]) for key in _ROLE_KEYS if turn.get(key) is not None), None)
+    name = turn.get("role")
+    if name is None:
+        name = next((turn[key] for key in _ROLE_KEYS if turn.get(key) is not None), None)
+    return _ROLE_OF[name] if isinstance(name, str) and name in _ROLE_OF else known_role(name)
 
 
 def _content(turn: Mapping[str, Any]) -> str:
-    key = _content_key(turn)
-    content = turn[key] if key is not None else None
+    content = turn.get("content")
+    if isinstance(content, str):
+        return content
+    if content is None and (key := _content_key(turn)) is not None:
+        content = turn[key]
     if isinstance(content, dict):  # {"content": {"parts": [...]}}
         content = content.get("parts") or content.get("text")
     if isinstance(content, list):  # a content of parts: only the text parts can be encoded

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import setting
-from engine.prompts.chats import USER, Turns, answers_to, as_turns, known_role, last_exchange
+from engine.prompts.chats import USER, Turns, answers_to, as_turns, known_role, last_exchange, turns_without_roles
 from engine.prompts.literals import held_value
 from engine.prompts.marked import marked_role, marked_turns
 from engine.prompts.names import key_of, listed, scalar
@@ -129,7 +129,8 @@ def opened(row: Mapping[str, Any], inside: str) -> dict[str, Any]:
 
 def turns_of(column: str, value: Any) -> Turns | None:
     """The turns that a column holds; None for anything else."""
-    return as_turns(value, alternating=key_of(column) in CHATS)
+    turns = as_turns(value)
+    return turns_without_roles(value) if turns is None and key_of(column) in CHATS else turns
 
 
 def words_of(value: Any) -> str:
