@@ -52,7 +52,7 @@ class AdapterRecord:
     folder: its PEFT folder.
     dataset: name of the prompts, for people.
     source: prompt file or folder as the person named it.
-    column, label, count, seed: as in `engine.requests.PromptChoice`.
+    column, label, template, text_files, count, seed: as in `engine.requests.PromptChoice`.
     made_from: the kind of context that was found, as in `engine.requests.ContextChoice`, but never "auto"; `REFINED`
         of one that was trained; of one that was generated before there were other kinds, "generator".
     start, start_name: the adapter that training began with: its id, and what it was called then; empty where it was
@@ -90,6 +90,8 @@ class AdapterRecord:
     source: Path | None = None
     column: str | None = None
     label: str | None = None
+    template: str | None = None
+    text_files: str = PromptChoice.text_files
     count: int | None = None
     seed: int = 0
     made_from: str = "generator"
@@ -126,7 +128,15 @@ class AdapterRecord:
         """The prompts it was generated from; None for one that was not generated."""
         if self.source is None:
             return None
-        return PromptChoice(source=self.source, column=self.column, label=self.label, count=self.count, seed=self.seed)
+        return PromptChoice(
+            source=self.source,
+            column=self.column,
+            label=self.label,
+            template=self.template,
+            text_files=self.text_files,
+            count=self.count,
+            seed=self.seed,
+        )
 
     @property
     def solve(self) -> ContextChoice:

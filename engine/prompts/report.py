@@ -16,6 +16,7 @@ from engine.prompts.places import Place
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
 from engine.prompts.rows import read_prompt, read_references
 from engine.prompts.shape import RowError, RowShape
+from engine.prompts.templates import Template
 
 _CHARACTERS = 2**25
 _MOST_NAMED = 12
@@ -168,22 +169,17 @@ def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:
     Args:
         column: the prompt column, where it is named.
     """
+    shape = prompts.shape
+    options = shape.options.columns if shape.options is not None and not shape.options.scores else ()
+    asked = {*shape.before, *shape.after, *options, *(shape.template.columns if shape.template is not None else ())}
     objects = _objects(prompts.place)
-    if not objects:
-        return []
-    found = find_shape(objects, column=column)
-    asked = {
-        *found.before,
-        *found.after,
-        *(found.options.columns if found.options and not found.options.scores else ()),
-    }
     names = [name for name in dict.fromkeys(str(name) for row in objects for name in row) if name not in asked]
-    return [name for name in names if _gives_labels(objects, column, name)]
+    return [name for name in names if _gives_labels(objects, column, shape.template, name)]
 
 
-def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, label: str) -> bool:
+def _gives_labels(rows: Sequence[dict[str, Any]], column: str | None, template: Template | None, label: str) -> bool:
     try:
-        shape = find_shape(rows, column=column, label=label)
+        shape = find_shape(rows, column=column, label=label, template=template)
         return any(read_references(shape, row) for row in rows)
     except RowError:
         return False

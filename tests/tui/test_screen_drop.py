@@ -217,7 +217,9 @@ async def test_facts_and_the_sampled_batch(models: ModelChoice, prompt_file: Pat
         assert told["rows"] == "12" and told["rows used"] == "4 of 12 prompts"
         assert told["made from"] == "as chosen: the prompts alone, by a generator"
         assert told["prompt column"] == "prompt" and told["labels"].startswith("response, on 12 rows")
-        assert (told["duplicates"], told["left out"], told["format"]) == ("none", "none", "jsonl")
+        assert (told["duplicates"], told["left out"], told["read as"]) == (
+            "none", "none", "jsonl; prompt: prompt; label: response",
+        )  # fmt: skip
         assert sampled(app) == batch(prompt_file, 4)
         assert isinstance(app.focused, Button) and app.focused.id == "generate"
 
@@ -518,6 +520,40 @@ async def test_another_label_column(no_generator: ModelChoice, tmp_path: Path) -
         await pilot.press("g")
         await until(pilot, lambda: app.asked, "the wish")
         assert app.asked and app.asked[0].label == "topic"
+
+
+async def test_a_template_makes_prompts_while_it_is_typed(no_generator: ModelChoice, tmp_path: Path) -> None:
+    rows = [{"ticket": f"no light {n}", "room": n, "topic": "ab"[n % 2]} for n in range(9)]
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, write(tmp_path / "tickets.jsonl", rows))
+        control = drop_screen(app).query_one("#template", Input)
+        control.value = "Classify: {ticket"
+        await until(pilot, lambda: problems(app), "the mark")
+        control.value = r"Classify: {ticket}\nTopic:"
+        await until(pilot, lambda: ready(app) and "template" in facts(app)["prompt column"], "the template's prompts")
+        assert drop_screen(app).query_one("#column", Select).disabled
+        assert "columns not read: room, topic" in facts(app)["read as"]
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked[0].template == r"Classify: {ticket}\nTopic:" and app.asked[0].column is None
+
+
+async def test_what_a_prompt_is_in_text_files_is_guessed_and_can_be_chosen(
+    no_generator: ModelChoice, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mails"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.txt").write_text(f"Dear all,\n\nthe light in room {n} is broken again.\n")
+    app = Asking(models=no_generator)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, folder)
+        assert facts(app)["rows"] == "3" and "each file a prompt" in facts(app)["read as"]
+        select = drop_screen(app).query_one("#text-files", Select)
+        assert select.display
+        select.value = "lines"
+        await until(pilot, lambda: ready(app) and facts(app)["rows"] == "6", "the lines")
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from dnd_tui.widgets.path_completion import BaseSuggester
 
 FACTS = {
     "rows": 1000, "complete": False, "column": "prompt", "label_column": None, "labelled": 0, "skipped": 2,
-    "duplicates": 0, "shortest": 3, "median": 5, "longest": 9, "format": "jsonl", "files": ["/a/b.jsonl"],
+    "duplicates": 0, "shortest": 3, "median": 5, "longest": 9, "reading": "jsonl; prompt: prompt",
+    "source": "/a/b.jsonl", "files": ["/a/b.jsonl"],
 }  # fmt: skip
 
 

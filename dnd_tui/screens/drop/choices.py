@@ -7,6 +7,7 @@ only a generator folder is looked at here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
+from textual.validation import ValidationResult, Validator
 from textual.widgets import Input, Select
 
 from dnd_tui.screens.drop.context import QueryView
@@ -25,6 +27,8 @@ from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
+from engine.prompts.prompt_set import FILES, LINES
+from engine.prompts.templates import parse_template
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
@@ -35,12 +39,13 @@ _MADE_FROM = (
     ("both", BOTH),
     ("generator", GENERATOR),
 )
+_TEXT_FILES = (("auto", AUTO), ("each line", LINES), ("each file", FILES))
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class ChoicesForm(VerticalScroll, can_focus=False):
-    """Columns, what the adapter is made from, instruction, seed; base, generator, device, number format."""
+    """Columns or template, what the adapter is made from, instruction, seed; base, generator, device, number format."""
 
     DEFAULT_CSS = """
     ChoicesForm {
@@ -69,6 +74,10 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         self._label: Select[tuple[str, str]] = Select(
             [("found by its name", ("", ""))], allow_blank=False, compact=True, id="label"
         )
+        self._template = DropInput(
+            placeholder="none: the column as it is", validators=_TemplateText(), compact=True, id="template"
+        )
+        self._text_files = Select(_TEXT_FILES, allow_blank=False, compact=True, id="text-files")
         self._made_from = Select(_MADE_FROM, allow_blank=False, compact=True, id="made-from")
         self._instruction = DropInput(placeholder="what all prompts begin with", compact=True, id="context")
         self._query = QueryView(id="query")
@@ -88,6 +97,8 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         with Vertical(classes="part"):
             yield FormField("Prompt column", self._column, "The column that holds the prompts")
             yield FormField("Label column", self._label, "The column that holds the answers")
+            yield FormField("Template", self._template, "Makes prompts of columns, such as Classify: {ticket}\\nTopic:")
+            yield FormField("Text files", self._text_files, "What a prompt is in them; auto: what they look like")
             yield FormField(
                 "Prompts",
                 self._count,
@@ -110,9 +121,10 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         with self.prevent(Input.Changed):
             self._count.value = "" if settings.count is None else str(settings.count)
             self._seed.value = str(settings.seed)
-            self._instruction.value = ""
+            self._instruction.value = self._template.value = ""
         with self.prevent(Select.Changed):
-            self._made_from.value = AUTO
+            self._made_from.value = self._text_files.value = AUTO
+        self.show_format("")
         self.show_context({})
         for field in self.query(FormField):
             field.complain("")
@@ -128,8 +140,12 @@ class ChoicesForm(VerticalScroll, can_focus=False):
                 select.set_options((name, name) for name in dict.fromkeys((*known, value)))
                 select.value = value
 
+    def show_format(self, format: str) -> None:
+        """Show the fields that matter for prompts of a format."""
+        FormField.of(self._text_files).display = format == "txt"
+
     def offer_columns(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
-        """Offer what the prompt column can be.
+        """Offer what the prompt column can be: none beside a template.
 
         Args:
             columns: names of all columns; none where the prompts are plain text.
@@ -137,6 +153,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             chosen: the column that is named.
         """
         self._offer(self._column, columns, found, chosen)
+        self._column.disabled = self._column.disabled or self.template is not None
 
     def offer_labels(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
         """Offer what the label column can be, as `offer_columns` does."""
@@ -184,13 +201,28 @@ class ChoicesForm(VerticalScroll, can_focus=False):
 
     @property
     def column(self) -> str | None:
-        """The column that is named; None where it is found by its name."""
-        return _named(self._column)
+        """The column that is named; None where it is found by its name, or a template makes the prompts."""
+        return _named(self._column) if self.template is None else None
 
     @property
     def label(self) -> str | None:
         """The same for the labels."""
         return _named(self._label)
+
+    @property
+    def template(self) -> str | None:
+        """What prompts are made of; None where a column holds them."""
+        return self._template.value if self._template.value.strip() else None
+
+    def reading(self, source: Path) -> PromptChoice:
+        """How a source is read, whichever of its rows are taken."""
+        return PromptChoice(
+            source=source,
+            column=self.column,
+            label=self.label,
+            template=self.template,
+            text_files=str(self._text_files.value),
+        )
 
     @property
     def solve(self) -> ContextChoice:
@@ -200,13 +232,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     def prompts(self, source: Path) -> PromptChoice:
         """The prompts chosen. Only while the form is valid."""
         count = self._count.value.strip() if FormField.of(self._count).display else ""
-        return PromptChoice(
-            source=source,
-            column=self.column,
-            label=self.label,
-            count=int(count) if count else None,
-            seed=int(self._seed.value),
-        )
+        return replace(self.reading(source), count=int(count) if count else None, seed=int(self._seed.value))
 
     def models(self) -> ModelChoice:
         """The models chosen. Only while the form is valid."""
@@ -227,7 +253,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @on(Select.Changed)
     def _selected(self, message: Select.Changed) -> None:
         message.stop()
-        ours = message.select in (self._column, self._label, self._made_from)
+        ours = message.select in (self._column, self._label, self._text_files, self._made_from)
         self.post_message(self.Changed("prompts" if ours else "models"))
 
     @on(PathField.Changed)
@@ -248,6 +274,19 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @on(PathField.Submitted)
     def _generator_chosen(self, message: PathField.Submitted) -> None:
         message.stop()
+
+
+class _TemplateText(Validator):
+    """A template, or nothing."""
+
+    def validate(self, value: str) -> ValidationResult:
+        """Whether the text is one."""
+        try:
+            if value.strip():
+                parse_template(value)
+        except ValueError as error:
+            return self.failure(str(error))
+        return self.success()
 
 
 def _select(values: Sequence[str], id: str) -> Select[str]:

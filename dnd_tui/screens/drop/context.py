@@ -55,8 +55,8 @@ def fact_lines(
         ("length", _lengths(facts)),
         ("duplicates", f"{facts['duplicates']:,}{looked_at}" if facts["duplicates"] else f"none{looked_at}"),
         ("left out", skipped or "none"),
-        ("format", facts["format"]),
-        ("files", _files(facts["files"])),
+        ("read as", facts["reading"]),
+        ("files", _files(facts["files"], Path(facts["source"]))),
     )
     return (*lines, *(("note", note) for note in notes))
 
@@ -79,8 +79,9 @@ def _lengths(facts: Mapping[str, Any]) -> str:
     return f"{facts['shortest']:,} to {facts['longest']:,} characters, median {facts['median']:,}"
 
 
-def _files(files: Sequence[str]) -> str:
-    names = ", ".join(Path(file).name for file in files[:_MOST_FILES])
+def _files(files: Sequence[str], source: Path) -> str:
+    below = [Path(file) for file in files[:_MOST_FILES]]
+    names = ", ".join(file.name if file == source else file.relative_to(source).as_posix() for file in below)
     more = len(files) - _MOST_FILES
     return f"{names} and {more:,} more" if more > 0 else names
 

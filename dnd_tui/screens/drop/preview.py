@@ -230,10 +230,9 @@ class PreviewView(Vertical):
 
     def _look_request(self) -> PreviewRequest:
         assert self._source is not None
-        choice = PromptChoice(source=self._source, column=self._form.column, label=self._form.label)
-        generator = self._form.models().generator
+        generator, reading = self._form.models().generator, self._form.reading(self._source)
         return PreviewRequest(
-            prompts=choice, solve=self._form.solve, generator=generator, sample=False, rows=_FIRST_ROWS
+            prompts=reading, solve=self._form.solve, generator=generator, sample=False, rows=_FIRST_ROWS
         )
 
     def _sample_request(self) -> PreviewRequest:
@@ -307,7 +306,8 @@ class PreviewView(Vertical):
             self.post_message(self.Remark(f"Choose the prompt column: {guess} is only a guess."))
             self.read_anew()
             return
-        if self._form.column is None:
+        self._form.show_format(data["facts"]["format"])
+        if self._form.column is None and self._form.template is None:
             self._found = data["facts"]["column"]
         self._form.offer_columns(names, self._found, self._form.column)
         if self._form.label is None:

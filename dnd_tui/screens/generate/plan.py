@@ -143,6 +143,8 @@ class Training:
             source=chosen.source,
             column=chosen.column,
             label=chosen.label,
+            template=chosen.template,
+            text_files=chosen.text_files,
             seed=chosen.seed,
             out=folder,
         )

@@ -275,6 +275,8 @@ far.
             source=prompts.source.absolute(),
             column=prompts.column,
             label=prompts.label,
+            template=prompts.template,
+            text_files=prompts.text_files,
             count=prompts.count,
             seed=prompts.seed,
             base=models.base,

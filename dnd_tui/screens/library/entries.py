@@ -93,6 +93,7 @@ def _origin(record: AdapterRecord) -> list[tuple[str, str]]:
     """What it was made of."""
     if record.source is not None:
         column = f", column {record.column}" if record.column else ""
+        column += f", template {one_line(record.template)}" if record.template else ""
         prompts = f"{record.count or 'as many as fit'}, seed {record.seed}{column}"
         dataset = ("dataset", short_path(record.source))
         if record.made_from == GENERATOR:

@@ -51,6 +51,8 @@ class TeachWish:
             source=prompts.source,
             column=prompts.column,
             label=prompts.label,
+            template=prompts.template,
+            text_files=prompts.text_files,
             out=out,
             teacher=self.teacher,
             teacher_model=(self.model or None) if is_endpoint(self.teacher) else None,
