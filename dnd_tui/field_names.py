@@ -33,6 +33,8 @@ NAMES: Mapping[str, str] = {
     "rows": "the number of prompts",
     "teacher": '"Teacher"',
     "teacher_model": '"Model name"',
+    "template": '"Template"',
+    "text_files": '"Text files"',
     "weights": "weight",
 }
 DIFFERING: Mapping[type[Request], Mapping[str, str]] = {DepthRequest: {"column": '"Column"', "rows": '"Rows"'}}
