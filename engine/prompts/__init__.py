@@ -1,9 +1,9 @@
 """A file or a folder of prompts -> PromptSet -> a seeded sample of prompts.
 
-    path --places--> files --readers--> rows --rows--> PromptRow --sample--> PromptBatch
+    path --places--> files --readers--> rows --columns, rows--> PromptRow --sample--> PromptBatch
 
 Notable:
-- everything streams: a set may be far larger than memory (a plain .json array is the one exception, see `readers`);
+- everything streams: a set may be far larger than memory (a plain .json array is the one exception, see `json_rows`);
 - labels go to `PromptRow.references` and nowhere else: a sample holds prompts only;
 - nothing heavy is imported here; pyarrow and datasets come in when a parquet file or a saved dataset is opened.
 """

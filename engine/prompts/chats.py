@@ -38,15 +38,15 @@ class Exchange(NamedTuple):
 
 
 def as_turns(value: Any) -> Turns | None:
-    """The turns of a chat: a non-empty list of objects with a role, one such object, or the text of a list, as tables
-    hold it. None when `value` is no chat.
+    """The turns of a chat: a non-empty list of objects with a role, one such object, an object of lists, or the text of
+    a list, as tables hold it. None when `value` is no chat.
     """
     if isinstance(value, str):
         if not value.lstrip().startswith("["):
             return None
         value = held_value(value)
     if isinstance(value, dict):
-        value = [value] if _role_key(value) is not None and _content_key(value) is not None else None
+        value = _turns_in_object(value)
     if not isinstance(value, list) or not value:
         return None
     for turn in value:
@@ -116,6 +116,18 @@ def answers_to(turns: Turns, prompt: Any) -> list[str]:
         said = [text for role, text in spoken if role == ASSISTANT and text.strip()][-1:]
         return said if (answer := last_exchange(turns).answer) is None else [answer]
     return [text for role, text in spoken[place + 1 :] if role == ASSISTANT and text.strip()][:1]
+
+
+def _turns_in_object(value: Mapping[str, Any]) -> list[Any] | None:
+    """One turn; or the turns of {"role": [...], "content": [...]}, as columnar files write a list of objects."""
+    role, content = _role_key(value), _content_key(value)
+    if role is None or content is None:
+        return None
+    names, texts = value[role], value[content]
+    if not isinstance(names, list):
+        return [value]
+    whole = isinstance(texts, list) and len(texts) == len(names)
+    return [{role: name, content: text} for name, text in zip(names, texts, strict=True)] if whole else None
 
 
 def _role_key(turn: Mapping[str, Any]) -> str | None:

@@ -175,6 +175,13 @@ ROWS = {
         "messages (last user turn)",
         "messages (assistant turn)",
     ),
+    "an object of lists": (
+        {"conversations": {"from": ["human", "gpt"], "value": ["Ask", LABEL]}},
+        "Ask",
+        (LABEL,),
+        "conversations (last user turn)",
+        "conversations (assistant turn)",
+    ),
     "texts in turn": (
         {"conversations": ["Ask", LABEL]},
         "Ask",
