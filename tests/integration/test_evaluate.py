@@ -114,7 +114,7 @@ def test_rows_can_be_judged_without_their_instruction(made: EvaluateRequest, who
     assert "rows without their instruction" in (request.out / "table.svg").read_text()
     with pytest.raises(EngineError, match="another hide_instruction"):
         run(replace(request, hide_instruction=False, only=("judged*",)), Reporter())
-    with pytest.raises(EngineError, match="card tells the table of whole prompts"):
+    with pytest.raises(EngineError, match="card has the table of whole prompts"):
         run(replace(request, record=True), Reporter())
     with pytest.raises(EngineError, match="no task's prompts have a first paragraph"):
         run(replace(request, only=("plain",)), Reporter())

@@ -113,7 +113,7 @@ async def test_one_adapter_would_only_be_copied(app_folders: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "rank", "problem"),
-    [({"base_id": "another/base"}, 8, "different base models cannot be added up"), ({}, "many", "says no rank")],
+    [({"base_id": "another/base"}, 8, "different base models cannot be added up"), ({}, "many", "has no rank")],
 )
 async def test_what_cannot_be_combined_is_refused_before(
     app_folders: Path, changes: dict[str, str], rank: object, problem: str
