@@ -19,12 +19,12 @@ def llama_threads() -> int:
 
 
 def free_cores(physical: int, busy: float) -> int:
-    """Physical cores less those that are busy, at least 1.
+    """Physical cores less those that are busy, and less one at least: it hands on the tokens and draws the app.
 
     A thread too many costs more than it brings: at every layer all threads wait for the slowest, the one whose core is
-    shared.
+    shared. On two idle cores one thread writes 63 tokens/s, two write 24 (default base in float16).
 
     Args:
         busy: cores' worth of time that is used, over all processes.
     """
-    return max(1, physical - round(busy))
+    return max(1, physical - max(1, round(busy)))

@@ -71,7 +71,7 @@ def test_a_window_of_mistral_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("physical", "busy", "threads"), [(2, 0.1, 2), (2, 0.6, 1), (2, 2.0, 1), (8, 3.2, 5), (1, 0.0, 1), (8, 20.0, 1)]
+    ("physical", "busy", "threads"), [(2, 0.1, 1), (4, 0.6, 3), (2, 2.0, 1), (8, 3.2, 5), (1, 0.0, 1), (8, 20.0, 1)]
 )
 def test_as_many_threads_as_cores_are_free(physical: int, busy: float, threads: int) -> None:
     assert free_cores(physical, busy) == threads
