@@ -32,7 +32,9 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     base, adapters = _base_and_adapters(request, prompts, reporter)
     named = _named(request, adapters)
     # Before anything is attached: llama.cpp's file is made of the base alone.
-    decoder, by = answering(request, base, named, reporter)
+    # Worked examples are several prompts more to read; of a large file it is not known how many rows there are.
+    at_once = (total or request.rows) * (1 + len(known.examples or ()))
+    decoder, by = answering(request, base, named, at_once, reporter)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):

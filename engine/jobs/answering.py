@@ -22,7 +22,7 @@ _decoder: Kept[LlamaDecoder] = Kept()
 
 
 def answering(
-    request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], reporter: Reporter
+    request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], at_once: int, reporter: Reporter
 ) -> tuple[LlamaDecoder | None, AnswersBy]:
     """Choose; for llama.cpp the base's GGUF file is written at first need. None is transformers. Emits what was chosen.
 
@@ -31,6 +31,7 @@ def answering(
 
     Args:
         base: with nothing attached. adapters: by the names that `AttachedModel` would have for them.
+        at_once: as of `chosen_decoder`.
 
     Raises:
         EngineError: llama.cpp was asked for by name and cannot answer; the disk is too full for the file.
@@ -45,6 +46,7 @@ def answering(
         chain=request.chain is not None,
         temperature=request.temperature,
         hindrance=_hindrance(base, adapters, stops),
+        at_once=at_once,
     )
     decoder = None
     if choice.name == LLAMA_CPP:

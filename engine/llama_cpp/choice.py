@@ -36,6 +36,7 @@ def chosen_decoder(
     chain: bool,
     temperature: float,
     hindrance: str = "",
+    at_once: int = 1,
     here: bool | None = None,
 ) -> DecoderChoice:
     """The decoder for a request.
@@ -46,6 +47,8 @@ def chosen_decoder(
         device, dtype: where and in which numbers the base was loaded, "cpu" and "float32".
         chain: a chain of the base's layers answers too.
         hindrance: what else speaks against llama.cpp.
+        at_once: how many texts every arm reads. Of several, transformers reads the common beginning once and all rests
+            together; llama.cpp reads each by itself, and what it wins at every token of an answer is lost.
         here: whether llama.cpp is installed; None looks.
 
     Raises:
@@ -58,6 +61,8 @@ def chosen_decoder(
     else:
         reason = _hindrance(config, device, dtype, chain, temperature) or hindrance
         fix = f"Set {setting('decoder')} to transformers"
+    if not reason and asked != LLAMA_CPP and at_once > 1:
+        return DecoderChoice(TRANSFORMERS, "it reads several prompts at once, which takes less time")
     if not reason:
         return DecoderChoice(LLAMA_CPP)
     if asked == LLAMA_CPP:

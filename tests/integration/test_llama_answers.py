@@ -40,7 +40,7 @@ def answers(result: dict[str, Any]) -> list[dict[str, str]]:
 
 def test_greedy_answers_are_those_of_transformers(reference: dict[str, Any], generated_adapter: Path) -> None:
     events: list[Event] = []
-    found = compared(generated_adapter, events.append)
+    found = compared(generated_adapter, events.append, decoder="llama.cpp")
     assert answers(found) == answers(reference)
     assert any(row["base"] != row["adapted"] for row in answers(found))
     assert {arm: timing["tokens"] for arm, timing in found["timings"].items()} == {

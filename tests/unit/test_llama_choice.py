@@ -62,6 +62,12 @@ def test_transformers_by_name_needs_no_reason() -> None:
     assert choose(TRANSFORMERS).reason == choose(TRANSFORMERS, here=False).reason == ""
 
 
+def test_several_prompts_are_read_by_transformers_unless_llama_cpp_is_asked_for() -> None:
+    found = choose(at_once=2)
+    assert found.name == TRANSFORMERS and "several prompts" in found.reason
+    assert choose(LLAMA_CPP, at_once=2).name == LLAMA_CPP
+
+
 def test_a_window_of_mistral_is_seen() -> None:
     config = tiny_config("llama")
     config.model_type, config.sliding_window = "mistral", 64
