@@ -4,8 +4,8 @@
 
 Each in a process of its own: parameters, FLOPs of one adapter (by torch's counter: products and convolutions), seconds
 (the second run), and peak memory: of decoders that of the process, of the others what comes on top of the loaded base.
-The decoders have random weights and give what nobody would use; only what they cost is looked at. The published cascade is
-that of arXiv 2506.16406 for the 0.5 B base.
+The decoders have random weights and give what nobody would use; only what they cost is looked at. The published cascade
+is that of arXiv 2506.16406 for the 0.5 B base.
 """
 
 from __future__ import annotations
