@@ -120,10 +120,9 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
         raise EngineError(f"cannot be read: {error}", where=where) from error
     architecture, alpha = _checked_fields(fields, where)
     halves: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
-    norms = [tensor for tensor in tensors if tensor.name.endswith("_norm.weight")]
-    for tensor in tensors:
-        if tensor in norms:
-            continue
+    matrices = [tensor for tensor in tensors if not tensor.name.endswith("_norm.weight")]
+    norms = len(tensors) - len(matrices)
+    for tensor in matrices:
         path, half = _place(tensor, where)
         halves.setdefault(path, {})[half] = (tensor.name, tensor.shape)
     return ForeignGguf(
@@ -131,8 +130,8 @@ def open_foreign_gguf(file: Path) -> ForeignGguf:
         pairs=paired(halves, where),
         changes=(
             *(() if alpha else ("It has no alpha, or one of 0, which llama.cpp takes for a scale of 1.",)),
-            *((f"{len(norms)} norm vectors were left out, as llama.cpp does.",) if norms else ()),
-            *widened({_FLOATS[each.type][0] for each in tensors if each not in norms}),
+            *((f"{norms} norm vectors were left out, as llama.cpp does.",) if norms else ()),
+            *widened({_FLOATS[each.type][0] for each in matrices}),
         ),
         architecture=architecture,
         alpha=alpha,

@@ -135,6 +135,7 @@ def load_base(
     from engine.base.memory import fit_memory
     from engine.base.streamed import streamed_model
 
+    reporter = reporter or Reporter()
     place = pick_device(device)
     folder = ref.folder
     if ref.hub_id:
@@ -147,11 +148,11 @@ def load_base(
     with explain_out_of_memory(smaller):
         fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
     if fit.remark:
-        (reporter or Reporter()).note(fit.remark, warning=True)
+        reporter.note(fit.remark, warning=True)
     if (Path(folder) / "adapter_config.json").is_file():
-        (reporter or Reporter()).note("an adapter that lies beside the base's weights is left out", warning=True)
+        reporter.note("an adapter that lies beside the base's weights is left out", warning=True)
     streamed = None
-    with (reporter or Reporter()).stage("load") as stage:
+    with reporter.stage("load") as stage:
         with explain_out_of_memory(smaller):
             source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
             if ref.gguf_file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -30,10 +30,11 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     rows, total = compared_rows(request, prompts, reporter)
     known = known_answers(request, prompts, rows, reporter)
     base, adapters = _base_and_adapters(request, prompts, reporter)
-    named = _named(request, adapters)
-    # Before anything is attached: llama.cpp's file is made of the base alone.
+    # peft takes no name with a dot in it. The chain, where there is one, comes after the adapters.
+    named = {f"adapter_{place}": adapter for place, adapter in enumerate(adapters)}
     # Worked examples are several prompts more to read; of a large file it is not known how many rows there are.
     at_once = (total or request.rows) * (1 + len(known.examples or ()))
+    # Before anything is attached: llama.cpp's file is made of the base alone.
     decoder, by = answering(request, base, named, at_once, reporter)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
@@ -120,12 +121,6 @@ def _base_and_adapters(
     pipeline = load_pipeline(request.models, reporter)
     batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
     return pipeline.base, [pipeline.adapter(batch.texts, reporter)]
-
-
-def _named(request: CompareRequest, adapters: Sequence[LoraAdapter]) -> dict[str, LoraAdapter]:
-    """The adapters by names of their own; peft takes none with a dot in it."""
-    # The chain, where there is one, comes after them.
-    return {f"adapter_{place}": adapter for place, adapter in enumerate(adapters)}
 
 
 def _arms(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +19,7 @@ from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, chosen_prompts, with_labels
+from engine.llama_cpp.choice import INSTALL, installed
 from engine.prompts import PromptSet, read_prompts
 from engine.prompts.answer_sheet import SheetRow, read_sheet
 from engine.requests import (
@@ -62,8 +62,8 @@ def check_sheet(request: SheetRequest) -> None:
 
 def check_serve_model(request: ServeModelRequest) -> None:
     """Whether there is a llama.cpp, and the adapters are adapters."""
-    if find_spec("xllamacpp") is None:
-        raise EngineError("llama.cpp is not installed", hint="Install it: pip install 'dnd-tui[fast]'")
+    if not installed():
+        raise EngineError("llama.cpp is not installed", hint=INSTALL)
     if not 1 <= request.port <= 65535:
         raise EngineError(f"{request.port} is no port", where=setting("port"), hint="Choose 1024 to 65535")
     for folder in request.adapters:

@@ -64,9 +64,10 @@ def serve_model_job(request: ServeModelRequest, reporter: Reporter) -> Result:
     if key:
         reporter.note(f"others can reach it, so it asks for a key: {key}", warning=True)
     reporter.note(curl_line(address, key, bool(names)))
+    listening = reporter.quiet()
     while True:
         # The wish to stop leaves the job, and with it the server ends.
-        reporter.quiet().note("")
+        listening.note("")
         time.sleep(_LISTEN_SECONDS)
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
+INSTALL = "Install it: pip install 'dnd-tui[fast]'"
+"""What to do where llama.cpp is not here."""
+
+
 @dataclass(frozen=True)
 class DecoderChoice:
     """name: "transformers" or "llama.cpp". reason: why it is transformers, where a person did not choose it."""
@@ -57,7 +61,7 @@ def chosen_decoder(
     if asked == TRANSFORMERS:
         return DecoderChoice(TRANSFORMERS)
     if not (installed() if here is None else here):
-        reason, fix = "llama.cpp is not installed", "Install it: pip install 'dnd-tui[fast]'"
+        reason, fix = "llama.cpp is not installed", INSTALL
     else:
         reason = _hindrance(config, device, dtype, chain, temperature) or hindrance
         fix = f"Set {setting('decoder')} to transformers"

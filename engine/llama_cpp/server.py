@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, setting
+from engine.llama_cpp.choice import INSTALL
 from engine.llama_cpp.threads import llama_threads
 
 _CONTEXT_STEP = 256
@@ -159,8 +160,7 @@ def _library() -> Any:
     try:
         import xllamacpp
     except ImportError as error:
-        hint = "Install it: pip install 'dnd-tui[fast]'"
-        raise EngineError(f"llama.cpp is not installed ({error})", hint=hint) from error
+        raise EngineError(f"llama.cpp is not installed ({error})", hint=INSTALL) from error
     finally:
         if had is None:
             del os.environ["GOMP_SPINCOUNT"]
