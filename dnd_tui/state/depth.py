@@ -75,7 +75,15 @@ def in_own_folder(request: DepthRequest, folder: Path) -> DepthRequest:
     """
     belongs = {
         "models": [request.models.base, request.models.device, request.models.dtype],
-        "rows": [ascii(str(request.source)), request.column, request.rows, request.seed, request.held_out is None],
+        "rows": [
+            ascii(str(request.source)),
+            request.column,
+            request.label,
+            request.template,
+            request.rows,
+            request.seed,
+            request.held_out is None,
+        ],
         "adapter": ascii(str(request.adapter)),
         "files": [list(map(ascii, _state(path))) for path in (request.source, request.adapter) if path],
     }

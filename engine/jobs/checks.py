@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +21,7 @@ from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, chosen_prompts, with_labels
 from engine.llama_cpp.choice import INSTALL, installed
-from engine.prompts import PromptSet, read_prompts
+from engine.prompts import PromptSet
 from engine.prompts.answer_sheet import SheetRow, read_sheet
 from engine.requests import (
     NO_ADAPTER,
@@ -35,6 +36,7 @@ from engine.requests import (
     GenerateRequest,
     ImportRequest,
     ModelChoice,
+    PromptChoice,
     RefineRequest,
     ServeModelRequest,
     SheetRequest,
@@ -158,7 +160,7 @@ def check_train(request: TrainRequest) -> None:
 
 def prepare_measure(request: TrainingTimeRequest) -> PromptSet:
     """The labelled prompts."""
-    return with_labels(read_prompts(request.source, column=request.column), TO_TRAIN)
+    return with_labels(chosen_prompts(request), TO_TRAIN)
 
 
 STATE_FILE = "refine.state.safetensors"
@@ -208,8 +210,8 @@ def prepare_depth(request: DepthRequest) -> DepthPrompts:
     _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
     if request.moves not in MOVES:
         raise EngineError(f"there is no move {request.moves!r}", hint=f"There are: {', '.join(MOVES)}")
-    prompts = _labelled(request.source, request.column)
-    return DepthPrompts(prompts, _labelled(request.held_out, request.column) if request.held_out else None)
+    others = replace(request, source=request.held_out) if request.held_out else None
+    return DepthPrompts(_labelled(request), _labelled(others) if others else None)
 
 
 def prepare_depth_oracle(request: DepthOracleRequest) -> PromptSet:
@@ -218,7 +220,7 @@ def prepare_depth_oracle(request: DepthOracleRequest) -> PromptSet:
     _check_size(request.chains, request.rows, 1)
     if request.length_weight < 0:
         raise EngineError("a negative weight of the length would look for ever longer chains", where="length_weight")
-    return _labelled(request.source, request.column)
+    return _labelled(request)
 
 
 def prepare_depth_table(request: DepthTableRequest) -> list[tuple[Task, DepthPrompts]]:
@@ -226,12 +228,13 @@ def prepare_depth_table(request: DepthTableRequest) -> list[tuple[Task, DepthPro
     refuse_file(request.out)
     _check_size(request.chains, request.rows, FEWEST_SEARCH_ROWS)
     tasks = named_tasks(read_tasks(request.tasks, None), request.only, request.tasks)
-    return [(task, DepthPrompts(_labelled(task.train_path), _labelled(task.test_path))) for task in tasks]
+    parts = ((task, PromptChoice(source=task.train_path), PromptChoice(source=task.test_path)) for task in tasks)
+    return [(task, DepthPrompts(_labelled(search), _labelled(held_out))) for task, search, held_out in parts]
 
 
 def prepare_chain_choice(request: ChainChoiceRequest) -> PromptSet:
     """Raises EngineError when the prompts cannot be read."""
-    return read_prompts(request.source, column=request.column)
+    return chosen_prompts(request)
 
 
 def check_chain_export(request: ChainExportRequest) -> None:
@@ -245,8 +248,8 @@ def check_chain_export(request: ChainExportRequest) -> None:
         raise EngineError("holds the chain, and would be replaced", where=str(place), hint=ANOTHER_OUT)
 
 
-def _labelled(source: Path, column: str | None = None) -> PromptSet:
-    return with_labels(read_prompts(source, column=column), TO_SCORE)
+def _labelled(chosen: PromptChoice | DepthRequest | DepthOracleRequest) -> PromptSet:
+    return with_labels(chosen_prompts(chosen), TO_SCORE)
 
 
 def _check_size(chains: int, rows: int, fewest_rows: int) -> None:

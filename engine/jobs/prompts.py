@@ -16,7 +16,18 @@ from engine.prompts import PromptBatch, PromptRow, PromptSet, read_prompts, samp
 from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.prompts.prompt_set import counted_rows
 from engine.prompts.sample import MOST_LOOKED_AT, diverse_places, reservoir
-from engine.requests import ContextChoice, ModelChoice, PromptChoice, RefineRequest, SheetRequest, TeachRequest
+from engine.requests import (
+    ChainChoiceRequest,
+    ContextChoice,
+    DepthOracleRequest,
+    DepthRequest,
+    ModelChoice,
+    PromptChoice,
+    RefineRequest,
+    SheetRequest,
+    TeachRequest,
+    TrainingTimeRequest,
+)
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, KINDS, ContextPlan, plan_context, read_context
 
 MOST_ROWS = 2000
@@ -83,7 +94,16 @@ def sample_batch(prompts: PromptSet, choice: PromptChoice, trained: int, reporte
     return sample_prompts(prompts, choice.count or trained, choice.seed, reporter)
 
 
-def chosen_prompts(choice: PromptChoice | RefineRequest | SheetRequest | TeachRequest) -> PromptSet:
+def chosen_prompts(
+    choice: PromptChoice
+    | RefineRequest
+    | SheetRequest
+    | TeachRequest
+    | TrainingTimeRequest
+    | DepthRequest
+    | DepthOracleRequest
+    | ChainChoiceRequest,
+) -> PromptSet:
     """The prompts of a request. Raises EngineError when they cannot be read."""
     return read_prompts(
         choice.source,

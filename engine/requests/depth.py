@@ -12,9 +12,9 @@ from engine.requests.choices import ModelChoice
 class DepthRequest:
     """Search a chain of the base's layers for labelled prompts, and judge it on rows held out. Resumable.
 
-    source: labelled prompts; at least 16 different ones.
+    source, column, label, template, text_files: labelled prompts, as in `PromptChoice`; at least 16 different ones.
     out: folder for `chain.json`, and for `search.json`, from which a stopped search goes on.
-    held_out: labelled prompts to judge on; None holds out rows of `source`.
+    held_out: labelled prompts to judge on, read in the same way; None holds out rows of `source`.
     adapter: PEFT folder of a LoRA that is attached all the time.
     chains: how many chains the search looks at.
     rows: how many rows it looks at them on, at least 8.
@@ -27,6 +27,9 @@ class DepthRequest:
     source: Path
     out: Path
     column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     held_out: Path | None = None
     adapter: Path | None = None
     chains: int = 200
@@ -41,7 +44,7 @@ class ChainChoiceRequest:
     """The chain that the predictor of a search takes for each prompt, if held-out rows showed a gain.
 
     search: folder of a search with `predictor`.
-    source: the prompts; labels are not looked at.
+    source, column, label, template, text_files: the prompts, as in `PromptChoice`; labels are not looked at.
     adapter: PEFT folder of the LoRA that was attached during the search.
     """
 
@@ -49,6 +52,9 @@ class ChainChoiceRequest:
     search: Path
     source: Path
     column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     adapter: Path | None = None
 
 
@@ -56,7 +62,7 @@ class ChainChoiceRequest:
 class DepthOracleRequest:
     """An analysis, not an accuracy that can be had: a search of chains for each row by the row's own label. Resumable.
 
-    source: labelled prompts.
+    source, column, label, template, text_files: labelled prompts, as in `PromptChoice`.
     out: folder for `oracle.json`; rows that are finished there are not searched again.
     rows: how many rows, drawn at random.
     chains: how many chains each search looks at; there are three a row: skips only, loops only, both.
@@ -67,6 +73,9 @@ class DepthOracleRequest:
     source: Path
     out: Path
     column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     adapter: Path | None = None
     rows: int = 16
     chains: int = 200

@@ -45,6 +45,7 @@ class TrainingTimeRequest:
 
     The LoRA is of the rank and modules of the chosen generator's adapters.
 
+    source, column, label, template, text_files: labelled prompts, as in `PromptChoice`.
     steps: optimizer steps that are timed, after one that is not.
     batch: rows a step.
     """
@@ -52,6 +53,9 @@ class TrainingTimeRequest:
     models: ModelChoice
     source: Path
     column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
     steps: int = 4
     batch: int = 8
 

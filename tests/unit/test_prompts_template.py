@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,16 @@ import pytest
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.jobs import run
-from engine.prompts import read_prompts
-from engine.requests import InfoRequest, ModelChoice
+from engine.jobs.checks import prepare_chain_choice, prepare_depth, prepare_depth_oracle, prepare_measure
+from engine.prompts import PromptSet, read_prompts
+from engine.requests import (
+    ChainChoiceRequest,
+    DepthOracleRequest,
+    DepthRequest,
+    InfoRequest,
+    ModelChoice,
+    TrainingTimeRequest,
+)
 
 
 def put(path: Path, *rows: dict[str, Any]) -> Path:
@@ -75,3 +84,20 @@ def test_what_is_wrong_with_a_template(tmp_path: Path, template: str, named: dic
     with pytest.raises(EngineError, match=problem) as caught:
         read(path, template, **named)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("job", ["depth", "oracle", "time", "choice"])
+def test_every_job_on_prompts_takes_a_template(job: str, tmp_path: Path) -> None:
+    source = tmp_path / "tickets.csv"
+    source.write_text("subject,ticket,kind\n" + "Invoice,It is too high,bill\nPrinter,It smokes,fire\n" * 8)
+    models, template = ModelChoice(), "About {subject}: {ticket}\nKind:"
+    chosen: dict[str, Any] = {"source": source, "template": template, "label": "kind"}
+    asked: dict[str, Callable[[], PromptSet]] = {
+        "depth": lambda: prepare_depth(DepthRequest(models=models, out=tmp_path / "out", **chosen)).search,
+        "oracle": lambda: prepare_depth_oracle(DepthOracleRequest(models=models, out=tmp_path / "out", **chosen)),
+        "time": lambda: prepare_measure(TrainingTimeRequest(models=models, **chosen)),
+        "choice": lambda: prepare_chain_choice(ChainChoiceRequest(models=models, search=tmp_path, **chosen)),
+    }
+    prompts = asked[job]()
+    first = next(iter(prompts))
+    assert (first.prompt, first.references) == ("About Invoice: It is too high\nKind:", ("bill",))
