@@ -202,6 +202,7 @@ def compare(
     *,
     rows: int = CompareRequest.rows,
     max_new_tokens: int = CompareRequest.max_new_tokens,
+    decoder: str = CompareRequest.decoder,
     on_event: OnEvent | None = None,
 ) -> list[Answers]:
     """Answers of the base and of each adapter side by side, greedily.
@@ -210,6 +211,7 @@ def compare(
         prompts: a prompt set, a file or folder, or a list of texts.
         rows: how many prompts of a set are answered, from the first on.
         max_new_tokens: longest answer.
+        decoder: "transformers", "llama.cpp", or "auto": llama.cpp where it is installed and answers sooner.
     """
     texts = tuple(prompts) if isinstance(prompts, list | tuple) else ()
     chosen = None if texts else _read(prompts).choice  # type: ignore[arg-type]
@@ -220,6 +222,7 @@ def compare(
         rows=rows,
         texts=texts,
         max_new_tokens=max_new_tokens,
+        decoder=decoder,
     )
     return [
         Answers(row["prompt"], row["answers"], row.get("references") or (), row.get("scores"))
