@@ -23,7 +23,7 @@ import hashlib
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -107,6 +107,7 @@ def stream_answers(
     stop_ids: Sequence[int],
     adapter_names: Sequence[str] | None = None,
     choose: Choose = greedy,
+    images: Mapping[str, Tensor] | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[AnswerPiece]:
     """Answer all prompts in one batch, yielding text as soon as it is certain.
@@ -119,6 +120,8 @@ def stream_answers(
         adapter_names: for each prompt the adapter that answers it (`BASE_ROW` for none), for an attached model;
             None takes the selected adapter for all, which is faster.
         choose: takes the next token of each row from its logits.
+        images: what else the model takes with the one prompt (`engine.base.images`). While it is answered, the model
+            must not answer a prompt with other images: it keeps where its tokens are.
         on_step: called before a batch is read and after every token of it; the place to hear that the person wants
             to stop.
 
@@ -149,7 +152,7 @@ def stream_answers(
     began = time.perf_counter()
     # While a piece is with whoever asked for it, other batches may have their turn.
     away = 0.0
-    batch = _Batch(model, prompts_ids, names)
+    batch = _Batch(model, prompts_ids, names, images or {})
     with torch.inference_mode():
         logits = batch.prefill()
     for number in range(1, max_new_tokens + 1):
@@ -222,11 +225,13 @@ class _Batch:
         model: torch.nn.Module | AttachedModel,
         prompts: Sequence[Sequence[int]],
         adapter_names: list[str] | None,
+        images: Mapping[str, Tensor],
     ) -> None:
         self.rows = list(range(len(prompts)))
         self._prompts = prompts
         self._model = model
         self._adapter_names = adapter_names
+        self._images = images
         network = _network(model)
         self._device = next(network.parameters()).device
         self._cache = empty_cache(network)
@@ -247,7 +252,7 @@ class _Batch:
         ids = self._tensor([[0] * (width - len(rest)) + list(rest) for rest in rests])
         mask = self._tensor([[0] * (width - len(rest)) + [1] * len(rest) for rest in rests])
         self._mask = torch.cat([self._mask, mask], dim=1) if common else mask
-        return self._forward(ids)
+        return self._forward(ids, **self._images)
 
     def step(self, tokens: list[int], slots: list[int]) -> Tensor:
         """Keep only `slots` of the batch and read one token of each; logits (slots, vocabulary) of the next."""
@@ -261,10 +266,12 @@ class _Batch:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(slots), 1)], dim=1)
         return self._forward(self._tensor([[token] for token in tokens]))
 
-    def _forward(self, ids: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor, **more: Any) -> Tensor:
         """Logits (rows, vocabulary) after `ids` (rows, new tokens), the last columns of the mask."""
-        more: dict[str, Any] = {}
-        if "position_ids" in self._accepted:
+        # With images there is one row, without padding, and the model knows itself where its tokens are.
+        if not self._images:
+            more["attention_mask"] = self._mask
+        if "position_ids" in self._accepted and not self._images:
             positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)
             more["position_ids"] = positions[:, -ids.shape[1] :]
         if "logits_to_keep" in self._accepted:
@@ -272,7 +279,7 @@ class _Batch:
         if self._adapter_names is not None:
             # The common beginning is read once for all.
             more["adapter_names"] = self._adapter_names[: len(ids)]
-        out = self._model(input_ids=ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more)
+        out = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **more)
         logits: Tensor = out.logits[:, -1]
         return logits
 

@@ -24,7 +24,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
 from engine.errors import EngineError
-from engine.weights.layout import Layout
+from engine.weights.layout import selecting
 from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class AttachedModel:
         config = LoraConfig(
             r=adapter.layout.lora.rank,
             lora_alpha=adapter.layout.lora.alpha,
-            target_modules=_targets(self.model, adapter.layout),
+            target_modules=list(selecting(self.model, adapter.layout.modules, sorted(adapter.layout.kinds))),
             init_lora_weights=False,
             inference_mode=True,
         )
@@ -226,14 +226,6 @@ def naming_adapter(folder: Path, base_id: str) -> Iterator[None]:
     except EngineError as error:
         problem = f"does not fit the base {base_id}: {error.where}: {error.problem}"
         raise EngineError(problem, where=str(folder), hint="Choose the base it was made for") from error
-
-
-def _targets(model: torch.nn.Module, layout: Layout) -> list[str]:
-    """The kinds of module where they select exactly the layout, all full paths where they do not."""
-    kinds = set(layout.kinds)
-    selected = {path for path, _ in model.named_modules() if path.rsplit(".", 1)[-1] in kinds}
-    paths = [module.path for module in layout.modules]
-    return sorted(kinds) if selected == set(paths) else paths
 
 
 def _turn_on(model: Any, name: str) -> None:

@@ -20,16 +20,16 @@ from engine.adapter.provenance import (
     Solved,
     Trained,
 )
-from engine.base.source import BaseSource
+from engine.base.source import BaseSource, loader_name
 from engine.weights.layout import Layout
 
 CARD_FILE = "README.md"
 _HERE = PurePath("path/to/this/folder")
 _SNIPPET = """\
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer, {loader}
 
-base = AutoModelForCausalLM.from_pretrained({base!r})
+base = {loader}.from_pretrained({base!r})
 tokenizer = AutoTokenizer.from_pretrained({base!r})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
 
@@ -228,7 +228,10 @@ def _usage(subject: Subject) -> list[str]:
     base = BaseSource(subject.base_id, subject.architecture, local)
     parts = ["## Use"]
     if subject.form == "peft":
-        parts += ["transformers and peft:", _block("python", _SNIPPET.format(base=subject.base_id))]
+        parts += [
+            "transformers and peft:",
+            _block("python", _SNIPPET.format(base=subject.base_id, loader=loader_name(subject.architecture))),
+        ]
     for verdict in consumers(_HERE, subject.layout, base, form=subject.form):
         if verdict.accepts and not (subject.form == "peft" and verdict.consumer == "transformers + peft"):
             parts.append(f"{verdict.consumer}:" + (f" {verdict.fix}." if verdict.fix else ""))

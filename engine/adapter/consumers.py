@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from engine.adapter.formats import ADAPTER_GGUF, BASE_GGUF, FORMATS, MODEL_GGUF, MODELFILE, Refusal
-from engine.base.source import BaseSource
+from engine.base.source import BaseSource, loader_name
 from engine.weights.layout import ALL_LINEAR, Layout
 
 # As transformers names architectures: where both servers are known to take LoRA on all of ALL_LINEAR.
@@ -135,9 +135,11 @@ def _peft(case: _Case) -> _Answer:
     if case.base.is_gguf:
         file = PurePath(case.base.name)
         source = f"{quoted(str(file.parent))}, gguf_file={quoted(file.name)}"
+    known = case.base.architecture in _SERVED  # without a look into transformers
+    loader = "AutoModelForCausalLM" if known else loader_name(case.base.architecture)
     code = (
-        "from peft import PeftModel; from transformers import AutoModelForCausalLM; "
-        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({source}), {quoted(case.folder)})"
+        f"from peft import PeftModel; from transformers import {loader}; "
+        f"model = PeftModel.from_pretrained({loader}.from_pretrained({source}), {quoted(case.folder)})"
     )
     return _Use(f"python -i -c {shlex.quote(code)}")
 

@@ -36,6 +36,7 @@ from engine.adapter.formats import NUMBER_SIZES
 from engine.adapter.gguf import gguf_rows, peft_rows, tensor_name
 from engine.base.config_file import complete_config
 from engine.base.gguf import close_gguf, gguf_field, open_gguf
+from engine.base.load import reads_images
 from engine.errors import EngineError
 from engine.events import Stage
 from engine.files import digest_file
@@ -102,6 +103,9 @@ def write_merged(
     if generation is not None:
         generation.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
+    if reads_images(base.ref.config):
+        for file in Path(base.ref.folder).glob("*processor_config.json"):  # its processor is as it was
+            (folder / file.name).write_bytes(file.read_bytes())
     return digests
 
 

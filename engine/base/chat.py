@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,8 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Seque
     """
     if tokenizer.chat_template is None:
         return "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
-    before = [
-        {"role": role, "content": text}
-        for pair in examples
-        for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-    return _render(tokenizer, [*before, {"role": "user", "content": prompt}], answer_next=True)
+    turns = [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
+    return _render(tokenizer, [*turns, ("user", prompt)], answer_next=True)
 
 
 def fitting_examples(
@@ -70,7 +67,7 @@ def fitting_examples(
         The examples, and the token ids of each prompt with them before it.
     """
     kept = list(examples)
-    limit = getattr(base.ref.config, "max_position_embeddings", None)
+    limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
     while True:
         ids = prompts_ids(base.tokenizer, prompts, kept)
         if not limit or not kept or max(map(len, ids)) + max_new_tokens <= limit:
@@ -111,7 +108,7 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The special token that the chat template puts after an answer, else the end-of-text token."""
     if tokenizer.chat_template is None:
         return tokenizer.eos_token_id
-    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
+    turns = [("user", "x"), ("assistant", _MARK)]
     after = _ids(tokenizer, _render(tokenizer, turns, answer_next=False).rpartition(_MARK)[2].lstrip())
     # Added tokens, not `all_special_ids`: Gemma's end of turn is no declared special token.
     if after and after[0] in tokenizer.added_tokens_decoder:
@@ -119,13 +116,30 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return tokenizer.eos_token_id
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, answer_next: bool) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, answer_next: bool) -> str:
+    """Turns, each of a role and a text, as the base reads them."""
     from jinja2.exceptions import TemplateError
 
+    parts = _takes_parts(tokenizer)
+    given = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next))
+        return str(tokenizer.apply_chat_template(given, tokenize=False, add_generation_prompt=answer_next))
     except TemplateError as error:
         raise EngineError(f"the base's chat template does not work: {error}", where="chat template") from error
+
+
+@lru_cache(maxsize=4)
+def _takes_parts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a turn's text must be a list of parts, of which others may be images: plain text would be lost."""
+    from jinja2.exceptions import TemplateError
+
+    def shows(content: str | list[dict[str, str]]) -> bool:
+        turn = [{"role": "user", "content": content}]
+        with suppress(TemplateError):
+            return _MARK in str(tokenizer.apply_chat_template(turn, tokenize=False))
+        return False
+
+    return not shows(_MARK) and shows([{"type": "text", "text": _MARK}])
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

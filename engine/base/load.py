@@ -20,7 +20,7 @@ from engine.base.gguf import forget_quantisation, reading_gguf
 from engine.base.hub import cached_model, hub_snapshot, looks_like_hub_id, quiet_libraries
 from engine.errors import Cancelled, EngineError, setting
 from engine.events import Reporter
-from engine.files import digest_bytes, digest_json
+from engine.files import digest_bytes, digest_json, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -142,11 +142,15 @@ def load_base(
         revision = Path(ref.folder).name
         fetched = hub_snapshot(ref.hub_id, revision=revision, weights=True, trust_remote_code=trust_remote_code)
         folder = str(fetched)
+    vision = reads_images(ref.config)
     if stream_layers and (ref.gguf_file or trust_remote_code):
         raise EngineError("only layers of safetensors files can be streamed", where=ref.name)
+    if stream_layers and vision:
+        raise EngineError("layers of a model that reads images cannot be streamed", where=ref.name)
     smaller = f"the size of the base, or choose {setting('dtype')} float16 or {setting('device')} cpu"
+    may_stream = stream_layers is None and not trust_remote_code and not vision
     with explain_out_of_memory(smaller):
-        fit = fit_memory(ref, folder, dtype, place, may_stream=stream_layers is None and not trust_remote_code)
+        fit = fit_memory(ref, folder, dtype, place, may_stream=may_stream)
     if fit.remark:
         reporter.note(fit.remark, warning=True)
     if (Path(folder) / "adapter_config.json").is_file():
@@ -252,8 +256,6 @@ def _check_causal(config: PretrainedConfig, name: str) -> None:
     hint = "Choose a model that writes text from left to right"
     if getattr(config, "is_encoder_decoder", False):
         raise EngineError(f"{kinds} is an encoder-decoder model, not a causal language model", where=name, hint=hint)
-    if getattr(config, "vision_config", None) is not None:
-        raise EngineError(f"{kinds} reads images too, which is not supported yet", where=name, hint=hint)
     method = _quantised_by(config)
     if method:
         hint = "Name the model that it was made from: an adapter for that one fits this one too"
@@ -262,8 +264,22 @@ def _check_causal(config: PretrainedConfig, name: str) -> None:
         )
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     masked = all(kind.endswith("ForMaskedLM") for kind in config.architectures or ("",))
-    if masked or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
+    if masked or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or reads_images(config)):
         raise EngineError(f"{kinds} is not a causal language model", where=name, hint=hint)
+
+
+def reads_images(config: PretrainedConfig) -> bool:
+    """Whether it is the config of a model that reads images and text, and writes text."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    return getattr(config, "vision_config", None) is not None and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
+def model_class(config: PretrainedConfig) -> Any:
+    """The class of transformers that makes the base of this config."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if reads_images(config) else AutoModelForCausalLM
 
 
 def _quantised_by(config: PretrainedConfig) -> str:
@@ -279,19 +295,25 @@ def _load_tokenizer(ref: BaseRef, folder: str, source: dict[str, Any]) -> PreTra
     from transformers import AutoTokenizer
 
     with quiet_libraries(), _as_engine_errors(ref.name, "the tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, **source)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+    # Where what reads images has the template, older models keep it in a file that the tokenizer does not look at.
+    kept = Path(folder) / "chat_template.json"
+    if tokenizer.chat_template is None and kept.is_file():
+        found = read_json(kept)
+        template = found.get("chat_template") if isinstance(found, dict) else None
+        tokenizer.chat_template = template if isinstance(template, str) else None
+    return tokenizer
 
 
 def _load_model(
     ref: BaseRef, folder: str, dtype: torch.dtype, source: dict[str, Any], place: torch.device
 ) -> PreTrainedModel:
     from torch import nn
-    from transformers import AutoModelForCausalLM
 
     formats: dict[str, Any] = {} if ref.gguf_file else {"use_safetensors": True}
     model: PreTrainedModel
     with quiet_libraries(), _as_engine_errors(ref.name, "the weights"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = model_class(ref.config).from_pretrained(
             folder, dtype=dtype, output_loading_info=True, adapter_kwargs=_NO_ADAPTER, **formats, **source
         )
     model, info = loaded
@@ -352,7 +374,8 @@ def fingerprint(config: PretrainedConfig, files: list[Path], *, commit: str | No
     Raises:
         EngineError: a file cannot be read.
     """
-    essentials = {name: getattr(config, name, None) for name in _ESSENTIAL}
+    text = config.get_text_config()
+    essentials = {name: getattr(text, name, None) for name in _ESSENTIAL}
     return digest_json({"config": essentials, "commit": commit, "files": [_file_digest(file) for file in files]})
 
 

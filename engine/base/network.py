@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 
+def without_head(model: Any) -> Any:
+    """A causal language model without its output head; of a model that reads images too, what reads text."""
+    return model.base_model if model.config.get_text_config() is model.config else model.get_decoder()
+
+
 def layer_list(model: Any) -> torch.nn.ModuleList | None:
     """The list of a model's layers; None where there is no list of as many as its config states."""
-    count = getattr(model.config, "num_hidden_layers", None)
-    lists = (part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList))
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    lists = (part for part in without_head(model).modules() if isinstance(part, torch.nn.ModuleList))
     return next((part for part in lists if len(part) == count), None)
 
 
@@ -25,7 +30,7 @@ def empty_cache(network: Any) -> DynamicCache:
     """The cache that `network` fills while it generates, with nothing in it."""
     from transformers import DynamicCache
 
-    return DynamicCache(config=network.config)
+    return DynamicCache(config=network.config.get_text_config())
 
 
 def has_full_attention(network: torch.nn.Module) -> bool:
@@ -42,7 +47,7 @@ def has_full_attention(network: torch.nn.Module) -> bool:
 
 def takes_positions(network: Any) -> bool:
     """Whether the place of each token in its text can be given, as rows that share a sequence need it."""
-    return "position_ids" in inspect.signature(network.base_model.forward).parameters
+    return "position_ids" in inspect.signature(without_head(network).forward).parameters
 
 
 def has_plain_cache(network: torch.nn.Module) -> bool:
@@ -60,5 +65,5 @@ def output_logits(model: Any, hidden: Tensor) -> Tensor:
     # The head is large and the positions are few: to round its weights would take longer than the product.
     with exact_products():
         logits: Tensor = model.get_output_embeddings()(hidden).float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits

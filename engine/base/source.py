@@ -74,6 +74,20 @@ def source_named(base_id: str, chosen: str) -> BaseSource:
     return BaseSource(base_id, _cached_architecture(base_id))
 
 
+def loader_name(architecture: str | None) -> str:
+    """The class of transformers that loads a base of this `model_type`; None is not known here."""
+    if architecture is None:
+        return "AutoModelForCausalLM"
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    causal = architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    pictured = architecture in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return "AutoModelForImageTextToText" if pictured and not causal else "AutoModelForCausalLM"
+
+
 def base_parameters(base: BaseSource) -> int | None:
     """How many values all of the base's weights have, by the catalogue or its files' headers; None where neither is."""
     if base.bundled:

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.adapter.attach import BASE_ROW, AttachedModel, check_fits, naming_adapter
 from engine.adapter.peft_folder import read_peft_folder
+from engine.base.images import ImagePrompts
 from engine.base.load import LoadedBase
 from engine.depth.record import read_chain
 from engine.depth.view import chain_view
@@ -36,6 +37,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     at_once = (total or request.rows) * (1 + len(known.examples or ()))
     # Before anything is attached: llama.cpp's file is made of the base alone.
     decoder, by = answering(request, base, named, at_once, reporter)
+    images = ImagePrompts(base, trust_remote_code=request.models.trust_remote_code)
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
@@ -51,6 +53,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             rows,
             views=views,
             decoder=decoder,
+            images=images if images.possible else None,
             max_new_tokens=request.max_new_tokens,
             metric=known.metric,
             labels=known.labels,

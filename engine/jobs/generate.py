@@ -21,7 +21,7 @@ from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import check_adapter, make_adapter, make_streamed_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
-from engine.prompts.prompt_set import teachers, teachers_named
+from engine.prompts.prompt_set import images_named, teachers, teachers_named
 from engine.requests import GenerateRequest, LoadRequest
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import readable_size
@@ -45,6 +45,8 @@ def generate_job(request: GenerateRequest, prompts: PromptSet, reporter: Reporte
     reporter.note(f"made from {KIND_WORDS[plan.kind]}: {plan.reason}")
     if taught := teachers_named(plan.learned):
         reporter.note(taught)
+    if pictured := images_named(plan.learned):
+        reporter.note(pictured, warning=True)
     if len({row.references[0] for row in plan.learned if row.references}) == 1:
         reporter.note("every answer is the same, so that is all the adapter can learn", warning=True)
     if plan.kind == GENERATOR:

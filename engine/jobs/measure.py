@@ -128,7 +128,9 @@ def time_training(
 
 def training_rows(base: LoadedBase, labelled: Sequence[tuple[str, str]]) -> list[TokenRow]:
     """(prompt, answer) texts as token rows of at most `LONGEST_ROW` tokens, fewer where the base takes fewer."""
-    limit = min(LONGEST_ROW, getattr(base.ref.config, "max_position_embeddings", None) or LONGEST_ROW)
+    limit = min(
+        LONGEST_ROW, getattr(base.model.config.get_text_config(), "max_position_embeddings", None) or LONGEST_ROW
+    )
     # Tokenizers spend seconds on megabytes, of which nothing would be left.
     most = limit * _CHARACTERS_A_TOKEN
     prompts = prompts_ids(base.tokenizer, [prompt[-most:] for prompt, _ in labelled])

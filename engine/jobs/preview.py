@@ -120,7 +120,8 @@ def _page(prompts: PromptSet, request: PreviewRequest, reporter: Reporter) -> di
 def _row(row: PromptRow) -> dict[str, Any]:
     references = [reference[:SHOWN_CHARACTERS] for reference in row.references[:_SHOWN_REFERENCES]]
     whole = references == list(row.references)
-    return {"number": row.number, **_text("prompt", row.prompt), "references": references, "references_cut": not whole}
+    data = {"number": row.number, **_text("prompt", row.prompt), "images": row.images}
+    return data | {"references": references, "references_cut": not whole}
 
 
 def _batch_data(batch: PromptBatch) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
 from engine.prompts import PromptSet
-from engine.prompts.prompt_set import counted_rows, teachers, teachers_named
+from engine.prompts.prompt_set import counted_rows, images_named, teachers, teachers_named
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, RefineRequest
 from engine.solver.context import short_enough, student_rows, window
@@ -59,6 +59,8 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
     reporter.note(f"prompts from {prompts.column} of {prompts.format}, answers from {prompts.label_column}")
     if taught := teachers_named(plan.rows):
         reporter.note(taught)
+    if pictured := images_named(plan.rows):
+        reporter.note(pictured, warning=True)
     base = load_chosen_base(request.models, reporter)
     first = start or _fresh(base, request)
     with naming_adapter(request.adapter, base.ref.id):

@@ -148,7 +148,7 @@ def make_streamed_adapter(
     settings = SolveSettings(rank=choice.rank, modules=choice.modules)
     with (
         explain_out_of_memory(setting("answered")),
-        reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage,
+        reporter.stage("solve", base.model.config.get_text_config().num_hidden_layers, "layers") as stage,
     ):
         found = solve_streamed(base, tokens.groups, settings, checked=checked, on_layer=_on_layer(stage, reporter))
         stage.note = f"base: {sum(found.right)} of {len(found.right)} answers right"
@@ -210,7 +210,7 @@ def _read(
     How many answers the teacher gives to the letter is the stage's note, where they are known and the start has a name.
     No row has its own answer in its context, so that shows what the start is worth.
     """
-    layers = base.model.config.num_hidden_layers
+    layers = base.model.config.get_text_config().num_hidden_layers
     with attach(base, under), reporter.stage("context", layers, "layers") as stage:
         context = read_context(
             base, tokens.groups, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
@@ -223,7 +223,7 @@ def _read(
 
 def _solved(base: LoadedBase, context: ReadContext, choice: ContextChoice, reporter: Reporter) -> LoraAdapter:
     settings = SolveSettings(rank=choice.rank, modules=choice.modules)
-    with reporter.stage("solve", base.model.config.num_hidden_layers, "layers") as stage:
+    with reporter.stage("solve", base.model.config.get_text_config().num_hidden_layers, "layers") as stage:
         adapter = solve(base, context, settings, on_layer=_on_layer(stage, reporter))
         stage.memory = device_memory(base.device)
     return adapter

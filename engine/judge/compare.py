@@ -24,6 +24,7 @@ from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
     from engine.adapter.attach import AttachedModel
+    from engine.base.images import ImagePrompts
     from engine.base.load import LoadedBase
     from engine.llama_cpp.decoder import LlamaDecoder
     from engine.prompts import PromptRow
@@ -39,6 +40,7 @@ class ComparedRow:
 
     number: int
     prompt: str
+    images: tuple[str, ...]
     references: tuple[str, ...]
     answers: dict[str, str]
     scores: dict[str, float]
@@ -97,6 +99,7 @@ def compare(
     examples: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     views: Mapping[str, Any] | None = None,
     decoder: LlamaDecoder | None = None,
+    images: ImagePrompts | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     total: int | None = None,
@@ -115,6 +118,8 @@ def compare(
         views: by the name of a further arm, the model that answers: the layers of the base in another order.
         decoder: answers greedily in the place of the models, by adapters of the same names; None has the models answer.
             With it there are no views.
+        images: reads the images of rows that have some; each such row is a batch of its own, its arms one by one. None
+            leaves images out.
         temperature: 0 takes the likeliest token; above it tokens are drawn, in all arms with the same random numbers.
         seed: of the drawn tokens.
         total: how many rows there are, where that is known.
@@ -132,13 +137,20 @@ def compare(
     own, *others = arms
     names = [own, *shown, *others, *views]
     clock = _Clock(names, max_new_tokens)
+    warned = False
     with reporter.stage("answer", total, unit="prompts") as stage, explain_out_of_memory(setting("rows")):
-        for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(names))):
+        for part in _parts(rows, max(1, _ANSWERS_AT_ONCE // len(names)), alone=images is not None):
             texts = [row.prompt for row in part]
-            alone = prompts_ids(base.tokenizer, texts)
+            if images is None and not warned and (blind := [row for row in part if row.images]):
+                reporter.note(f"the base reads no images: left out, from prompt {blind[0].number} on", warning=True)
+                warned = True
 
             def answers(
-                own: Sequence[str], model: Any, prompts: list[list[int]], adapters: list[str] | None
+                own: Sequence[str],
+                model: Any,
+                prompts: list[list[int]],
+                adapters: list[str] | None,
+                seen: Mapping[str, Any] | None = None,
             ) -> _Stream:
                 given: dict[str, Any] = {
                     "max_new_tokens": max_new_tokens,
@@ -156,21 +168,29 @@ def compare(
                         adapter_names=adapters if attached.names else None,
                         # Used up before the next part.
                         choose=chooser(temperature, seed, [row.number for row in part] * len(own)),  # noqa: B023
+                        images=seen,
                         **given,
                     )
                 return _Stream(own, [len(ids) for ids in prompts], pieces)
 
-            streams = [answers(list(arms), attached, alone, [adapter for adapter in arms.values() for _ in part])]
+            alone, seen = _asked(base, part, (), images)
+            # The model keeps where the tokens of an image are: all arms of a row may share that, other rows not.
+            groups = [list(arms)] if seen is None else [[arm] for arm in arms]
+            streams = [answers(of, attached, alone, [arms[arm] for arm in of for _ in part], seen) for of in groups]
             for arm, pairs in shown.items():
                 shown[arm], ids = fitting_examples(base, texts, pairs, max_new_tokens)
                 if len(shown[arm]) < len(pairs):
                     room = f"{len(shown[arm])} of {len(pairs)} examples, the shorter ones, fit into what the base reads"
                     reporter.note(f"{room}, from prompt {part[0].number} on")
-                streams.append(answers([arm], attached, ids, [BASE_ROW] * len(part)))
-            streams += [answers([arm], view, alone, None) for arm, view in views.items()]
+                ids, more = (ids, None) if seen is None else _asked(base, part, shown[arm], images)
+                streams.append(answers([arm], attached, ids, [BASE_ROW] * len(part), more))
+            streams += [answers([arm], view, alone, None, seen) for arm, view in views.items()]
             if decoder is not None:
                 decoder.prepare(len(names) * len(part), max(max(each.asked) for each in streams) + max_new_tokens)
-            fresh = [ComparedRow(row.number, row.prompt, row.references, dict.fromkeys(names, ""), {}) for row in part]
+            fresh = [
+                ComparedRow(row.number, row.prompt, row.images, row.references, dict.fromkeys(names, ""), {})
+                for row in part
+            ]
             for stream, piece in _in_turns(streams):
                 arm, place = stream.arms[piece.row // len(part)], piece.row % len(part)
                 row, asked = fresh[place], stream.asked[place]
@@ -209,9 +229,25 @@ def _in_turns(streams: list[_Stream]) -> Iterator[tuple[_Stream, AnswerPiece]]:
         streams = going
 
 
-def _parts(rows: Iterable[PromptRow], size: int) -> Iterator[list[PromptRow]]:
-    left = iter(rows)
-    while part := list(islice(left, size)):
+def _asked(
+    base: LoadedBase, part: Sequence[PromptRow], examples: Sequence[tuple[str, str]], images: ImagePrompts | None
+) -> tuple[list[list[int]], Mapping[str, Any] | None]:
+    """The token ids of each prompt; of the only one, if it has images, also what else the model takes with it."""
+    if images is not None and part[0].images:
+        ids, more = images.read(part[0].prompt, part[0].images, examples)
+        return [ids], more
+    return prompts_ids(base.tokenizer, [row.prompt for row in part], examples), None
+
+
+def _parts(rows: Iterable[PromptRow], size: int, *, alone: bool) -> Iterator[list[PromptRow]]:
+    """Up to `size` rows each. `alone`: a row with images is a part of its own."""
+    part: list[PromptRow] = []
+    for row in rows:
+        if part and (len(part) == size or (alone and (row.images or part[0].images))):
+            yield part
+            part = []
+        part.append(row)
+    if part:
         yield part
 
 

@@ -102,6 +102,13 @@ def last_exchange(turns: Turns) -> Exchange:
     return Exchange("\n\n".join([*system, spoken[asked][1]]), next(answers, None))
 
 
+def asked_parts(turns: Turns) -> list[Mapping[str, Any]]:
+    """The parts of the last user turn that are objects: texts, images and others."""
+    asked = next((turn for turn in reversed(turns) if _role(turn) == USER), {})
+    content = asked.get(_content_key(asked) or "")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
 def answers_to(turns: Turns, prompt: Any) -> list[str]:
     """What the assistant says to `prompt` where a user turn asks it; else its last answer.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.errors import setting
 from engine.prompts.chats import USER, known_role, last_exchange, role_names
+from engine.prompts.images import image_columns
 from engine.prompts.labels import LABELS, TEACHER_COLUMN, find_labels, listed_labels
 from engine.prompts.marked import marked_role, marked_turns
 from engine.prompts.names import key_of, listed, present, scalar
@@ -113,7 +114,7 @@ def find_shape(
         main, tuple(name for name in before if name not in labels), after, options, labels, listed_labels(labels),
         turns=bool(chats), marked=marked, answered=answered, teacher=teacher, inside=inside, role=role,
     )  # fmt: skip
-    return replace(shape, unread=_unread(tables, shape))
+    return _with_rest(tables, shape)
 
 
 def has_prompt(row: Table) -> bool:
@@ -163,7 +164,7 @@ def _template_shape(tables: Sequence[Table], label: str | None, template: Templa
         spelled.columns[0], options=options, labels=labels, listed=listed_labels(labels), teacher=teacher,
         inside=inside, template=spelled,
     )  # fmt: skip
-    return replace(shape, unread=_unread(tables, shape))
+    return _with_rest(tables, shape)
 
 
 def _found(tables: Sequence[Table], label: str | None) -> str:
@@ -281,12 +282,13 @@ def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple
     )  # fmt: skip
 
 
-def _unread(tables: Sequence[Table], shape: RowShape) -> tuple[str, ...]:
+def _with_rest(tables: Sequence[Table], shape: RowShape) -> RowShape:
+    """The shape with the columns of images, and with those that are not read."""
+    shape = replace(shape, images=tuple(name for name in image_columns(tables) if name not in shape.columns))
     read = set(shape.columns)
     empty: tuple[Any, ...] = (None, "", [], {})
-    return tuple(
-        str(name) for name in _every(tables) if name not in read and any(row.get(name) not in empty for row in tables)
-    )
+    left = (name for name in _every(tables) if name not in read and any(row.get(name) not in empty for row in tables))
+    return replace(shape, unread=tuple(map(str, left)))
 
 
 def _every(tables: Sequence[Table]) -> list[Any]:

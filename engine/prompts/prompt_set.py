@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from engine.errors import EngineError, setting
 from engine.events import Stage
 from engine.prompts.columns import find_shape, roles_told
+from engine.prompts.images import placed
 from engine.prompts.json_rows import is_object_lines
 from engine.prompts.located import Located
 from engine.prompts.places import Place, find_place
 from engine.prompts.readers import read_rows
-from engine.prompts.rows import read_prompt, read_references, read_teacher
+from engine.prompts.rows import read_images, read_prompt, read_references, read_teacher
 from engine.prompts.shape import RowError, RowShape
 from engine.prompts.tables import has_header
 from engine.prompts.templates import Template, parse_template
@@ -39,12 +40,14 @@ class PromptRow(NamedTuple):
     prompt: the text an adapter may be conditioned on.
     references: the accepted answers (labels); empty when there are none. Never part of `prompt`.
     answered_by: the model that wrote the references; "" where a person or a data set did.
+    images: files and addresses of images that the prompt is about. Only an answer looks at them.
     """
 
     number: int
     prompt: str
     references: tuple[str, ...] = ()
     answered_by: str = ""
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,12 @@ class PromptSet:
                     prompt = read_prompt(self.shape, data)
                     references = read_references(self.shape, data) if labels else ()
                     teacher = read_teacher(self.shape, data) if references else ""
+                    images = tuple(placed(name, file.parent) for name in read_images(self.shape, data))
                 except RowError as error:
                     others = "; or name one file of the folder" if len(self.files) > 1 else ""
                     where = f"{file}, {unit} {number}"
                     raise EngineError(error.problem, where=where, hint=error.hint + others) from None
-                yield PromptRow(count, prompt, references, teacher)
+                yield PromptRow(count, prompt, references, teacher, images)
 
     def head(self, count: int) -> list[PromptRow]:
         """The first `count` prompts."""
@@ -212,6 +216,12 @@ def teachers_named(rows: Sequence[PromptRow]) -> str:
     """For people: "30 of 32 answers by NAME"; "" where no model wrote any."""
     named = teachers(rows)
     return f"{sum(named.values())} of {len(rows)} answers by {' and '.join(named)}" if named else ""
+
+
+def images_named(rows: Sequence[PromptRow]) -> str:
+    """For people: in how many rows images are not looked at, since an adapter is made from text; "" without any."""
+    count = sum(bool(row.images) for row in rows)
+    return f"images of {count} rows are not looked at: the adapter is made from their text" if count else ""
 
 
 def counted_rows(rows: Iterable[PromptRow], stage: Stage) -> Iterator[PromptRow]:

@@ -109,6 +109,8 @@ def reading_told(prompts: PromptSet, skipped: int = 0) -> str:
     if shape.options is not None and shape.labels:
         named = shape.options.first is not None and not shape.options.scores and shape.options.right is None
         parts[-1] += " (as the options are called)" if named else ""
+    if shape.images:
+        parts.append(f"images: {listed(shape.images, _MOST_NAMED)}")
     if skipped:
         parts.append(f"{skipped:,} row{'' if skipped == 1 else 's'} skipped: {_why_skipped(shape)}")
     if shape.unread:

@@ -3,6 +3,7 @@
 fa few rows --columns.find_shape--> RowShape   which column is the prompt, which are labels
 RowShape, row --read_prompt--> prompt
     RowShape, row --read_references--> labels  a second function, so that no label can get into a prompt
+    RowShape, row --read_images--> images      as they are named
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from engine.errors import setting
 from engine.prompts.chats import USER, Turns, answers_to, as_turns, known_role, last_exchange, turns_without_roles
+from engine.prompts.images import PLACE, row_images
 from engine.prompts.literals import held_value
 from engine.prompts.marked import marked_role, marked_turns
 from engine.prompts.names import key_of, listed, scalar
@@ -46,6 +48,8 @@ def read_prompt(shape: RowShape, row: Any) -> str:
     value = row[shape.column]
     turns = _turns(shape, value)
     prompt = last_exchange(turns).prompt if turns is not None else _plain_prompt(shape.column, value, row)
+    if PLACE in prompt and row_images(shape.images, row, turns):
+        prompt = "\n".join(part.strip() for part in prompt.split(PLACE) if part.strip())
     if not prompt.strip():
         return ""
     if shape.before or shape.after:
@@ -78,6 +82,15 @@ def read_references(shape: RowShape, row: Any) -> tuple[str, ...]:
             texts = [shape.options.meant(text, _only(label), shown) for text in texts]
         found.extend(texts)
     return tuple(dict.fromkeys(_clean(text) for text in found if text.strip()))
+
+
+def read_images(shape: RowShape, row: Any) -> list[str]:
+    """The images that a row names, files and addresses, as they are written."""
+    if shape.column is None or not isinstance(row, dict):
+        return []
+    if shape.inside is not None:
+        row = opened(row, shape.inside)
+    return row_images(shape.images, row, as_turns(row.get(shape.column)) if shape.turns else None)
 
 
 def read_teacher(shape: RowShape, row: Any) -> str:

@@ -33,6 +33,7 @@ class RowShape:
     inside: the column whose value is an object that holds the others; None where rows hold them themselves.
     role: the column that says who speaks, where each row is one turn: only a user's rows are prompts.
     template: the prompt is what it makes of the row; `column` is then the first that it takes.
+    images: columns that name images; those that chat turns name come with them.
     unread: columns with something in them that are not read.
     """
 
@@ -49,6 +50,7 @@ class RowShape:
     inside: str | None = None
     role: str | None = None
     template: Template | None = None
+    images: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
     @property
@@ -57,7 +59,7 @@ class RowShape:
         single = (self.inside, self.column, self.teacher, self.role, self.options.right if self.options else None)
         options = self.options.columns if self.options else ()
         template = self.template.columns if self.template else ()
-        named = (*self.before, *self.after, *options, *self.labels, *template)
+        named = (*self.before, *self.after, *options, *self.labels, *template, *self.images)
         return tuple(dict.fromkeys((*(name for name in single if name is not None), *named)))
 
     @property

@@ -96,7 +96,7 @@ def context_tokens(
 
 def window(base: LoadedBase) -> int:
     """Tokens that the base reads at once."""
-    found = getattr(base.model.config, "max_position_embeddings", None)
+    found = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
     return int(found) if found else 2048
 
 

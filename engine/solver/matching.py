@@ -121,6 +121,6 @@ def _can_pack(base: LoadedBase, rows: Sequence[ContextRow]) -> bool:
         return False
     if has_full_attention(model):
         return True
-    window = getattr(model.config, "sliding_window", None)
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
     longest = max(len(row.student) for row in rows)
     return isinstance(window, int) and longest <= window

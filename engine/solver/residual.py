@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.network import layer_list
+from engine.base.network import layer_list, without_head
 from engine.errors import EngineError
 
 # How far the sum may be from what the layer adds, in parts of its length: rounding of each number format.
@@ -159,7 +159,7 @@ def _probe(model: Any, layers: Sequence[nn.Module]) -> dict[nn.Module, _Seen]:
         size = model.get_input_embeddings().weight.shape[0]
         ids = torch.arange(_PROBE_TOKENS)[None] * 37 % size
         with torch.inference_mode(), suppress(_Probed):
-            model.base_model(input_ids=ids.to(next(model.parameters()).device), use_cache=False)
+            without_head(model)(input_ids=ids.to(next(model.parameters()).device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.base.chat import padding_id
 from engine.base.device import short_products
-from engine.base.network import has_plain_cache, output_logits
+from engine.base.network import has_plain_cache, output_logits, without_head
 from engine.base.prefix import SharedBeginning, rows_at_once, takes_lines
 from engine.base.streamed import in_step
 from engine.errors import EngineError, setting
@@ -35,7 +35,7 @@ from engine.solver.passes import StudentPass, TeacherPass, UpdatedPass
 from engine.solver.residual import StreamLayer, stream_layers
 from engine.solver.ridge import RIDGES, LowRankMap
 from engine.training.packing import IGNORED, TokenRow, common_prefix, pack
-from engine.weights.layout import Layout, LayoutModule, LoraSpec
+from engine.weights.layout import Layout, LayoutModule, LoraSpec, selecting
 from engine.weights.lora import LoraAdapter
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def solve(
     student = StudentPass(context.streams.__getitem__, students.owners, settings.rank, settings.ridges, kinds)
     with torch.inference_mode(), short_products():
         _run_student(base, student, students, context.layers, lambda layer: on_layer(student.norms(layer)))
-    return _as_adapter(student.found, settings.rank, kinds)
+    return _as_adapter(base.model, student.found, settings.rank, kinds)
 
 
 def solve_streamed(
@@ -195,7 +195,7 @@ def solve_streamed(
     right = [hit for found in hits[: ends[0]] for hit in found]
     spans = zip(checked, ends, ends[1:], strict=False)
     given = {name: [hit for found in hits[start:end] for hit in found] for name, start, end in spans}
-    return StreamedSolve(_as_adapter(student.found, settings.rank, kinds), right, given)
+    return StreamedSolve(_as_adapter(base.model, student.found, settings.rank, kinds), right, given)
 
 
 def check_solvable(model: nn.Module) -> None:
@@ -304,7 +304,7 @@ def _run_student(
     on_layer: Callable[[StreamLayer], None],
 ) -> list[bool]:
     with student.watching(base.model, layers, students.places, on_layer):
-        base.model.base_model(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
+        without_head(base.model)(**students.inputs(base.model), use_cache=False)  # type: ignore[operator]
     return []
 
 
@@ -327,9 +327,9 @@ def _kinds(layers: Sequence[StreamLayer], settings: SolveSettings) -> tuple[str,
     return settings.modules or known
 
 
-def _as_adapter(found: Mapping[str, LowRankMap], rank: int, kinds: tuple[str, ...]) -> LoraAdapter:
+def _as_adapter(model: Any, found: Mapping[str, LowRankMap], rank: int, kinds: tuple[str, ...]) -> LoraAdapter:
     modules = tuple(LayoutModule(path, m.a.shape[1], m.b.shape[0]) for path, m in found.items())
     # alpha = rank: the matrices are the update as it was solved.
-    layout = Layout(modules, LoraSpec(rank=rank, alpha=rank, target_modules=kinds))
+    layout = Layout(modules, LoraSpec(rank=rank, alpha=rank, target_modules=selecting(model, modules, kinds)))
     a = {path: m.a.float().cpu() for path, m in found.items()}
     return LoraAdapter(layout, a, {path: m.b.float().cpu() for path, m in found.items()})

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.base.chat import padding_id
-from engine.base.network import has_plain_cache, output_logits
+from engine.base.network import has_plain_cache, output_logits, without_head
 from engine.base.prefix import SharedBeginning, rows_at_once
 from engine.training.packing import IGNORED, PackedBatch, TokenRow, common_prefix, pack
 from engine.weights.layout import Layout
@@ -79,12 +79,12 @@ def compiled_body(model: nn.Module, wanted: bool) -> Iterator[Body]:
     long as the same `adapters_in_batch` is open.
     """
     if not wanted:
-        yield model.base_model  # type: ignore[misc]
+        yield without_head(model)
         return
     # A small model's step is mostly launches. A batch's tensors and the adapters are copied to where the graph reads.
     mode = "reduce-overhead" if next(model.parameters()).is_cuda else None
     try:
-        yield torch.compile(model.base_model, dynamic=False, mode=mode)  # type: ignore[call-overload]
+        yield torch.compile(without_head(model), dynamic=False, mode=mode)
     finally:
         # What was compiled holds these hooks' matrices, and dynamo does not look at hooks again.
         torch.compiler.reset()
@@ -104,7 +104,7 @@ def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None
     if not batch.one_row_a_line:
         mask = batch.additive_mask(next(model.parameters()).dtype)
         given = {"position_ids": batch.positions, "attention_mask": mask}
-    run = model.base_model if body is None else body
+    run = without_head(model) if body is None else body
     hidden = run(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
     asked = batch.targets != IGNORED
     return nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")

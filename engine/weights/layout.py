@@ -8,13 +8,15 @@ Every shape in the engine comes from here; none is typed in.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
 from engine.files import digest_json
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -97,20 +99,29 @@ class Layout:
 def derive_layout(config: PretrainedConfig, lora: LoraSpec | None = None) -> Layout:
     """The layout of any causal language model that transformers can build from `config`.
 
-    The model is built on the meta device: no weights are loaded or allocated.
+    The model is built on the meta device: no weights are loaded or allocated. Of a model that reads images too, the
+    layers that read text are meant.
 
     Raises:
         EngineError: no linear module has one of the names in `lora.target_modules`; the ones there are listed.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from engine.base.load import model_class, reads_images
+    from engine.base.network import without_head
 
     lora = lora or LoraSpec()
     if lora.rank < 1 or lora.alpha < 1:
         raise EngineError(f"rank {lora.rank} and alpha {lora.alpha} must both be at least 1", where="LoRA")
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    linear = {path: module for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        model = model_class(config).from_config(config)
+    # The layers that read images have modules of the same names.
+    parts = set(without_head(model).modules()) if reads_images(config) else None
+    linear = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and (parts is None or module in parts)
+    }
     modules = tuple(
         LayoutModule(path, module.in_features, module.out_features)
         for path, module in linear.items()
@@ -122,4 +133,11 @@ def derive_layout(config: PretrainedConfig, lora: LoraSpec | None = None) -> Lay
             f"no linear module of {type(model).__name__} is named {', '.join(lora.target_modules)}",
             hint=f"Linear modules there: {available or 'none'}",
         )
-    return Layout(modules, lora)
+    return Layout(modules, replace(lora, target_modules=selecting(model, modules, lora.target_modules)))
+
+
+def selecting(model: torch.nn.Module, modules: Sequence[LayoutModule], kinds: Sequence[str]) -> tuple[str, ...]:
+    """What selects exactly these modules of a model, as peft's target_modules does: `kinds`, or all full paths."""
+    selected = {path for path, _ in model.named_modules() if path.rsplit(".", 1)[-1] in kinds}
+    paths = tuple(module.path for module in modules)
+    return tuple(kinds) if selected == set(paths) else paths

@@ -189,9 +189,9 @@ def test_a_quantised_checkpoint_is_refused_before_its_weights_are_read(copy: Pat
     assert "made from" in str(error.value.hint)
 
 
-def test_a_base_that_reads_images_is_refused(copy: Path) -> None:
-    change_config(copy, model_type="qwen2_5_vl", architectures=["Qwen2_5_VLForConditionalGeneration"])
-    with pytest.raises(EngineError, match="reads images"):
+def test_a_model_that_reads_images_and_writes_nothing_is_refused(copy: Path) -> None:
+    change_config(copy, model_type="clip", architectures=["CLIPModel"])
+    with pytest.raises(EngineError, match="CLIPModel is not a causal language model"):
         resolve_base(str(copy))
 
 
