@@ -95,7 +95,7 @@ class PromptSet:
 
         Without `labels` they are not looked at, and all references are empty.
         """
-        count = 0
+        count, pictured = 0, bool(self.shape.images or self.shape.turns)
         for file in self.files:
             for unit, number, data in read_rows(self.place, file, self.shape.columns or None):
                 count += 1
@@ -103,7 +103,9 @@ class PromptSet:
                     prompt = read_prompt(self.shape, data)
                     references = read_references(self.shape, data) if labels else ()
                     teacher = read_teacher(self.shape, data) if references else ""
-                    images = tuple(placed(name, file.parent) for name in read_images(self.shape, data))
+                    images = (
+                        tuple(placed(name, file.parent) for name in read_images(self.shape, data)) if pictured else ()
+                    )
                 except RowError as error:
                     others = "; or name one file of the folder" if len(self.files) > 1 else ""
                     where = f"{file}, {unit} {number}"
