@@ -153,6 +153,8 @@ def _gguf_merged_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
 def _mlx_refusal(layout: Layout, base: BaseSource) -> Refusal | None:
     if any(module.layer < 0 for module in layout.modules):
         return Refusal("mlx-lm adapts modules of the layers only", "Export a merged model")
+    if any({"language_model", "text_model"} & set(module.path.split(".")) for module in layout.modules):
+        return Refusal("mlx-lm adapts models that read text only, not images", "Export a PEFT folder")
     return None
 
 

@@ -141,11 +141,14 @@ def test_a_merged_model_keeps_what_reads_images(folders: dict[str, Path], rows: 
     assert [row["answers"]["base"] for row in again] == [row["answers"]["adapted"] for row in found]
 
 
-def test_an_adapter_of_a_vision_base_is_refused_as_gguf(folders: dict[str, Path], rows: Path) -> None:
+@pytest.mark.parametrize(("form", "reason"), [("gguf", "llava"), ("mlx", "not images")])
+def test_what_other_programs_cannot_read_is_refused(
+    form: str, reason: str, folders: dict[str, Path], rows: Path
+) -> None:
     answers(folders["llava"], rows)
     models = ModelChoice(base=str(folders["llava"]), device="cpu")
-    request = ExportRequest(models=models, adapter=rows.parent / "zero", out=rows.parent / "g", format="gguf")
-    with pytest.raises(EngineError, match="llava"):
+    request = ExportRequest(models=models, adapter=rows.parent / "zero", out=rows.parent / "g", format=form)
+    with pytest.raises(EngineError, match=reason):
         run(request, Reporter())
 
 
