@@ -130,7 +130,7 @@ def _batch_data(batch: PromptBatch) -> dict[str, Any]:
 
 
 def _sample_data(rows: Sequence[PromptRow], total: int, skipped: int, digest: str) -> dict[str, Any]:
-    shown = [{"number": row.number, **_text("prompt", row.prompt)} for row in rows]
+    shown = [{"number": row.number, **_text("prompt", row.prompt), "images": row.images} for row in rows]
     return {"rows": shown, "total": total, "skipped": skipped, "digest": digest}
 
 

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from dnd_tui.screens.drop.rows import Row
+from engine.events import Reporter
+from engine.jobs import run
 from engine.prompts import read_prompts
 from engine.prompts.report import describe
+from engine.requests import PreviewRequest, PromptChoice
 
 
 def read(tmp_path: Path, *rows: dict[str, Any]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -64,6 +68,16 @@ def test_the_mark_of_an_image_is_no_part_of_the_prompt(tmp_path: Path) -> None:
 def test_without_images_the_mark_is_text(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"prompt": "What does <image>\nmean in SVG?", "answer": "A picture."})
     assert found == ("What does <image>\nmean in SVG?", ("A picture.",), ())
+
+
+def test_the_preview_has_them_for_the_app(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        "".join(json.dumps({"prompt": f"What {n}?", "image": f"{n}.png", "answer": "x"}) + "\n" for n in "ab")
+    )
+    data = run(PreviewRequest(prompts=PromptChoice(source=file)), Reporter()).to_json()
+    shown = [Row.of(row).images for row in data["page"]["rows"]]
+    assert shown == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
 
 
 def test_the_reading_lists_the_columns_of_images_and_what_is_none(tmp_path: Path) -> None:

@@ -46,12 +46,13 @@ class Row:
     prompt: str
     characters: int
     label: str = ""
+    images: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Row:
         """From the data of a preview."""
         label = " | ".join(data.get("references", ()))
-        return cls(data["number"], data["prompt"], data["characters"], label)
+        return cls(data["number"], data["prompt"], data["characters"], label, ", ".join(data.get("images", ())))
 
 
 class RowOption(Option):
@@ -240,12 +241,13 @@ class RowsPane(Vertical):
     def _show_whole(self, row: Row) -> None:
         sampled = ", used" if row.number in self._numbers else ""
         label = f", label: {one_line(row.label[:_LINE])}" if row.label and self.all_rows else ""
+        images = f", image: {one_line(row.images[:_LINE])}" if row.images else ""
         cut = (
             f"\n… the first {len(row.prompt):,} of {row.characters:,} characters"
             if row.characters > len(row.prompt)
             else ""
         )
-        head = Content.styled(f"Row {row.number}{sampled}{label}\n", "dim")
+        head = Content.styled(f"Row {row.number}{sampled}{label}{images}\n", "dim")
         self._whole.update(Content.assemble(head, printable(row.prompt), cut))
 
 
