@@ -14,10 +14,13 @@ from textual.widgets import TabbedContent, TabPane
 
 from dnd_tui.jobs import Job
 from dnd_tui.services import app_of
-from dnd_tui.widgets.bars import KeyBar, NavigationBar
+from dnd_tui.widgets.bars import KeyBar, KeyButton, NavigationBar
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
+
+# Cells of a terminal in which a row of buttons has room for their keys.
+_WIDTH_FOR_KEYS = 80
 
 
 class AppScreen(Screen[None]):
@@ -63,6 +66,26 @@ class AppScreen(Screen[None]):
         """Where the colours were changed meanwhile, `switch_mode` refreshes the styles; else they are as they were."""
         event.refresh_styles = False
         self.query_one(NavigationBar).fit()  # its keys may be others by now
+        self._fit_buttons()
+
+    @on(events.Resize)
+    def _fit_buttons(self) -> None:
+        """Buttons show their keys where there is room for that; elsewhere the keys stand below."""
+        for button in self.query(KeyButton):
+            button.show_key(self.app.size.width >= _WIDTH_FOR_KEYS)
+        self.refresh_bindings()
+
+    @on(events.Key)
+    def _refuse_key(self, event: events.Key) -> None:
+        """A key that means nothing now is answered: nobody shall wait for what it would do."""
+        active = self.active_bindings.get(event.key)
+        if active is not None and active.node is self and not active.enabled:
+            self.notify(self.refusal(active.binding.action), severity="warning", timeout=3)
+            event.stop()
+
+    def refusal(self, action: str) -> str:
+        """Why an action that is shown grey cannot be done now, in words."""
+        return "Not now"
 
     def _classify(self) -> None:
         """The classes of the terminal's size, before anything is styled: else all would be styled twice."""
@@ -88,6 +111,12 @@ class JobScreen(AppScreen):
     def running(self) -> bool:
         """Whether the job is under way, or waits for the device."""
         return self._job is not None and self._job.outcome is None
+
+    def refusal(self, action: str) -> str:
+        """What runs, where something does."""
+        if action == "stop":
+            return "Nothing is under way here"
+        return f"Not while this is under way: {self._job.title}" if self._job and self.running else "Not now"
 
     def action_stop(self) -> None:
         """Stop the job."""

@@ -1,14 +1,15 @@
-"""The bars of every screen: all screens by name and key and the job under way on top, the keys at the bottom."""
+"""The bars of every screen: screens by name and key and the job under way on top, buttons and keys at the bottom."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Button, Footer, Static
 
 from dnd_tui.bindings import shown_keys
 from dnd_tui.places import PLACES, Place
@@ -140,8 +141,60 @@ class NavigationBar(Horizontal):
             item.fit(full=room >= 0)
 
 
+class KeyButton(Button):
+    """A button that does what a key of its screen does, and shows that key; the bar of keys leaves it out then.
+
+    Args:
+        title: what it does, without the key.
+        binding: id of the key's binding on the screen.
+    """
+
+    def __init__(self, title: str, binding: str, **settings: Any) -> None:
+        super().__init__(title, **settings)
+        self.binding = binding
+        self._title = title
+        self._with_key = False
+
+    @property
+    def title(self) -> str:
+        """What it does, in words."""
+        return self._title
+
+    @title.setter
+    def title(self, title: str) -> None:
+        self._title = title
+        self._show()
+
+    @property
+    def tells_key(self) -> bool:
+        """Whether a person can read its key on it."""
+        return self._with_key and self.display and all(node.display for node in self.ancestors_with_self)
+
+    def show_key(self, shown: bool) -> None:
+        """Show the key beside the title, or the title alone where there is little room."""
+        self._with_key = shown
+        self._show()
+
+    def _show(self) -> None:
+        key = self._key if self._with_key else ""
+        label = Content.assemble(self._title, (f" {key}" if key else "", "not bold"))
+        if label != self.label:
+            self.label = label
+            self.refresh(layout=True)
+
+    @property
+    def _key(self) -> str:
+        """The first of its keys, as the settings have it."""
+        known = {each.id: each.key for each in type(self.screen).BINDINGS if isinstance(each, Binding)}
+        keys = app_of(self).settings.keys.get(self.binding, known[self.binding])
+        return shown_keys(keys.split(",")[0])
+
+
 class KeyBar(Footer):
-    """Textual's footer, made anew only where other keys are to be shown: every move of the focus asks for that."""
+    """Textual's footer, made anew only where other keys are to be shown: every move of the focus asks for that.
+
+    A key that a button of the screen shows does not stand in it as well.
+    """
 
     DEFAULT_CSS = """
     KeyBar.-compact FooterKey.-command-palette { margin-right: 0; padding-right: 1; }
@@ -151,8 +204,23 @@ class KeyBar(Footer):
 
     async def recompose(self) -> None:
         """Show the keys that work now."""
+        told = self._told_by_buttons
         active = self.screen.active_bindings.values()
-        shown = [(each.binding, each.enabled, each.tooltip) for each in active if each.binding.show]
+        shown = [
+            (each.binding, each.enabled, each.tooltip)
+            for each in active
+            if each.binding.show and each.binding.id not in told
+        ]
         if shown != self._shown:
             self._shown = shown
             await super().recompose()
+
+    def compose(self) -> ComposeResult:
+        """Textual's keys, without those of buttons."""
+        told = self._told_by_buttons
+        actions = {each.binding.action for each in self.screen.active_bindings.values() if each.binding.id in told}
+        yield from [key for key in super().compose() if getattr(key, "action", None) not in actions]
+
+    @property
+    def _told_by_buttons(self) -> set[str]:
+        return {button.binding for button in self.screen.query(KeyButton) if button.tells_key}

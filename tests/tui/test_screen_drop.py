@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Select, Static
 
@@ -612,7 +613,9 @@ async def test_a_failure_is_shown_in_place_and_another_drop_works(
         await drop(pilot, empty)
         await until(pilot, lambda: "empty" in failure(app), "the failure")
         assert str(empty) in failure(app) and not ready(app)
-        await pilot.press("g")
+        # What cannot be made is not offered: neither as a button nor as a key.
+        assert not shows(app, "Generate adapter") and not shows(app, "g Generate")
+        await pilot.press("g", "enter")
         assert app.asked is None
         await previewed(pilot, app, prompt_file)
         assert failure(app) == ""
@@ -651,6 +654,36 @@ async def test_a_generator_that_is_none_is_marked(models: ModelChoice, prompt_fi
         await until(pilot, lambda: not ready(app), "the button is off")
         problems = [field.problem for field in drop_screen(app).query(FormField) if field.problem]
         assert problems == ["must be a folder with a generator.json"]
+
+
+# -- keys that come early
+
+
+async def test_a_key_pressed_while_the_file_is_read_is_kept(models: ModelChoice, prompt_file: Path) -> None:
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        screen = drop_screen(app)
+        screen.action_again()
+        screen.action_generate()
+        assert not ready(app) and app.asked is None
+        await until(pilot, lambda: app.asked, "the wish, once the file is read")
+        # With nothing focused, as while a file is read, Enter is the main action too.
+        app.asked = None
+        screen.set_focus(None)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.asked, "the wish again")
+
+
+async def test_an_early_key_does_not_pass_what_would_be_better(models: ModelChoice, tmp_path: Path) -> None:
+    app = Asking(models=replace(models, generator=None))
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, write(tmp_path / "alone.jsonl", [{"prompt": f"Say {n}."} for n in range(9)]))
+        screen = drop_screen(app)
+        screen.action_again()
+        screen.action_generate()
+        await until(pilot, lambda: screen.query_one(PreviewView).offers and ready(app), "the offer")
+        assert app.asked is None
 
 
 # -- drops that are more or something else than one prompt source
@@ -696,6 +729,38 @@ async def test_a_dropped_base_is_chosen_for_the_next_prompts(
         await pilot.press("g")
         await until(pilot, lambda: app.asked, "the wish")
         assert app.asked and app.asked[1].base == str(tiny_llama_folder)
+
+
+async def test_what_is_dropped_into_the_field_of_the_base_is_the_base(
+    models: ModelChoice, prompt_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "no weights here"
+    folder.mkdir()
+    app = Asking(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, prompt_file)
+        base = drop_screen(app).query_one("#base", Input)
+        base.focus()
+        base.post_message(events.Paste(f"'{folder}' "))
+        await until(pilot, lambda: base.value == str(folder), "the base")
+        assert drop_screen(app).query_one(PreviewView).source == prompt_file
+        await until(pilot, lambda: app.focused is drop_screen(app).query_one("#generate"), "the focus off the field")
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[1].base == str(folder)
+
+
+async def test_prompts_dropped_into_the_field_of_the_base_are_opened(models: ModelChoice, tmp_path: Path) -> None:
+    first, second = (write(tmp_path / f"{name}.jsonl", [{"prompt": name}] * 3) for name in ("one", "two"))
+    app = DndApp(models=models)
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, first)
+        base = drop_screen(app).query_one("#base", Input)
+        before = base.value
+        base.focus()
+        base.post_message(events.Paste(str(second)))
+        await until(pilot, lambda: drop_screen(app).query_one(PreviewView).source == second, "the other prompts")
+        assert base.value == before
 
 
 # -- sizes

@@ -12,13 +12,14 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 from dnd_tui.app import DndApp
+from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog
 from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.stages import StageList
-from engine.requests import ContextChoice, LoadRequest, ModelChoice, PromptChoice
+from engine.requests import CompareRequest, ContextChoice, LoadRequest, ModelChoice, PromptChoice
 from tests.tui.conftest import until
 from tests.tui.on_screen import shows
 
@@ -139,6 +140,32 @@ async def test_while_models_are_loaded_ahead_the_run_shows_how_far_that_is(
         assert all(row.state == "done" for row in stages._rows.values())
 
 
+def remarks(app: DndApp) -> str:
+    return " ".join(notification.message for notification in app._notifications)
+
+
+async def test_what_is_pressed_during_a_run_follows_it_or_is_refused_in_words(
+    app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        prompts = PromptChoice(source=prompt_file)
+        request = CompareRequest(models=tiny_models, prompts=prompts, max_new_tokens=4000, temperature=1.0)
+        before = app.engine.start(request, "answer for long", app)
+        await app.generate(prompts, tiny_models, ContextChoice())
+        await until(pilot, lambda: screen(app).running and app.focused, "the run")
+        assert app.focused is screen(app).query_one("#compare")
+        await pilot.press("r")
+        assert "Not while this is under way: generate an adapter" in remarks(app)
+        await pilot.press("e", "c")
+        assert headline(app).endswith(", then compare")
+        app.engine.stop(before)
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen), "what was asked for")
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, GenerateScreen), "the run again")
+        assert "whole run" in facts(app) and app.focused is screen(app).query_one("#compare")
+
+
 @pytest.mark.own_engine
 async def test_stop_ends_the_run_and_nothing_is_kept(
     app_folders: Path, tiny_models: ModelChoice, prompt_file: Path
@@ -169,6 +196,16 @@ async def test_the_engine_killed_in_mid_job_is_told_and_the_next_run_works(
         await until(pilot, lambda: isinstance(app.screen, GenerateScreen), "the screen again")
         await pilot.press("r")
         await until(pilot, lambda: screen(app).record, "an adapter after all")
+
+
+async def test_without_an_adapter_keys_are_refused_in_words(app_folders: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await app.go("generate")
+        await pilot.press("c")
+        assert "There is no adapter here yet: drop a prompt file (key 1)" in remarks(app)
+        await pilot.press("s")
+        assert "Nothing is under way here" in remarks(app)
 
 
 async def test_a_deleted_file_is_told(app_folders: Path, tiny_models: ModelChoice, prompt_file: Path) -> None:

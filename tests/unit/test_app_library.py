@@ -21,6 +21,7 @@ from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAda
 from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
+from engine.events import StageFinished
 from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, GenerateRequest, PromptChoice
 
@@ -322,3 +323,12 @@ def test_two_apps_lose_nothing_of_each_other(library: Library) -> None:
     assert {(score.arm, int(score.metric)) for score in library.record(id).scores} == {
         (arm, number) for arm in "abc" for number in range(15)
     }
+
+
+def test_times_of_a_run_are_shown_once_they_are_whole() -> None:
+    facts = RunFacts()
+    facts.handle(StageFinished("read", 0.25, None, ""))
+    facts.handle(StageFinished("solve", 1.5, 2**20, ""))
+    assert dict(facts.lines()) == {"memory": "1 MB"}
+    facts.finish({"made_from": "examples", "parameters": 8, "bytes": 16})
+    assert dict(facts.lines())["whole run"] == "1.8 s, warm"

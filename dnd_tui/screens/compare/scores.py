@@ -17,6 +17,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from dnd_tui.text import one_line
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import fitted
 
 # From this width on, an arm is one line; below it the bar stands under its figures.
@@ -128,13 +129,13 @@ class CompareFoot(Vertical):
         yield ScoreBars(id="scores")
         yield Static(id="verdict", markup=False)
         with Horizontal(id="buttons"):
-            yield Button("Run", id="run", variant="primary", action="screen.run")
-            yield Button("Run all", id="all", action="screen.run_all")
-            yield Button("Stop", id="stop", variant="error", action="screen.stop")
-            yield Button("Pick base", id="pick-base", action="screen.pick('base')")
-            yield Button("Pick adapted", id="pick-next", action="screen.pick('next')")
-            yield Button("Save", id="save", action="screen.save")
-            yield Button("Export", id="export", action="screen.export")
+            yield KeyButton("Run", "compare.run", id="run", variant="primary", action="screen.run")
+            yield KeyButton("Run all", "compare.all", id="all", action="screen.run_all")
+            yield KeyButton("Stop", "compare.stop", id="stop", variant="error", action="screen.stop")
+            yield KeyButton("Pick base", "compare.base", id="pick-base", action="screen.pick('base')")
+            yield KeyButton("Pick adapted", "compare.adapted", id="pick-next", action="screen.pick('next')")
+            yield KeyButton("Save", "compare.save", id="save", action="screen.save")
+            yield KeyButton("Export", "compare.export", id="export", action="screen.export")
 
     def show_scores(self, scores: Sequence[ArmScore]) -> None:
         """A bar an arm."""

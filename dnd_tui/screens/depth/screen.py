@@ -32,6 +32,7 @@ from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.text import one_line
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import Dropped
 from dnd_tui.widgets.stages import ending
@@ -113,12 +114,12 @@ base's side by side, or **export** it for other programs.
             id="depth-panes",
         )
         with Horizontal(id="buttons"):
-            yield Button("Search", id="search", variant="primary")
-            yield Button("Stop", id="stop", variant="error")
-            yield Button("Accept", id="accept", variant="success")
-            yield Button("Compare", id="compare")
-            yield Button("Export", id="export")
-            yield Button("Copy command", id="copy")
+            yield KeyButton("Search", "depth.search", id="search", variant="primary")
+            yield KeyButton("Stop", "depth.stop", id="stop", variant="error")
+            yield KeyButton("Accept", "depth.accept", id="accept", variant="success")
+            yield KeyButton("Compare", "depth.compare", id="compare")
+            yield KeyButton("Export", "depth.export", id="export")
+            yield KeyButton("Copy command", "depth.copy", id="copy")
 
     # -- choices
 
@@ -292,8 +293,8 @@ base's side by side, or **export** it for other programs.
         """Buttons and texts as the state has it."""
         running, busy = self.running, self._export is not None and self._export.outcome is None
         self.query_one(DepthForm).disabled = running
-        search = self.query_one("#search", Button)
-        search.label = "Go on" if self.query_one(SearchSetup).begun else "Search"
+        search = self.query_one("#search", KeyButton)
+        search.title = "Go on" if self.query_one(SearchSetup).begun else "Search"
         search.disabled = running
         self.query_one("#stop", Button).disabled = not (running or busy)
         possible = self.subject is not None and self.subject.is_other and not running and not busy

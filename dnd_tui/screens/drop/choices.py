@@ -26,10 +26,11 @@ from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.path_inputs import DropInput
+from dnd_tui.widgets.path_inputs import DropInput, Dropped
+from engine.prompts.places import file_format
 from engine.prompts.prompt_set import FILES, LINES
 from engine.prompts.templates import parse_template
-from engine.requests import ContextChoice, ModelChoice, PromptChoice
+from engine.requests import ContextChoice, ModelChoice, PreviewRequest, PromptChoice
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
 _MADE_FROM = (
@@ -63,6 +64,9 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         def __init__(self, what: Literal["prompts", "models"]) -> None:
             super().__init__()
             self.what = what
+
+    class Decided(Message):
+        """A field is done with: keys are commands again."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -224,6 +228,17 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             text_files=str(self._text_files.value),
         )
 
+    def look_request(self, source: Path, rows: int) -> PreviewRequest:
+        """What asks for the facts of a source and its first `rows`. Only while the form is valid."""
+        generator = self.models().generator
+        return PreviewRequest(
+            prompts=self.reading(source), solve=self.solve, generator=generator, sample=False, rows=rows
+        )
+
+    def sample_request(self, source: Path) -> PreviewRequest:
+        """What asks for the rows that are used. Only while the form is valid."""
+        return replace(self.look_request(source, 0), prompts=self.prompts(source), sample=True)
+
     @property
     def solve(self) -> ContextChoice:
         """What the adapter is to be made from."""
@@ -272,8 +287,19 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         self.post_message(self.Changed("models"))
 
     @on(PathField.Submitted)
-    def _generator_chosen(self, message: PathField.Submitted) -> None:
+    @on(Input.Submitted)
+    def _field_done(self, message: PathField.Submitted | Input.Submitted) -> None:
         message.stop()
+        self.post_message(self.Decided())
+
+    @on(Dropped)
+    def _take_base(self, message: Dropped) -> None:
+        """What is dropped into the field of the base is the base; a file of prompts, which can be none, is opened."""
+        path = message.paths[0]
+        if self._base.has_focus and len(message.paths) == 1 and file_format(path) is None:
+            message.stop()
+            self._base.value = str(path)
+            self.post_message(self.Decided())
 
 
 class _TemplateText(Validator):

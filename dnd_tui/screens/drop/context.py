@@ -16,9 +16,10 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from dnd_tui.text import answers_words, printable
+from dnd_tui.widgets.bars import KeyButton
 from engine.solver.plan import GENERATOR
 
 _MOST_FILES = 3
@@ -115,9 +116,9 @@ class ContextNotice(Vertical):
         """The sentence, three ways out."""
         yield Static(_ALONE, markup=False)
         with Horizontal():
-            yield Button("Answer eight [b]w[/b]", id="answer")
-            yield Button("Let a model answer [b]l[/b]", id="teach")
-            yield Button("Instruction [b]i[/b]", id="instruct")
+            yield KeyButton("Answer eight", "drop.answer", id="answer")
+            yield KeyButton("Let a model answer", "drop.teach", id="teach")
+            yield KeyButton("Instruction", "drop.instruct", id="instruct")
 
     @property
     def shown(self) -> bool:

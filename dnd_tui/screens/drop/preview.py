@@ -30,6 +30,7 @@ from dnd_tui.screens.drop.models import FailureCard, ModelsLine
 from dnd_tui.screens.drop.rows import Row, RowsPane
 from dnd_tui.services import app_of
 from dnd_tui.text import one_line, short_path
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from engine.events import Note, StageAdvanced
@@ -101,6 +102,8 @@ class PreviewView(Vertical):
         self._choosing: Job | None = None
         self._prepared: ModelChoice | None = None
         self._timer: Timer | None = None
+        # The person wants an adapter as soon as the prompts are read.
+        self._eager = False
         self._rows = RowsPane()
         self._lines = Facts(id="facts-lines")
         self._form = ChoicesForm()
@@ -121,8 +124,8 @@ class PreviewView(Vertical):
         )
         with Horizontal(id="bottom"):
             yield self._models
-            yield Button("Generate adapter", variant="primary", id="generate", disabled=True,
-                         tooltip="Make an adapter (key g, or ctrl+g while typing)")  # fmt: skip
+            yield KeyButton("Generate adapter", "drop.generate", variant="primary", id="generate", disabled=True,
+                            tooltip="Make an adapter (ctrl+g while typing)")  # fmt: skip
 
     # -- what the screen asks for
 
@@ -165,6 +168,7 @@ class PreviewView(Vertical):
         self._lines.set((("reading", source.name),))
         self._found = self._found_label = ""
         self._prepared = None
+        self._eager = False
         self.read_anew()
 
     def read_anew(self) -> None:
@@ -179,6 +183,7 @@ class PreviewView(Vertical):
     def leave(self) -> None:
         """The person looks at something else: no answer is wanted any more."""
         self._stop_reading()
+        self._eager = False
         self._source = None
 
     def follow_models(self) -> None:
@@ -192,13 +197,17 @@ class PreviewView(Vertical):
         self._settle()
 
     def generate(self) -> None:
-        """Hand over the choices; or go to the one that cannot be."""
+        """Hand over the choices, as soon as the prompts are read; or go to the choice that cannot be."""
+        self._eager = False
         if not self._form.valid:
             self.query_one(Panes).show("choices-pane")
             self._form.focus_problem()
         elif self.can_generate and self._source is not None:
             wanted = self._form.prompts(self._source), self._form.models(), self._form.solve
             self.post_message(self.GenerateWanted(*wanted))
+        elif self._failure is None:
+            self._eager = True
+            self.notify("The adapter is made as soon as the prompts are read", timeout=3)
 
     def ask_for_answers(self) -> None:
         """Let the person answer a few prompts: look for some that differ."""
@@ -230,14 +239,7 @@ class PreviewView(Vertical):
 
     def _look_request(self) -> PreviewRequest:
         assert self._source is not None
-        generator, reading = self._form.models().generator, self._form.reading(self._source)
-        return PreviewRequest(
-            prompts=reading, solve=self._form.solve, generator=generator, sample=False, rows=_FIRST_ROWS
-        )
-
-    def _sample_request(self) -> PreviewRequest:
-        assert self._source is not None
-        return replace(self._look_request(), prompts=self._form.prompts(self._source), sample=True, rows=0)
+        return self._form.look_request(self._source, _FIRST_ROWS)
 
     def _settle(self) -> None:
         """Ask what the choices as they are now make necessary."""
@@ -252,7 +254,7 @@ class PreviewView(Vertical):
         self._show_context()
         if self._plan["problem"]:
             return
-        request = self._sample_request()
+        request = self._form.sample_request(self._source)
         if self._sampling is None or self._sampling.request != request:
             if self._sampling is not None:
                 app_of(self).engine.stop(self._sampling)
@@ -262,10 +264,9 @@ class PreviewView(Vertical):
         models = self._form.models()
         if models != self._prepared:
             self._prepared = models
-            alone = self._plan["kind"] == GENERATOR
             if models != app_of(self).models:
                 app_of(self).choose_models(models)
-            self._models.prepare(models, with_generator=alone)
+            self._models.prepare(models, with_generator=self._plan["kind"] == GENERATOR)
 
     @on(jobs.JobEnded)
     def _answered(self, message: jobs.JobEnded) -> None:
@@ -302,6 +303,7 @@ class PreviewView(Vertical):
         names = [column["name"] for column in data["columns"]]
         guess = data["guess"]
         if guess is not None:
+            self._eager = False
             self._form.offer_columns(names, "", guess)
             self.post_message(self.Remark(f"Choose the prompt column: {guess} is only a guess."))
             self.read_anew()
@@ -320,6 +322,9 @@ class PreviewView(Vertical):
         focused = self.screen.focused
         if focused is None or self not in focused.ancestors:
             self.focus_button()
+        if self._eager and not self.offers:  # what would be better has to be seen first
+            self.generate()
+        self._eager = False
 
     def _sampled(self, data: Mapping[str, Any]) -> None:
         sample = data["sample"]
@@ -340,7 +345,8 @@ class PreviewView(Vertical):
 
     def _judge(self) -> None:
         """Show what is wrong; the button works only if nothing is."""
-        self.query_one("#generate", Button).disabled = not self.can_generate
+        button = self.query_one("#generate", Button)
+        button.disabled, button.display = not self.can_generate, self._failure is None
         self.query_one(FailureCard).show(self._failure, "Then press r to read it again, or drop another file.")
         self.screen.refresh_bindings()
 
@@ -371,6 +377,13 @@ class PreviewView(Vertical):
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(_PATIENCE, self._settle)
+
+    @on(ChoicesForm.Decided)
+    def _field_done(self, message: ChoicesForm.Decided) -> None:
+        message.stop()
+        self.screen.set_focus(None)
+        if self.can_generate:
+            self.focus_button()
 
     @on(RowsPane.MoreWanted)
     def _more_wanted(self, message: RowsPane.MoreWanted) -> None:

@@ -31,6 +31,7 @@ from dnd_tui.screens.teach.teaching import Teaching
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.histories import RecentSource
 from dnd_tui.text import one_line
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.path_field import PathField
 from engine.errors import EngineError
@@ -112,7 +113,8 @@ folder or a GGUF adapter, is imported into the Library.
         Binding("o", "browse", "Browse", id="drop.browse", tooltip="Choose a file or folder"),
         Binding("e", "example", "Example", id="drop.example", tooltip="Open the example prompts"),
         Binding("slash", "path", "Type a path", id="drop.path", tooltip="Go to the path field"),
-        Binding("g,ctrl+g", "generate", "Generate", id="drop.generate", tooltip="Make an adapter; ctrl+g while typing"),
+        Binding("g,ctrl+g,enter", "generate", "Generate", id="drop.generate",
+                tooltip="Make an adapter; ctrl+g while typing"),
         Binding("a", "switch_rows", "Used or all", id="drop.rows", tooltip="Show the rows used, or all rows"),
         Binding("w", "answer", "Answer eight", id="drop.answer", tooltip="Answer eight of the prompts yourself"),
         Binding("l", "teach", "Let a model answer", id="drop.teach", tooltip="Let a model write answers"),
@@ -120,7 +122,7 @@ folder or a GGUF adapter, is imported into the Library.
         Binding("r", "again", "Read again", id="drop.again", tooltip="Read the source again"),
         Binding("f", "folder", "Whole folder", id="drop.folder", tooltip="Open the folder of the dropped files"),
         Binding("escape", "back", "Back", id="drop.back", tooltip="Back to the drop zone"),
-    ]
+    ]  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +134,7 @@ folder or a GGUF adapter, is imported into the Library.
         """A note, and one of the two states."""
         with Horizontal(id="note"):
             yield Static(markup=False)
-            yield Button("Open the folder [b]f[/b]", id="folder")
+            yield KeyButton("Open the folder", "drop.folder", id="folder")
         with ContentSwitcher(initial="start"):
             yield StartView(id="start")
             yield PreviewView(id="preview")
@@ -209,7 +211,7 @@ folder or a GGUF adapter, is imported into the Library.
         if action in _AT_START:
             return not self._previewing and not (action == "path" and isinstance(self.focused, Input))
         if action == "generate" and self._previewing:
-            return None if self.query_one(PreviewView).failed else True
+            return not self.query_one(PreviewView).failed
         if action in _AT_PREVIEW:
             return self._previewing
         if action in _AT_OFFER:

@@ -20,11 +20,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Center, Horizontal, Vertical, VerticalScroll
 from textual.message import Message
-from textual.widgets import Button, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.state.histories import RecentSource
 from dnd_tui.text import printable, short_path, when_words
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_field import PathField
 
@@ -67,8 +68,8 @@ class DropZone(Vertical, can_focus=True):
         yield Static("Drop a prompt file or dataset folder here", classes="title")
         yield Static("Drag it from your file manager onto this terminal", classes="muted hint")
         with Center(), Horizontal():
-            yield Button("Browse [b]o[/b]", id="browse", tooltip="Choose a file or folder (key o)")
-            yield Button("Example [b]e[/b]", id="example", tooltip="Open the example prompts (key e)")
+            yield KeyButton("Browse", "drop.browse", id="browse", tooltip="Choose a file or folder")
+            yield KeyButton("Example", "drop.example", id="example", tooltip="Open the example prompts")
 
     async def on_click(self) -> None:
         """A click beside the buttons browses."""

@@ -24,6 +24,7 @@ from textual.widgets.option_list import Option
 from dnd_tui.screens.export.choices import form_title
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
+from dnd_tui.widgets.bars import KeyButton
 from engine.adapter.consumers import Verdict, advice
 from engine.errors import EngineError
 
@@ -168,7 +169,7 @@ class NothingChosen(Vertical):
         """Nothing is known of the library yet."""
         yield Static("Choose an adapter in the Library (key 5)", markup=False)
         with Horizontal():
-            yield Button("Newest", id="newest", variant="primary", disabled=True)
+            yield KeyButton("Newest", "export.newest", id="newest", variant="primary", disabled=True)
             yield Button("Library", id="library")
 
     def complain(self, error: EngineError) -> None:

@@ -22,6 +22,7 @@ from dnd_tui.screens.export.form import STAGES, ExportForm
 from dnd_tui.screens.export.programs import NothingChosen, ProgramList
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.stages import StageList
@@ -100,9 +101,9 @@ that uses the new folder: choose one with the arrow keys and copy it.
             narrow=100,
         )
         with Horizontal(id="buttons"):
-            yield Button("Export", id="export", variant="primary")
-            yield Button("Copy command", id="copy")
-            yield Button("Stop", id="stop", variant="error")
+            yield KeyButton("Export", "export.export", id="export", variant="primary")
+            yield KeyButton("Copy command", "export.copy", id="copy")
+            yield KeyButton("Stop", "export.stop", id="stop", variant="error")
 
     # -- which adapter
 

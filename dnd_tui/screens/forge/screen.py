@@ -26,6 +26,7 @@ from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.forge.plan import DOING, KINDS, GeneratorView, PlanView
 from dnd_tui.screens.forge.run import ForgeCurves, RunFigures, RunStanding
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import Form, FormField, WholeNumber
 from dnd_tui.widgets.panes import Pane, Panes
@@ -169,11 +170,11 @@ wait behind it.
             id="forge-panes",
         )
         with Horizontal(id="buttons"):
-            yield Button("Collect", id="collect")
-            yield Button("Train", id="train")
-            yield Button("Pause", id="pause", variant="warning")
-            yield Button("Use it for new drops", id="use", variant="success")
-            yield Button("Copy commands", id="copy")
+            yield KeyButton("Collect", "forge.collect", id="collect")
+            yield KeyButton("Train", "forge.train", id="train")
+            yield KeyButton("Pause", "forge.pause", id="pause", variant="warning")
+            yield KeyButton("Use it for new drops", "forge.use", id="use", variant="success")
+            yield KeyButton("Copy commands", "forge.copy", id="copy")
 
     # -- choices and plan
 
@@ -290,18 +291,18 @@ wait behind it.
         plans, running, folder = self.query_one(PlanView), self.running, self.query_one(GeneratorView).folder
         self.query_one(ForgeForm).disabled = running
         for kind in KINDS:
-            button = self.query_one(f"#{kind}", Button)
-            _label(button, f"Resume {DOING[kind].lower()}" if plans.paused == kind else kind.capitalize())
+            button = self.query_one(f"#{kind}", KeyButton)
+            button.title = f"Resume {DOING[kind].lower()}" if plans.paused == kind else kind.capitalize()
             button.variant = "primary" if plans.next_kind == kind else "default"
             plan = plans.data(kind)
             button.disabled = running or plans.planning or bool(plan and plan["finished"])
         if plans.next_kind == "collect":
             self.query_one("#train", Button).disabled = True
         self.query_one("#pause", Button).disabled = not running or bool(self._job and self._job.stopping)
-        use = self.query_one("#use", Button)
+        use = self.query_one("#use", KeyButton)
         in_use = folder is not None and self.dnd.models.generator == folder
         use.display, use.disabled = folder is not None, in_use or running
-        _label(use, "In use for new drops" if in_use else "Use it for new drops")
+        use.title = "In use for new drops" if in_use else "Use it for new drops"
         self.query_one(RunStanding).show(self._job, self._figures, plans)
         self.refresh_bindings()
 
@@ -376,10 +377,3 @@ wait behind it.
     def action_leave_field(self) -> None:
         """From a field to the buttons."""
         self.query_one(f"#{self._wanted}").focus()
-
-
-def _label(button: Button, text: str) -> None:
-    """Give it a label, and the width that this needs."""
-    if str(button.label) != text:
-        button.label = text
-        button.refresh(layout=True)

@@ -210,14 +210,7 @@ class RunFacts:
         """Label and value of each fact that is known so far."""
         if not self.seconds:
             return []
-        every = sum(self.seconds.values())
-        loading = sum(self.seconds.get(stage, 0.0) for stage in _LOADING)
-        kind = f"cold: {duration(loading)} to load libraries and models" if self._loaded else "warm"
-        lines = [
-            *self._origin_lines(),
-            ("prompts to adapter", duration(self.own_seconds)),
-            ("whole run", f"{duration(every)}, {kind}"),
-        ]
+        lines = [*self._origin_lines(), *self._time_lines()]
         encode = self.seconds.get("encode", 0.0)
         if self._cached:
             lines.append(("throughput", "these prompts were encoded before"))
@@ -229,6 +222,15 @@ class RunFacts:
             size = readable_size(self._data["bytes"])
             lines.append(("adapter", f"{self._data['parameters']:,} parameters, {size}"))
         return lines
+
+    def _time_lines(self) -> list[tuple[str, str]]:
+        """What the run took: nothing before it has ended, for a part of a time reads like the whole."""
+        if not self._data:
+            return []
+        loading = sum(self.seconds.get(stage, 0.0) for stage in _LOADING)
+        kind = f"cold: {duration(loading)} to load libraries and models" if self._loaded else "warm"
+        every = duration(sum(self.seconds.values()))
+        return [("prompts to adapter", duration(self.own_seconds)), ("whole run", f"{every}, {kind}")]
 
     def _origin_lines(self) -> list[tuple[str, str]]:
         """What the adapter holds, and what a query costs and earns, asked in each way."""

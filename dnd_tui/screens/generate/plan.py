@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dnd_tui.screens.generate.facts import RunFacts
 from dnd_tui.state.adapter_record import REFINED, AdapterRecord
 from dnd_tui.state.library import ADAPTER_FOLDER
 from engine.errors import EngineError
@@ -172,3 +174,45 @@ def plan_of(record: AdapterRecord) -> Plan | None:
     if record.made_from == REFINED:
         return Training.again(record)
     return Generation(record.prompts, record.models, record.solve)
+
+
+def record_of(
+    plan: Plan,
+    id: str,
+    folder: Path,
+    data: Mapping[str, Any],
+    facts: RunFacts,
+    norms: Mapping[str, tuple[float, float]],
+) -> AdapterRecord:
+    """The library's entry for what a plan has made just now.
+
+    Args:
+        id, folder: its place in the library.
+        data: what the job answered.
+        norms: of each module, those of its update and of the frame's.
+    """
+    prompts, models = plan.prompts, plan.models
+    return AdapterRecord(
+        id=id,
+        name=plan.name,
+        folder=folder,
+        dataset=prompts.source.name,
+        source=prompts.source.absolute(),
+        column=prompts.column,
+        label=prompts.label,
+        template=prompts.template,
+        text_files=prompts.text_files,
+        count=prompts.count,
+        seed=prompts.seed,
+        base=models.base,
+        verdict=(data.get("held_out") or {}).get("sentence", ""),
+        device=models.device,
+        dtype=models.dtype,
+        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        seconds=dict(facts.seconds),
+        warm=facts.warm,
+        parameters=data["parameters"],
+        bytes=data["bytes"],
+        norms=norms,
+        **plan.origin(data),
+    )

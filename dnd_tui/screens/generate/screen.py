@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,8 +17,9 @@ from textual.widgets import Button, Static
 from dnd_tui import jobs
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.generate.facts import STOPPED, History, RunFacts, TrainingPlot, what_was_kept
-from dnd_tui.screens.generate.plan import STAGES, Plan, Training, plan_of
+from dnd_tui.screens.generate.plan import STAGES, Plan, Training, plan_of, record_of
 from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
@@ -35,6 +35,7 @@ class GenerateScreen(JobScreen):
     """Stages with their times, the adapter as a picture, earlier runs."""
 
     MODE = "generate"
+    AUTO_FOCUS = ""
     HELP = """
 # Generate
 
@@ -52,6 +53,8 @@ with its time:
 
 Without answers and instruction a generator makes the adapter from the prompts alone: **encode**, **decode** and
 **detokenise** stand in for solving.
+
+*Compare* and *Export* may be pressed while the run is on: they follow as soon as the adapter is there.
 
 The picture shows how large the update of each module of each layer is; of a generator's adapter also that of its
 frame.
@@ -100,6 +103,8 @@ far.
         self._expected: tuple[str, ...] = ()
         # How many layers are being solved.
         self._layers = 0
+        # What the person asked for during the run: "compare" or "export", done once the adapter is there.
+        self._wanted = ""
 
     def body(self) -> Iterable[Widget]:
         """Headline, what held-out rows showed, panes, buttons."""
@@ -114,20 +119,33 @@ far.
             narrow=100,
         )
         with Horizontal(id="buttons"):
-            yield Button("Compare", id="compare", variant="primary", disabled=True)
-            yield Button("Export", id="export", disabled=True)
-            yield Button("Again", id="again", disabled=True)
-            yield Button("Train on", id="train", disabled=True)
-            yield Button("Stop", id="stop", variant="error", disabled=True)
+            yield KeyButton("Compare", "generate.compare", id="compare", variant="primary", disabled=True)
+            yield KeyButton("Export", "generate.export", id="export", disabled=True)
+            yield KeyButton("Again", "generate.again", id="again", disabled=True)
+            yield KeyButton("Train on", "generate.train", id="train", disabled=True)
+            yield KeyButton("Stop", "generate.stop", id="stop", variant="error", disabled=True)
+
+    def on_screen_resume(self) -> None:
+        """What is most likely wanted has the focus."""
+        if self.focused is None:
+            self._focus_main()
+
+    def _focus_main(self) -> None:
+        """Compare, also while the run is on; without any run the earlier ones."""
+        compare = self.query_one("#compare", Button)
+        if not compare.disabled:
+            compare.focus(scroll_visible=False)
+        elif self.query_one("#runs").display:
+            self.query_one("#runs").focus(scroll_visible=False)
 
     # -- the run
 
     def begin(self, plan: Plan) -> None:
         """Make an adapter into the library; one at a time."""
         if self.running:
-            self.notify("Stop the running job first", severity="warning")
+            self.notify(self.refusal("again"), severity="warning")
             return
-        before, self.record, self._plan = self.record, None, plan
+        before, self.record, self._plan, self._wanted = self.record, None, plan, ""
         self._start(plan, before)
 
     @work(exclusive=True, group="generate")
@@ -158,19 +176,25 @@ far.
     def _submit(self, request: GenerateRequest | RefineRequest, plan: Plan) -> None:
         before = self.dnd.engine.jobs
         self._job = self.dnd.engine.start(request, plan.title, self)
-        waits = f", after the job before it: {before[-1].title}" if before else ""
-        self._show_headline(f"{plan.subject} → adapter{waits}")
+        self._show_subject(f", after the job before it: {before[-1].title}" if before else "")
         loading = (job for job in before if isinstance(job.request, LoadRequest) and job.request.models == plan.models)
         self._ahead = next(loading, None)
         if self._ahead:
             self._ahead.watchers.append(self)
         self._settle()
+        self._focus_main()
 
     @on(jobs.JobBegan)
     def _began(self, message: jobs.JobBegan) -> None:
-        if message.job is self._job and self._plan:
-            self._show_headline(f"{self._plan.subject} → adapter")
+        if message.job is self._job:
+            self._show_subject()
         self._settle()
+
+    def _show_subject(self, waits: str = "") -> None:
+        """What is being made, what it waits for, and what comes then."""
+        if self._plan:
+            then = f", then {self._wanted}" if self._wanted else ""
+            self._show_headline(f"{self._plan.subject} → adapter{waits}{then}")
 
     def _show_headline(self, headline: str) -> None:
         self.query_one("#headline", Static).update(headline)
@@ -230,8 +254,11 @@ far.
                 self.dnd.show_error(outcome)
         await self.query_one(History).refresh_rows()
         self._settle()
+        wanted, self._wanted = self._wanted, ""
         if self.record and self.is_current:
-            self.query_one("#compare").focus()
+            self._focus_main()
+            if wanted:
+                await self.run_action(wanted)
 
     async def _keep_best(self, job: jobs.Job) -> bool:
         """What a training had gained when it was stopped stays; False where nothing does."""
@@ -263,40 +290,15 @@ far.
         """The new adapter goes into the library; `data` is what the job answered."""
         plan = self._plan
         assert plan and self._place and isinstance(job.request, GenerateRequest | RefineRequest)
-        prompts, models = plan.prompts, plan.models
         if self._saving:
             data = {**data, "ended": STOPPED}
-        origin = plan.origin(data)
-        record = AdapterRecord(
-            id=self._place,
-            name=plan.name,
-            folder=job.request.out,
-            dataset=prompts.source.name,
-            source=prompts.source.absolute(),
-            column=prompts.column,
-            label=prompts.label,
-            template=prompts.template,
-            text_files=prompts.text_files,
-            count=prompts.count,
-            seed=prompts.seed,
-            base=models.base,
-            verdict=(data.get("held_out") or {}).get("sentence", ""),
-            device=models.device,
-            dtype=models.dtype,
-            made=datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=dict(self._facts.seconds),
-            warm=self._facts.warm,
-            parameters=data["parameters"],
-            bytes=data["bytes"],
-            norms=self._norms,
-            **origin,
-        )
+        record = record_of(plan, self._place, job.request.out, data, self._facts, self._norms)
         try:
             self.record = await asyncio.to_thread(self.dnd.library.add, record)
         except EngineError as error:
             self.dnd.show_error(error)
             return
-        self._facts.finish({**data, **origin})
+        self._facts.finish({**data, **plan.origin(data)})
         # Where layers are not alike, places were kept free for modules that are not there.
         self.query_one(AdapterMap).show(self._norms)
         self._show_headline(f"{plan.subject} → {self.record.name}")
@@ -318,7 +320,7 @@ far.
         """Buttons and facts as the state has it."""
         done = self.record is not None and not self.running
         for name in ("compare", "export"):
-            self.query_one(f"#{name}", Button).disabled = not done
+            self.query_one(f"#{name}", Button).disabled = not done and not self.running
         train, why_not = self.query_one("#train", Button), self.record.why_not_trained if self.record else ""
         train.disabled, train.tooltip = not done or bool(why_not), why_not or None
         self.query_one("#again", Button).disabled = self.running or self._plan is None
@@ -345,23 +347,38 @@ far.
             return None if any(button.disabled for button in buttons) else True
         return True
 
+    def refusal(self, action: str) -> str:
+        """Why not now: a run is on, or there has been none."""
+        if self.running or action == "stop":
+            return super().refusal(action)
+        return "There is no adapter here yet: drop a prompt file (key 1), or choose an earlier run"
+
     # -- actions
 
     @on(Button.Pressed, "#stop")
     def action_stop(self) -> None:
-        """Stop the job."""
+        """Stop the job; what was to follow does not."""
+        self._wanted = ""
         super().action_stop()
+
+    def _comes_later(self, action: str) -> bool:
+        """Whether a run is on: then what the person wants comes as soon as its adapter is there."""
+        if self.running:
+            self._wanted = action
+            self._show_subject()
+            self.notify(f"{action.capitalize()} follows as soon as the adapter is there", timeout=3)
+        return self.running
 
     @on(Button.Pressed, "#compare")
     async def action_compare(self) -> None:
         """Compare the adapter with its base."""
-        if self.record:
+        if not self._comes_later("compare") and self.record:
             await self.dnd.compare([self.record])
 
     @on(Button.Pressed, "#export")
     async def action_export(self) -> None:
         """Export the adapter."""
-        if self.record:
+        if not self._comes_later("export") and self.record:
             await self.dnd.export(self.record)
 
     @on(Button.Pressed, "#again")

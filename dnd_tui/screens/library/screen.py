@@ -24,6 +24,7 @@ from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, c
 from dnd_tui.screens.library.importing import ask_what_to_import
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
@@ -38,6 +39,7 @@ class LibraryScreen(AppScreen):
     """A table of adapters, the chosen one's facts and picture beside it."""
 
     MODE = "library"
+    AUTO_FOCUS = "#table"
     HELP = """
 # Library
 
@@ -117,14 +119,14 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         )
         yield LibraryJob(id="job")
         with Horizontal(id="buttons"):
-            yield Button("Compare", id="compare", variant="primary")
-            yield Button("Combine", id="combine")
-            yield Button("Import", id="import")
-            yield Button("Export", id="export")
-            yield Button("Again", id="again")
-            yield Button("Rename", id="rename")
-            yield Button("Delete", id="delete")
-            yield Button("Undo", id="undo", disabled=True)
+            yield KeyButton("Compare", "library.compare", id="compare", variant="primary")
+            yield KeyButton("Combine", "library.combine", id="combine")
+            yield KeyButton("Import", "library.import", id="import")
+            yield KeyButton("Export", "library.export", id="export")
+            yield KeyButton("Again", "library.again", id="again")
+            yield KeyButton("Rename", "library.rename", id="rename")
+            yield KeyButton("Delete", "library.delete", id="delete")
+            yield KeyButton("Undo", "library.undo", id="undo", disabled=True)
 
     async def on_mount(self) -> None:
         """The columns."""
