@@ -170,6 +170,10 @@ class KeyButton(Button):
         """Whether a person can read its key on it."""
         return self._with_key and self.display and all(node.display for node in self.ancestors_with_self)
 
+    def on_mount(self) -> None:
+        """What the key does, in more words."""
+        self.tooltip = self.tooltip or self._of_screen.tooltip
+
     def show_key(self, shown: bool) -> None:
         """Show the key beside the title, or the title alone where there is little room."""
         self._with_key = shown
@@ -185,9 +189,13 @@ class KeyButton(Button):
     @property
     def _key(self) -> str:
         """The first of its keys, as the settings have it."""
-        known = {each.id: each.key for each in type(self.screen).BINDINGS if isinstance(each, Binding)}
-        keys = app_of(self).settings.keys.get(self.binding, known[self.binding])
+        keys = app_of(self).settings.keys.get(self.binding, self._of_screen.key)
         return shown_keys(keys.split(",")[0])
+
+    @property
+    def _of_screen(self) -> Binding:
+        known = (each for each in type(self.screen).BINDINGS if isinstance(each, Binding))
+        return next(each for each in known if each.id == self.binding)
 
 
 class KeyBar(Footer):

@@ -18,7 +18,7 @@ from engine.jobs.prompts import MOST_ROWS, chosen_kind, chosen_prompts, planned,
 from engine.jobs.results import Result
 from engine.prompts import PromptBatch, PromptReport, PromptRow, PromptSet, describe
 from engine.prompts.prompt_set import counted_rows, teachers
-from engine.prompts.report import label_columns, likeliest_column, prompt_columns
+from engine.prompts.report import columns_read_otherwise, label_columns, likeliest_column, prompt_columns
 from engine.prompts.sample import reservoir
 from engine.released import released_generator
 from engine.requests import ModelChoice, PreviewRequest, PromptChoice
@@ -41,9 +41,11 @@ _SHOWN_REFERENCES = 20
 def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
     """Facts, columns, one page of a prompt file, and what an adapter would be made from; on demand the rows it reads.
 
-    Where no column is known by its name, the likeliest is shown and marked as "guess": a generation needs it named.
-    "context" is found in the first rows, with `sample` in those that a generation finds it in. "sample" holds the rows
-    that an adapter is solved from, or the batch that the generator reads; None where the chosen kind is impossible.
+    Of a table "header" shows whether its first line names the columns, and "otherwise" what they would be called if it
+    were read in the other way: naming one does that. Where no column is known by its name, the likeliest is shown and
+    marked as "guess": a generation needs it named. "context" is found in the first rows, with `sample` in those that a
+    generation finds it in. "sample" holds the rows that an adapter is solved from, or the batch that the generator
+    reads; None where the chosen kind is impossible.
     """
     choice = request.prompts
     prompts, guess = _opened(choice)
@@ -53,6 +55,8 @@ def preview_job(request: PreviewRequest, reporter: Reporter) -> Result:
         "columns": [{"name": name, **_text("example", example)} for name, example in prompt_columns(prompts)],
         "labels": label_columns(prompts, guess or choice.column),
         "guess": guess,
+        "header": prompts.place.header,
+        "otherwise": columns_read_otherwise(prompts),
         "page": _page(prompts, request, reporter),
     }
     looked = looked_at(prompts, request, reporter)

@@ -9,9 +9,9 @@ from typing import Any
 from engine.errors import setting
 from engine.prompts.chats import USER, known_role, last_exchange, role_names
 from engine.prompts.images import image_columns
-from engine.prompts.labels import LABELS, TEACHER_COLUMN, find_labels, listed_labels
+from engine.prompts.labels import LABELS, TEACHER_COLUMN, find_labels, label_of_unnamed, listed_labels
 from engine.prompts.marked import marked_role, marked_turns
-from engine.prompts.names import key_of, listed, present, scalar
+from engine.prompts.names import is_number, is_unnamed, key_of, listed, present, scalar
 from engine.prompts.options import Options, find_options, settled
 from engine.prompts.rows import opened, passage_text, turns_of, words_of
 from engine.prompts.shape import RowError, RowShape
@@ -103,7 +103,7 @@ def find_shape(
     answered = named_label is None and (marked or any(last_exchange(chat).answer is not None for chat in chats))
     labels: tuple[str, ...] = (named_label,) if named_label is not None else ()
     if named_label is None and not answered:
-        labels, _ = find_labels(tables, used, found)
+        labels = _labels(tables, used, found)
     options = settled(found, tables, labels[0] if labels else None) if found is not None else None
     if found is not None and options is None and not labels:
         labels = found.columns  # several right answers, not options to choose from
@@ -152,7 +152,7 @@ def _template_shape(tables: Sequence[Table], label: str | None, template: Templa
         tables = [opened(row, inside) for row in tables]
         spelled = template.spelled({name: None for row in tables for name in row})
     taken = set(spelled.columns)
-    labels = (_named(label, *tables),) if label is not None else find_labels(tables, taken, None)[0]
+    labels = (_named(label, *tables),) if label is not None else _labels(tables, taken, None)
     if taken & set(labels):
         raise RowError(f'the template takes the label column "{labels[0]}"', "Leave answers out of the template")
     found = _options(tables, labels, labels[0] if labels else None)
@@ -176,7 +176,7 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
     for name in names:
         if any(_usable(name, row.get(name)) for row in tables):
             return name
-    if list(map(key_of, _every(tables))) == ["column1"]:  # of a table without a header
+    if list(map(is_unnamed, _every(tables))) == [True]:
         return str(_every(tables)[0])
     if (only := _only_text(tables, label)) is not None:
         return only
@@ -200,6 +200,7 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
 def _only_text(tables: Sequence[Table], label: str | None) -> str | None:
     """The only column of text beside labels that are known, and options."""
     labels = [_named(label, *tables)] if label is not None else find_labels(tables, set(), None)[1]
+    labels = labels or list(label_of_unnamed(tables))
     if not labels:
         return None
     options = find_options(tables, set(labels))
@@ -211,14 +212,9 @@ def _only_text(tables: Sequence[Table], label: str | None) -> str | None:
 
 def _holds_text(tables: Sequence[Table], name: str) -> bool:
     values = [row.get(name) for row in tables]
-    return any(isinstance(value, str) and value.strip() for value in values) and not all(map(_is_number, values))
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return value in (None, "") or float(value) is not None
-    except (TypeError, ValueError):
-        return False
+    return any(isinstance(value, str) and value.strip() for value in values) and not all(
+        value in (None, "") or is_number(value) for value in values
+    )
 
 
 def _holder(tables: Sequence[Table], column: str | None) -> tuple[str | None, str | None]:
@@ -252,6 +248,11 @@ def _role_column(tables: Sequence[Table], main: str) -> str | None:
 def _is_marked(tables: Sequence[Table], main: str, *, sure: bool) -> bool:
     texts = [row[main] for row in tables if isinstance(row.get(main), str) and row[main].strip()]
     return bool(texts) and 2 * sum(marked_turns(text, sure=sure) is not None for text in texts) >= len(texts)
+
+
+def _labels(tables: Sequence[Table], used: set[str], options: Options | None) -> tuple[str, ...]:
+    """The label columns: by their names, or of a table without a header by what stands in them."""
+    return find_labels(tables, used, options)[0] or tuple(name for name in label_of_unnamed(tables) if name not in used)
 
 
 def _options(tables: Sequence[Table], taken: Iterable[str], label: str | None) -> Options | None:

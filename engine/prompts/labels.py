@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.prompts.names import key_of, present
+from engine.prompts.names import is_unnamed, key_of, present, scalar
 from engine.prompts.options import Options
 from engine.prompts.rows import CHATS, references_of
 
@@ -88,6 +88,24 @@ def find_labels(
     if not answered:
         first = those(_FIRST, filled=False)[:1]
     return (*first, *more), answered
+
+
+# Rows of a table without a header from which on it can be seen which column holds labels.
+_LEAST_ROWS = 4
+
+
+def label_of_unnamed(tables: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Of a table without a header, the column of few values that come again and again; none where several are so."""
+    names = list(dict.fromkeys(name for row in tables for name in row))
+    if not all(map(is_unnamed, names)):
+        return ()
+    columns = {name: [text for row in tables if (text := (scalar(row.get(name)) or "").strip())] for name in names}
+    found = tuple(name for name, texts in columns.items() if _come_again(texts))
+    return found if len(found) == 1 else ()
+
+
+def _come_again(texts: Sequence[str]) -> bool:
+    return len(texts) >= _LEAST_ROWS and 1 < len(set(texts)) <= len(texts) // 2
 
 
 def listed_labels(labels: Iterable[str]) -> frozenset[str]:

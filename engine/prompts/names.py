@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 _NOT_IN_KEYS = re.compile(r"[\W_]+")
+_UNNAMED = re.compile(r"column [1-9]\d*")
 
 
 @lru_cache(maxsize=4096)
@@ -46,6 +47,30 @@ def scalar(value: Any) -> str | None:
     if isinstance(value, timedelta | UUID):
         return str(value)
     return _decoded(value) if isinstance(value, bytes) else None
+
+
+def unnamed_column(number: int) -> str:
+    """What a column of a table without a header is called; `number` counts from 1."""
+    return f"column {number}"
+
+
+def is_unnamed(name: Any) -> bool:
+    """Whether a name is one that `unnamed_column` gives, in any case."""
+    return _UNNAMED.fullmatch(str(name).lower()) is not None
+
+
+def unnamed_columns_told(names: Iterable[Any]) -> str:
+    """Columns of a table without a header for people: "columns 1 to 3"."""
+    last = max(int(str(name).split()[-1]) for name in names if is_unnamed(name))
+    return f"columns 1 to {last}" if last > 1 else unnamed_column(1)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value, or its text, is a number."""
+    try:
+        return float(value) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def listed(row: Iterable[Any], most: int = 20) -> str:

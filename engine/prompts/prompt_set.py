@@ -16,11 +16,12 @@ from engine.prompts.columns import find_shape, roles_told
 from engine.prompts.images import placed
 from engine.prompts.json_rows import is_object_lines
 from engine.prompts.located import Located
+from engine.prompts.names import unnamed_column, unnamed_columns_told
 from engine.prompts.places import Place, find_place
 from engine.prompts.readers import read_rows
 from engine.prompts.rows import read_images, read_prompt, read_references, read_teacher
 from engine.prompts.shape import RowError, RowShape
-from engine.prompts.tables import has_header
+from engine.prompts.tables import has_header, is_table
 from engine.prompts.templates import Template, parse_template
 from engine.prompts.texts import look_like_prompts
 
@@ -152,10 +153,9 @@ def read_prompts(
     try:
         shape = find_shape([row for _, _, row in first], column=column, label=label, template=parsed)
     except RowError as error:
-        unit, number, _ = first[0]
-        table = place.format in ("csv", "tsv") and place.header and column is None
-        row = f'. If the first line is a row: {setting("column")} "column 1"' if table else ""
-        raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=error.hint + row) from None
+        unit, number, row = first[0]
+        hint = error.hint if column is not None else _hint_on_header(error.hint, place, row)
+        raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=hint) from None
     prompts = PromptSet(place, shape)
     if not prompts.head(1):
         raise _no_prompt([located.row for located in first], prompts)
@@ -168,9 +168,20 @@ def place_of(source: Path, column: str | None = None, label: str | None = None, 
     if place.format == "txt":
         lines = all(map(is_object_lines, place.files))
         place = replace(place, format="jsonl") if lines else replace(place, whole=_are_whole(place, texts))
-    if place.format in ("csv", "tsv"):
+    if is_table(place.format):
         place = replace(place, header=has_header(place.files[0], column, label))
     return place
+
+
+def _hint_on_header(hint: str, place: Place, row: Any) -> str:
+    """The hint where no prompt column was found: the first line of a table may have been taken for what it is not."""
+    first = f'{setting("column")} "{unnamed_column(1)}"'
+    if not is_table(place.format):
+        return hint
+    if place.header:
+        return f"{hint}. If the first line is a row: {first}"
+    found = f"No header line was found ({unnamed_columns_told(row)})"
+    return f"{found}: name the prompt column, as in {first}, or by its name if the first line is the header"
 
 
 def _parsed(template: str | None, column: str | None) -> Template | None:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from engine.files import digest_bytes
 from engine.prompts.columns import PROMPT_COLUMNS, find_shape
-from engine.prompts.names import listed, present
+from engine.prompts.names import is_unnamed, listed, present, unnamed_column, unnamed_columns_told
 from engine.prompts.places import Place
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
 from engine.prompts.rows import read_prompt, read_references
 from engine.prompts.shape import RowError, RowShape
+from engine.prompts.tables import header_of, is_table
 from engine.prompts.templates import Template
 
 _CHARACTERS = 2**25
@@ -105,7 +106,7 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
 def reading_told(prompts: PromptSet, skipped: int = 0) -> str:
     """How a source is read, in one line: format, prompt, label, what is skipped and why, what is not read."""
     place, shape = prompts.place, prompts.shape
-    parts = [_format_words(place), f"prompt: {prompts.column}", f"label: {prompts.label_column or 'none'}"]
+    parts = [_format_words(place, shape), f"prompt: {prompts.column}", f"label: {prompts.label_column or 'none'}"]
     if shape.options is not None and shape.labels:
         named = shape.options.first is not None and not shape.options.scores and shape.options.right is None
         parts[-1] += " (as the options are called)" if named else ""
@@ -120,12 +121,14 @@ def reading_told(prompts: PromptSet, skipped: int = 0) -> str:
     return "; ".join(parts)
 
 
-def _format_words(place: Place) -> str:
+def _format_words(place: Place, shape: RowShape) -> str:
     if place.format == "txt":
         return "txt, each file a prompt" if place.whole else "txt, each line or part between --- a prompt"
     if place.format == "md":
         return "md, each file or part between --- a prompt"
-    return place.format if place.header else f"{place.format} without a header"
+    if place.header:
+        return place.format
+    return f"{place.format}, no header line: {unnamed_columns_told((*shape.columns, *shape.unread))}"
 
 
 def _why_skipped(shape: RowShape) -> str:
@@ -161,6 +164,20 @@ def likeliest_column(source: Path) -> str | None:
         return None
     columns = _usable(objects)
     return max(columns, key=lambda column: len(column.example)).name if columns else None
+
+
+def columns_read_otherwise(prompts: PromptSet) -> list[str]:
+    """What the columns of a table are called if its first line is read in the other way: as a row, or as a header.
+
+    Whoever names one of them as the prompt column has it read so. None of what is no table.
+    """
+    place = prompts.place
+    if not is_table(place.format):
+        return []
+    names = header_of(place.files[0])
+    if place.header:
+        return [unnamed_column(number) for number in range(1, len(names) + 1)]
+    return [name for name in dict.fromkeys(names) if name and not is_unnamed(name)]
 
 
 def label_columns(prompts: PromptSet, column: str | None = None) -> list[str]:

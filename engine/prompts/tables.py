@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -19,12 +19,11 @@ from engine.errors import EngineError
 from engine.prompts.columns import PROMPT_COLUMNS
 from engine.prompts.labels import LABELS
 from engine.prompts.located import Located, Rows
-from engine.prompts.names import key_of
+from engine.prompts.names import is_number, is_unnamed, key_of, unnamed_column
 from engine.prompts.streams import LINE_LIMIT, text_lines
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-_UNNAMED = re.compile(r"column \d+")
 _SNIFFED_LINES, _SNIFFED_CHARACTERS = 40, 2**16
 _KNOWN = frozenset(map(key_of, (*PROMPT_COLUMNS, *LABELS)))
 
@@ -39,19 +38,63 @@ def read_tab_separated(path: Path, *, header: bool = True) -> Rows:
     yield from _table(path, "\t", header)
 
 
+def is_table(format: str) -> bool:
+    """Whether files of a format are tables as text, which may have a header."""
+    return format in ("csv", "tsv")
+
+
 def has_header(path: Path, *named: str | None) -> bool:
     """Whether the first row of a table names its columns.
 
-    It does not where a column is named in the way of tables without a header ("column 1"), nor where no column is named
-    and the only field is a sentence.
+    The columns that are named say so: "column 1" is how those of a table without a header are called. Where none is
+    named, the first rows show it (`names_columns`).
     """
-    with closing(read_comma_separated(path, header=False)) as rows:
-        first = next((list(located.row.values()) for located in rows), [])
+    first, *below = _first_rows(path) or [[]]
     keys = {key_of(field) for field in first}
     chosen = [name for name in named if name is not None]
     if chosen:
-        return not all(_UNNAMED.fullmatch(name.lower()) for name in chosen) or any(key_of(n) in keys for n in chosen)
-    return len(first) != 1 or bool(keys & _KNOWN) or not _is_sentence(first[0])
+        return not all(map(is_unnamed, chosen)) or any(key_of(name) in keys for name in chosen)
+    return names_columns(first, below)
+
+
+def header_of(path: Path) -> tuple[str, ...]:
+    """The fields of the first row of a table, as names of columns."""
+    return tuple(field.strip() for field in next(iter(_first_rows(path, 1)), []))
+
+
+def names_columns(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row of a table is its header, by what stands in it and in the `rows` below.
+
+    A known name says so, and a word above numbers. It is a row where it has a number, a sentence above sentences, or
+    what comes again below. A single field is a row where it is a sentence.
+    """
+    if any(key_of(field) in _KNOWN for field in first):
+        return True
+    if len(first) == 1:
+        return not _is_sentence(first[0], least=3)
+    filled = [(at, field.strip()) for at, field in enumerate(first) if field.strip()]
+    columns = [(field, [text for row in rows if (text := "".join(row[at : at + 1]).strip())]) for at, field in filled]
+    if any(not is_number(field) and below and all(map(is_number, below)) for field, below in columns):
+        return True
+    return not any(_is_like(field, below) for field, below in columns)
+
+
+def _is_like(field: str, below: Sequence[str]) -> bool:
+    """Whether a field is one of those below it, not the name above them."""
+    sentences = sum(map(_is_sentence, below))
+    return is_number(field) or field in below or (_is_sentence(field) and 2 * sentences >= len(below))
+
+
+def _first_rows(path: Path, count: int = _SNIFFED_LINES) -> list[list[str]]:
+    """Fields of the first rows; of a table that breaks among them, of those before."""
+    found: list[list[str]] = []
+    with closing(read_comma_separated(path, header=False)) as rows:
+        try:
+            found.extend(list(located.row.values()) for located in islice(rows, count))
+        except EngineError:
+            if not found:
+                raise
+    return found
 
 
 def delimiter_of(lines: list[str], likely: str = ",") -> str:
@@ -92,7 +135,9 @@ def _table(path: Path, likely: str, header: bool) -> Rows:
         if not any(field.strip() for field in fields) and len(fields) < 2:
             continue  # a blank line
         if not names:
-            names = [field.strip() for field in fields] if header else [f"column {n + 1}" for n in range(len(fields))]
+            names = (
+                [field.strip() for field in fields] if header else [unnamed_column(n + 1) for n in range(len(fields))]
+            )
             if header:
                 continue
         if len(fields) > len(names):
@@ -128,5 +173,6 @@ def _records(lines: Iterable[str], delimiter: str) -> list[list[str]]:
     return [record for record in whole() if record]
 
 
-def _is_sentence(field: str) -> bool:
-    return len(field.split()) > 2 or field.strip().endswith((".", "?", "!", "…"))
+def _is_sentence(field: str, least: int = 5) -> bool:
+    """Whether a text has so many words, or ends as a sentence does: names of columns may have a few words."""
+    return len(field.split()) >= least or field.strip().endswith((".", "?", "!", "…"))

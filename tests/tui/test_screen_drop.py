@@ -540,6 +540,28 @@ async def test_a_template_makes_prompts_while_it_is_typed(no_generator: ModelCho
         assert app.asked[0].template == r"Classify: {ticket}\nTopic:" and app.asked[0].column is None
 
 
+async def test_a_table_without_a_header_loses_no_row_and_the_first_line_can_be_made_one(
+    models: ModelChoice, tmp_path: Path
+) -> None:
+    file = tmp_path / "tickets.csv"
+    asked = ["Parcel,late", "Paid twice,money", "Where is it?,late", "Charged too much,money", "It came,late"]
+    file.write_text("".join(f"{line}\n" for line in asked))
+    app = Asking(models=replace(models, generator=None))
+    async with app.run_test(size=WIDE) as pilot:
+        await previewed(pilot, app, file)
+        assert "No header line was found" in note(app) and facts(app)["rows"] == "5"
+        assert (facts(app)["prompt column"], facts(app)["labels"]) == ("column 1", "column 2, on 5 rows")
+        column = drop_screen(app).query_one("#column", Select)
+        assert [str(text) for text, _ in column._options][-1] == "late: the first line is the header"
+        column.value = ("Parcel", "")
+        await until(pilot, lambda: facts(app).get("rows") == "4", "one row less")
+        await until(pilot, lambda: ready(app), "the button")
+        assert note(app) == "" and "Paid twice" in drawn(app)[0]
+        await pilot.press("g")
+        await until(pilot, lambda: app.asked, "the wish")
+        assert app.asked and app.asked[0].column == "Parcel" and app.asked[0].label is None
+
+
 async def test_what_a_prompt_is_in_text_files_is_guessed_and_can_be_chosen(
     no_generator: ModelChoice, tmp_path: Path
 ) -> None:

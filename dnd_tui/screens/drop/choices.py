@@ -71,6 +71,8 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._trusted = False
+        # Prompt columns by which a table is read with a header instead of without, or the other way round.
+        self._otherwise: dict[str, str] = {}
         # A value is (name of the column, "") or ("", the column that is found, in words).
         self._column: Select[tuple[str, str]] = Select(
             [("found by its name", ("", ""))], allow_blank=False, compact=True, id="column"
@@ -148,14 +150,18 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         """Show the fields that matter for prompts of a format."""
         FormField.of(self._text_files).display = format == "txt"
 
-    def offer_columns(self, columns: Sequence[str], found: str, chosen: str | None) -> None:
+    def offer_columns(
+        self, columns: Sequence[str], found: str, chosen: str | None, otherwise: Mapping[str, str] | None = None
+    ) -> None:
         """Offer what the prompt column can be: none beside a template.
 
         Args:
             columns: names of all columns; none where the prompts are plain text.
             found: in words, the column that is taken when none is named.
             chosen: the column that is named.
+            otherwise: names of columns if the first line of a table is read in the other way, and what to call them.
         """
+        self._otherwise = dict(otherwise or {})
         self._offer(self._column, columns, found, chosen)
         self._column.disabled = self._column.disabled or self.template is not None
 
@@ -167,7 +173,12 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         names = dict.fromkeys((*columns, *([chosen] if chosen else [])))
         finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
         with self.prevent(Select.Changed):
-            select.set_options([finding, *((printable(name), (name, "")) for name in names)])
+            others = self._otherwise if select is self._column else {}
+            told = {
+                **{name: printable(name) for name in names},
+                **{name: printable(text) for name, text in others.items()},
+            }
+            select.set_options([finding, *((text, (name, "")) for name, text in told.items())])
             select.value = (chosen, "") if chosen else ("", found)
         select.disabled = not names
 
@@ -268,6 +279,8 @@ class ChoicesForm(VerticalScroll, can_focus=False):
     @on(Select.Changed)
     def _selected(self, message: Select.Changed) -> None:
         message.stop()
+        if message.select is self._column and self.column in self._otherwise:
+            self.offer_labels((), "", None)  # a label column has another name then
         ours = message.select in (self._column, self._label, self._text_files, self._made_from)
         self.post_message(self.Changed("prompts" if ours else "models"))
 

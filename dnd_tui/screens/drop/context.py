@@ -62,6 +62,26 @@ def fact_lines(
     return (*lines, *(("note", note) for note in notes))
 
 
+_NO_HEADER = "No header line was found: the first line is a row. If it is the header, choose so under Prompt column."
+
+
+def reading_remark(data: Mapping[str, Any], guess: str) -> str:
+    """What a person has to know of how a source is read; "" for nothing.
+
+    Args:
+        data: `Result.data` of a PreviewRequest.
+        guess: the prompt column, where it is only a guess.
+    """
+    guessed = f"Choose the prompt column: {guess} is only a guess." if guess else ""
+    return f"{guessed} {'' if data['header'] else _NO_HEADER}".strip()
+
+
+def read_otherwise(data: Mapping[str, Any]) -> dict[str, str]:
+    """Columns of a table whose first line is read in the other way, each with its words for the person."""
+    words = "no header line" if data["header"] else "the first line is the header"
+    return {name: f"{name}: {words}" for name in data["otherwise"]}
+
+
 def row_count(facts: Mapping[str, Any], sample: Mapping[str, Any] | None) -> int | None:
     """Rows of the source, those without a prompt too; None if they were not all counted."""
     if sample:

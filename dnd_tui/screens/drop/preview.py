@@ -23,9 +23,8 @@ from textual.timer import Timer
 from textual.widgets import Button, Static
 
 from dnd_tui import jobs
-from dnd_tui.jobs import Job
 from dnd_tui.screens.drop.choices import ChoicesForm
-from dnd_tui.screens.drop.context import ContextNotice, fact_lines, row_count
+from dnd_tui.screens.drop.context import ContextNotice, fact_lines, read_otherwise, reading_remark, row_count
 from dnd_tui.screens.drop.models import FailureCard, ModelsLine
 from dnd_tui.screens.drop.rows import Row, RowsPane
 from dnd_tui.services import app_of
@@ -66,7 +65,7 @@ class PreviewView(Vertical):
             self.path, self.rows, self.format = path, rows, format
 
     class Remark(Message):
-        """Something about the source that the person should know at once."""
+        """What the person should know at once of how the source is read; "" for nothing."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
@@ -93,13 +92,13 @@ class PreviewView(Vertical):
         self._plan: Mapping[str, Any] = {}
         self._sample: Mapping[str, Any] | None = None
         self._failure: Failed | None = None
-        self._found = self._found_label = ""
+        self._found = self._found_label = self._guess = ""
         self._notes: list[str] = []
         # The last job of each kind, ended or not.
-        self._looking: Job | None = None
-        self._sampling: Job | None = None
-        self._paging: Job | None = None
-        self._choosing: Job | None = None
+        self._looking: jobs.Job | None = None
+        self._sampling: jobs.Job | None = None
+        self._paging: jobs.Job | None = None
+        self._choosing: jobs.Job | None = None
         self._prepared: ModelChoice | None = None
         self._timer: Timer | None = None
         # The person wants an adapter as soon as the prompts are read.
@@ -124,8 +123,7 @@ class PreviewView(Vertical):
         )
         with Horizontal(id="bottom"):
             yield self._models
-            yield KeyButton("Generate adapter", "drop.generate", variant="primary", id="generate", disabled=True,
-                            tooltip="Make an adapter (ctrl+g while typing)")  # fmt: skip
+            yield KeyButton("Generate adapter", "drop.generate", variant="primary", id="generate", disabled=True)
 
     # -- what the screen asks for
 
@@ -166,7 +164,7 @@ class PreviewView(Vertical):
         self._rows.all_rows = False
         self._rows.begin((), complete=True)
         self._lines.set((("reading", source.name),))
-        self._found = self._found_label = ""
+        self._found = self._found_label = self._guess = ""
         self._prepared = None
         self._eager = False
         self.read_anew()
@@ -258,8 +256,7 @@ class PreviewView(Vertical):
         if self._sampling is None or self._sampling.request != request:
             if self._sampling is not None:
                 app_of(self).engine.stop(self._sampling)
-            self._notes.clear()
-            self._failure = None
+            self._notes, self._failure = [], None
             self._sampling = app_of(self).engine.start(request, "sample the prompts", self, light=True)
         models = self._form.models()
         if models != self._prepared:
@@ -301,17 +298,18 @@ class PreviewView(Vertical):
     def _looked(self, data: Mapping[str, Any]) -> None:
         self._facts, self._plan = data["facts"], data["context"]
         names = [column["name"] for column in data["columns"]]
-        guess = data["guess"]
-        if guess is not None:
+        if (guess := data["guess"]) is not None:
             self._eager = False
             self._form.offer_columns(names, "", guess)
-            self.post_message(self.Remark(f"Choose the prompt column: {guess} is only a guess."))
+            self._guess = guess
             self.read_anew()
             return
         self._form.show_format(data["facts"]["format"])
         if self._form.column is None and self._form.template is None:
             self._found = data["facts"]["column"]
-        self._form.offer_columns(names, self._found, self._form.column)
+        self._form.offer_columns(names, self._found, self._form.column, read_otherwise(data))
+        guess = self._guess if self._form.column == self._guess else ""
+        self.post_message(self.Remark(reading_remark(data, guess)))
         if self._form.label is None:
             self._found_label = data["facts"]["label_column"] or ""
         self._form.offer_labels(data["labels"], self._found_label, self._form.label)
@@ -319,8 +317,7 @@ class PreviewView(Vertical):
         self._show_facts()
         self._show_known()
         self._settle()
-        focused = self.screen.focused
-        if focused is None or self not in focused.ancestors:
+        if self.screen.focused is None or self not in self.screen.focused.ancestors:
             self.focus_button()
         if self._eager and not self.offers:  # what would be better has to be seen first
             self.generate()
@@ -345,8 +342,8 @@ class PreviewView(Vertical):
 
     def _judge(self) -> None:
         """Show what is wrong; the button works only if nothing is."""
-        button = self.query_one("#generate", Button)
-        button.disabled, button.display = not self.can_generate, self._failure is None
+        button = self.query_one("#generate")
+        button.disabled, button.display = not self.can_generate, not self.failed
         self.query_one(FailureCard).show(self._failure, "Then press r to read it again, or drop another file.")
         self.screen.refresh_bindings()
 

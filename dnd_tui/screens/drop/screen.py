@@ -189,13 +189,13 @@ folder or a GGUF adapter, is imported into the Library.
         else:
             self._show_note(f"{chosen}: chosen. Now drop prompts.")
 
-    def _show_note(self, text: str, *, folder: Path | None = None) -> None:
-        """A line above all; nothing hides it."""
+    def _show_note(self, text: str, remark: str = "", *, folder: Path | None = None) -> None:
+        """A line above all, with a remark on how the source is read; nothing hides it."""
         self._note, self._folder = text, folder
         note = self.query_one("#note")
-        note.set_class(bool(text), "-shown")
+        note.set_class(bool(text or remark), "-shown")
         note.set_class(folder is not None, "-folder")
-        note.query_one(Static).update(Content(one_line(text)))
+        note.query_one(Static).update(Content(one_line(f"{text} {remark}".strip())))
         self.refresh_bindings()
 
     @property
@@ -294,7 +294,7 @@ folder or a GGUF adapter, is imported into the Library.
 
     @on(PreviewView.Remark)
     def _remark(self, message: PreviewView.Remark) -> None:
-        self._show_note(f"{self._note} {message.text}", folder=self._folder)
+        self._show_note(self._note, message.text, folder=self._folder)
 
     @on(PreviewView.GenerateWanted)
     async def _generate(self, message: PreviewView.GenerateWanted) -> None:

@@ -68,8 +68,8 @@ class DropZone(Vertical, can_focus=True):
         yield Static("Drop a prompt file or dataset folder here", classes="title")
         yield Static("Drag it from your file manager onto this terminal", classes="muted hint")
         with Center(), Horizontal():
-            yield KeyButton("Browse", "drop.browse", id="browse", tooltip="Choose a file or folder")
-            yield KeyButton("Example", "drop.example", id="example", tooltip="Open the example prompts")
+            yield KeyButton("Browse", "drop.browse", id="browse")
+            yield KeyButton("Example", "drop.example", id="example")
 
     async def on_click(self) -> None:
         """A click beside the buttons browses."""
