@@ -74,6 +74,10 @@ class EngineError(Exception):
         return (_rebuild, (type(self), *self._marked))
 
 
+class NoGeneratorError(EngineError):
+    """A generator was asked for, and there is none for the base: other ways lead on."""
+
+
 class Cancelled(Exception):
     """The person asked for the job to stop. Not an error: exit code 130 of a command."""
 

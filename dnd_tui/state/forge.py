@@ -37,6 +37,16 @@ class ForgeChoices:
         """Library and generator, as far as they are named; they need not exist."""
         return tuple(Path(os.path.expanduser(text)) for text in (self.library.strip(), self.generator.strip()) if text)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What has to be named before both runs can be done, in words."""
+        named = {
+            "the folder of tasks": self.tasks,
+            "a folder for the LoRA library": self.library,
+            "a folder for the generator": self.generator,
+        }
+        return tuple(words for words, text in named.items() if not text.strip())
+
     def request(self, kind: str, models: ModelChoice) -> CollectRequest | TrainRequest:
         """The request of one run.
 
@@ -47,7 +57,7 @@ class ForgeChoices:
         Raises:
             EngineError: a field is empty or holds what cannot be.
         """
-        chosen, recipe, seed = self._models(models), self._recipe, self._seed
+        chosen, recipe, seed = self.models(models), self._recipe, self._seed
         tasks = named_path(self.tasks, "the folder of tasks")
         library = named_path(self.library, "the folder of the library")
         if kind == "collect":
@@ -67,7 +77,7 @@ class ForgeChoices:
         generator = named_path(self.generator, "generator") if self.generator.strip() else None
         common = PlanRequest(
             kind="collect",
-            models=self._models(models),
+            models=self.models(models),
             tasks=named_path(self.tasks, "tasks"),
             out=library,
             recipe=self._recipe,
@@ -77,7 +87,8 @@ class ForgeChoices:
             return {"collect": common}
         return {"collect": common, "train": replace(common, kind="train", library=library, out=generator)}
 
-    def _models(self, models: ModelChoice) -> ModelChoice:
+    def models(self, models: ModelChoice) -> ModelChoice:
+        """The base of these choices, with number format and trust of `models`."""
         return ModelChoice(
             base=self.base.strip() or ModelChoice.base,
             device=self.device.strip() or ModelChoice.device,

@@ -36,13 +36,18 @@ _LARGEST_HEADER = 2**24
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: `done` of `steps`; `seconds_a_step` once the run has measured some."""
+    """One stage: `done` of `steps`; `seconds_a_step` once the run has measured some.
+
+    tokens_a_step: what the base reads in one step, if all its sequences are full; 0 where it reads none or the stage
+        does not train.
+    """
 
     stage: str
     unit: str
     steps: int
     done: int = 0
     seconds_a_step: float | None = None
+    tokens_a_step: int = 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -96,15 +101,21 @@ def plan_collect(tasks: Path, recipe: Recipe, out: Path | None, seed: int) -> Pl
     trained = max(0, len(chosen.used) - chosen.held_out)
     collected = min(recipe.library.tasks or trained, trained)
     groups = -(-collected // recipe.library.adapters)
-    multi_task = StagePlan("multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe))
+    pack, each = recipe.data.pack_tokens, recipe.library
     stages = (
         StagePlan("tokenize", "tasks", len(using)),
-        multi_task,
-        StagePlan("library", "steps", groups * recipe.library.steps, _library_done(out, recipe, collected)),
-    )
+        StagePlan(
+            "multi-task", "steps", recipe.multi_task.steps, _multi_task_done(out, recipe),
+            tokens_a_step=recipe.multi_task.packs * pack,
+        ),
+        StagePlan(
+            "library", "steps", groups * each.steps, _library_done(out, recipe, collected),
+            tokens_a_step=each.adapters * each.packs * pack,
+        ),
+    )  # fmt: skip
     refusal = _other_library(library, using, recipe, seed) if library else None
     if not trained:
-        refusal = f"{chosen.held_out} held-out tasks leave none of {len(chosen.used)} to train on"
+        refusal = _too_few(chosen, recipe)
     finished = library is not None and all(stage.done == stage.steps for stage in stages[1:])
     return Plan(recipe, chosen, collected, _paced(stages, out), refusal, finished)
 
@@ -133,9 +144,12 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
         StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
         StagePlan("spread", "tasks", collected),
         StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),
-        StagePlan("language loss", "steps", language, _steps_of(run, "language-loss", language)),
+        StagePlan(
+            "language loss", "steps", language, _steps_of(run, "language-loss", language),
+            tokens_a_step=recipe.language_loss.tasks * recipe.language_loss.packs * recipe.data.pack_tokens,
+        ),
         StagePlan("held-out loss", "tasks", chosen.held_out if chosen.held_out > 1 else 0),
-    )
+    )  # fmt: skip
     finished = out is not None and (out / ABOUT).is_file()
     refusal: str | None = "already holds a generator"
     if finished:
@@ -164,6 +178,18 @@ def _task_plan(folder: Path, using: Sequence[Task], recipe: Recipe, library: Map
     used = tuple((name, count) for name, count in rows.items() if name not in left_out)
     held_out = len(library["held_out"]) if library else recipe.held_out
     return TaskPlan(used, tuple(left_out.items()), held_out, library is not None)
+
+
+def least_tasks(recipe: Recipe) -> str:
+    """How many tasks a recipe needs, in words."""
+    watched = f": {recipe.held_out} are only watched, the rest is trained on" if recipe.held_out else ""
+    return f"at least {recipe.held_out + 1} tasks with {recipe.data.task_rows} training rows each{watched}"
+
+
+def _too_few(chosen: TaskPlan, recipe: Recipe) -> str:
+    there = len(chosen.used)
+    usable = "no task here can be used" if not there else f"only {there} task{'' if there == 1 else 's'} can be used"
+    return f"{usable}; it needs {least_tasks(recipe)}"
 
 
 def _hashes(library: Mapping[str, Any]) -> dict[str, str]:

@@ -87,9 +87,8 @@ def split_held_out(
         EngineError: nothing would be left to train on, or too few tasks are new to it.
     """
     if count >= len(data):
-        raise EngineError(
-            f"{count} held-out tasks leave none of {len(data)} to train on", hint="Lower held_out in the recipe"
-        )
+        problem = f"all {len(data)} tasks that can be used would be held out: {count} are only watched"
+        raise EngineError(problem, hint="Add tasks, or lower held_out in the recipe")
     new = sorted(tokens.task.name for tokens in data if tokens.task.name not in known)
     if count > len(new):
         raise EngineError(

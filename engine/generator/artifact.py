@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.condition import ConditionSpec
-from engine.errors import EngineError
+from engine.errors import EngineError, NoGeneratorError
 from engine.files import digest_file, replacing_file, write_json, write_text
 from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, TENSORS, read_about
 from engine.generator.generator import Generator, GeneratorSpec
@@ -108,9 +108,10 @@ def check_base(about: dict[str, Any], ref: BaseRef) -> None:
     except EngineError:
         fits = False
     if not fits:
-        raise EngineError(
+        raise NoGeneratorError(
             f"the generator was made for {made_for['id']}, not for {ref.id}",
-            hint="Choose that base, or make a generator for yours with `collect` and `train`",
+            hint="Choose that base; or give answered rows or an instruction, which need no generator; or make a "
+            "generator for yours with `collect` and `train`",
         )
 
 

@@ -15,7 +15,7 @@ import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from engine.errors import Cancelled, EngineError, is_out_of_memory, setting
+from engine.errors import Cancelled, EngineError, NoGeneratorError, is_out_of_memory, setting
 from engine.events import Event, Reporter
 from engine.host.messages import Cancel, Failed, Finished, JobEnded, JobEvent, JobStarted, Outcome, Stopped, Submit
 from engine.libraries import quiet_libraries_at_start
@@ -83,7 +83,8 @@ class Server:
         except (Cancelled, KeyboardInterrupt):
             return Stopped()
         except EngineError as error:
-            return Failed(*error.parts(setting), details=traceback.format_exc())
+            details, none = traceback.format_exc(), isinstance(error, NoGeneratorError)
+            return Failed(*error.parts(setting), details=details, no_generator=none)
         except BaseException as error:
             return _unexpected(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, Names
@@ -42,6 +42,7 @@ class Failed:
     problem, where, hint: as in `EngineError`, for the person. From the engine they come with marked settings.
     details: the traceback, or the engine process's last words; for a bug report.
     crashed: the whole engine process ended; models have to be loaded anew.
+    no_generator: there is no generator for the base (`NoGeneratorError`).
     """
 
     problem: str
@@ -49,11 +50,13 @@ class Failed:
     hint: str | None = None
     details: str = ""
     crashed: bool = False
+    no_generator: bool = False
 
     def named(self, names: Names) -> Failed:
         """With settings called by their names."""
         error = EngineError(self.problem, where=self.where, hint=self.hint)
-        return Failed(*error.parts(names), self.details, self.crashed)
+        problem, where, hint = error.parts(names)
+        return replace(self, problem=problem, where=where, hint=hint)
 
 
 @dataclass(frozen=True)

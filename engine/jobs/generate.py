@@ -12,7 +12,7 @@ from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.adapter.provenance import Provenance, Solved, Trained
 from engine.base.load import LoadedBase
-from engine.errors import EngineError, setting
+from engine.errors import EngineError, NoGeneratorError, setting
 from engine.events import Reporter
 from engine.files import digest_json, replacing_folder
 from engine.jobs.command_line import card_line
@@ -63,7 +63,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         start = start_of(base, request.models)
         if start is None and request.solve.start == "generator":
             hint = f"Leave out {setting('start')}, or name a generator that was made for this base"
-            raise EngineError(f"there is no generator for {base.ref.id}", where=setting("start"), hint=hint)
+            raise NoGeneratorError(f"there is no generator for {base.ref.id}", where=setting("start"), hint=hint)
         made = make_adapter(base, plan, request.solve, seed, reporter, start)
         checked = check_adapter(base, {"solved": made.adapter}, plan, made.examples, seed, reporter)
     texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
@@ -120,7 +120,7 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         # The base itself may be what is wrong.
         load_chosen_base(request.models, reporter)
         hint = f"Answer a few of them in a column `response`, or name an instruction with {setting('context')}"
-        raise EngineError(f"{plan.reason}, and {error.problem}", where=str(prompts.source), hint=hint) from error
+        raise NoGeneratorError(f"{plan.reason}, and {error.problem}", where=str(prompts.source), hint=hint) from error
     batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
     adapter = pipeline.adapter(batch.texts, reporter)
     provenance = Provenance(

@@ -188,7 +188,9 @@ def test_what_the_command_would_refuse_is_told(made: Made, tmp_path: Path) -> No
     assert made.plan("collect", seed=1)["refusal"] == "holds a LoRA library of another seed"
     other = tmp_path / "recipe.json"
     other.write_text(json.dumps(RECIPE | {"held_out": 7}))
-    assert "leave none of 7" in made.plan("collect", out=None, recipe=other)["refusal"]
+    refusal = made.plan("collect", out=None, recipe=other)["refusal"]
+    needed = "at least 8 tasks with 8 training rows each: 7 are only watched, the rest is trained on"
+    assert refusal == f"only 7 tasks can be used; it needs {needed}"
     with pytest.raises(EngineError, match="is not a LoRA library"):
         made.plan("train", library=tmp_path)
     with pytest.raises(EngineError, match="needs a LoRA library"):

@@ -86,6 +86,25 @@ async def opened(pilot: Pilot[None], app: DndApp, stands: str) -> None:
     await until(pilot, lambda: stands in line(app, "headline"), stands)
 
 
+async def test_a_person_with_a_base_only_gets_to_a_plan_with_its_time(
+    app_folders: Path, tiny_models: ModelChoice
+) -> None:
+    app = DndApp(models=tiny_models)
+    async with app.run_test(size=(150, 45)) as pilot:
+        await opened(pilot, app, "Name the folder of tasks, a folder for the LoRA library, a folder for the generator")
+        assert "at least 9 tasks with 40 training rows each" in facts(app, "collect-plan")["tasks"]
+        await until(pilot, lambda: app.focused and app.focused.id == "example", "the way in")
+        await pilot.press("enter")
+        await until(pilot, lambda: line(app, "headline") == "Ready to collect", "the plan of the example")
+        assert facts(app, "collect-plan")["time"] == "press m: a few steps are timed, nothing is written"
+        await until(pilot, lambda: app.focused and app.focused.id == "collect", "what comes next")
+        await pilot.press("m")
+        await until(pilot, lambda: facts(app, "collect-plan")["time"].startswith("about "), "the time")
+        assert facts(app, "collect-plan")["time"].endswith(" left")
+        assert not Path(screen(app).query_one("#library", PathField).value).exists()
+        assert not app.screen.query_one("#measure").display and not app.screen.query_one("#example").display
+
+
 async def test_the_whole_way(choices: ForgeChoices) -> None:
     library, generator = Path(choices.library), Path(choices.generator)
     app = DndApp()
@@ -95,7 +114,7 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
         assert plan["tasks"].startswith("6 with 144 rows, 2 of them held out")
         assert plan["left out"] == "1 of the split unseen" and "judged: left out" in line(app, "task-list")
         assert plan["multi-task"] == "400 steps" and plan["library"] == "8 steps"
-        assert "to keep" in plan["disk"] and plan["time"] == "after the first measured steps"
+        assert "to keep" in plan["disk"] and plan["time"].startswith("press m")
         assert facts(app, "train-plan") == {"plan": "once the LoRA library is collected"}
 
         await pilot.press("c")

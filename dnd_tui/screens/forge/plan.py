@@ -23,6 +23,8 @@ from dnd_tui.state.forge import ForgeChoices
 from dnd_tui.text import duration, printable
 from dnd_tui.widgets.lines import Facts
 from engine.errors import EngineError
+from engine.forge.plan import least_tasks
+from engine.forge.recipe import Recipe
 from engine.host import Failed, Finished
 from engine.jobs.command_line import command_line
 from engine.requests import InfoRequest, ModelChoice
@@ -34,6 +36,11 @@ Lines = list[tuple[str, str]]
 KINDS = ("collect", "train")
 DOING = {"collect": "Collecting", "train": "Training"}
 _LATER = "after the first measured steps"
+_UNTIMED = "press m: a few steps are timed, nothing is written"
+_NO_TASKS = (
+    f"name a folder with a tasks.json, and NAME.train.jsonl and NAME.test.jsonl of each task; the default recipe needs "
+    f"{least_tasks(Recipe())}"
+)
 
 
 def plan_lines(data: Data) -> Lines:
@@ -42,8 +49,29 @@ def plan_lines(data: Data) -> Lines:
     lines.append(("disk", _disk_text(data["disk"])))
     if data["finished"]:
         return [*lines, ("state", "✓ done")]
-    lines.append(("time", time_left(*seconds_after(data))))
+    lines.append(("time", _time_text(data)))
     return [*lines, ("state", f"✗ cannot start: {data['refusal']}")] if data["refusal"] else lines
+
+
+def with_pace(data: Data, tokens_per_second: float | None) -> Data:
+    """The plan, with the seconds that its stages will take at that pace, where the run itself has measured none."""
+    if not tokens_per_second:
+        return data
+    stages = [
+        {**stage, "seconds_left": (stage["steps"] - stage["done"]) * stage["tokens_a_step"] / tokens_per_second}
+        if stage["seconds_left"] is None and stage["tokens_a_step"]
+        else stage
+        for stage in data["stages"]
+    ]
+    return {**data, "stages": stages, "timed": True}
+
+
+def _time_text(data: Data) -> str:
+    seconds, unknown = seconds_after(data)
+    if seconds is None and not data.get("timed"):
+        return _UNTIMED
+    about = "about " if data.get("timed") and not is_begun(data) else ""
+    return about + time_left(seconds, unknown)
 
 
 def failure_lines(failure: Failed) -> Lines:
@@ -173,6 +201,9 @@ class PlanView(Vertical):
         self._lines: dict[str, Lines] = {}
         self._jobs: dict[str, jobs.Job] = {}
         self._next: tuple[ForgeChoices, ModelChoice] | None = None
+        # Tokens a second that were timed, and for which models.
+        self._pace: tuple[ModelChoice, float] | None = None
+        self._models = ModelChoice()
 
     def compose(self) -> ComposeResult:
         """Collect, train, and what is long: all tasks, the commands."""
@@ -185,6 +216,21 @@ class PlanView(Vertical):
     def data(self, kind: str) -> Data | None:
         """The plan of "collect" or "train"; None where there is none."""
         return self._plans.get(kind)
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is known how long these runs will take."""
+        return bool(self._plans) and all(seconds_after(plan)[0] is not None for plan in self._plans.values())
+
+    def know_pace(self, models: ModelChoice, tokens_per_second: float) -> None:
+        """How fast training was here with these models: plans get their times from it."""
+        self._pace = models, tokens_per_second
+        self._plans = {kind: self._paced(plan) for kind, plan in self._plans.items()}
+        self._lines |= {kind: plan_lines(plan) for kind, plan in self._plans.items()}
+        self._show()
+
+    def _paced(self, plan: Data) -> Data:
+        return with_pace(plan, self._pace[1] if self._pace and self._pace[0] == self._models else None)
 
     @property
     def planning(self) -> bool:
@@ -211,8 +257,11 @@ class PlanView(Vertical):
             self._next = choices, models
             return
         self._next = None
-        self._plans, self.commands = {}, _commands(choices, models)
-        self._lines = {"collect": [("tasks", "name a folder of tasks")], "train": [("library", "name its folder")]}
+        self._plans, self.commands, self._models = {}, _commands(choices, models), choices.models(models)
+        no_library = (
+            "name the folder that collect writes" if choices.tasks.strip() else "the folder that collect writes"
+        )
+        self._lines = {"collect": [("tasks", _NO_TASKS)], "train": [("library", no_library)]}
         try:
             requests = choices.plan_requests(models)
         except EngineError as error:
@@ -230,7 +279,7 @@ class PlanView(Vertical):
         del self._jobs[kind]
         outcome = message.outcome
         if isinstance(outcome, Finished):
-            self._plans[kind] = outcome.result.to_json()
+            self._plans[kind] = self._paced(outcome.result.to_json())
             self._lines[kind] = plan_lines(self._plans[kind])
         elif isinstance(outcome, Failed):
             collecting = self._plans.get("collect")

@@ -148,8 +148,8 @@ class RunStanding(Vertical):
         yield Static(id="figures", markup=False)
         yield Static(id="waiting", markup=False)
 
-    def show(self, job: Job | None, figures: RunFigures, plans: PlanView) -> None:
-        """Bring the lines up to date."""
+    def show(self, job: Job | None, figures: RunFigures, plans: PlanView, missing: Sequence[str]) -> None:
+        """Bring the lines up to date; `missing`: what has to be named yet."""
         running = job is not None and job.outcome is None
         texts = {"figures": figures.text(), "waiting": ""}
         if job is not None and running:
@@ -158,7 +158,8 @@ class RunStanding(Vertical):
             texts["headline"] = "Looking at the folders"
         else:
             stands = standing(plans.data("collect"), plans.data("train"))
-            texts["headline"] = stands or "Choose the folders: tasks, LoRA library, generator"
+            named = f"Name {', '.join(missing)}" if missing else ""
+            texts["headline"] = ". ".join(filter(None, (stands, named)))
         for name, text in texts.items():
             line = self.query_one(f"#{name}", Static)
             line.display = bool(text)

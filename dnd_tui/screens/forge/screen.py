@@ -10,102 +10,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Button, Input, Select
+from textual.widgets import Button
 
 from dnd_tui import jobs
 from dnd_tui.config import data_folder
 from dnd_tui.screens.base import JobScreen
+from dnd_tui.screens.forge.form import ForgeForm
 from dnd_tui.screens.forge.plan import DOING, KINDS, GeneratorView, PlanView
 from dnd_tui.screens.forge.run import ForgeCurves, RunFigures, RunStanding
 from dnd_tui.state.forge import ForgeChoices, RememberedChoices
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import Form, FormField, WholeNumber
 from dnd_tui.widgets.panes import Pane, Panes
-from dnd_tui.widgets.path_completion import BaseSuggester
-from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.path_inputs import DropInput
 from dnd_tui.widgets.stages import StageList, ending
 from engine.errors import EngineError
 from engine.events import Note
-from engine.host import Failed
-from engine.requests import ModelChoice
+from engine.forge.example import RECIPE_NAME, write_example
+from engine.host import Failed, Finished
+from engine.requests import ModelChoice, TrainingTimeRequest
 
 # Seconds without a change after which the choices are planned.
 _SETTLED = 0.5
-
-
-_DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-class ForgeForm(Form):
-    """Folders, recipe, base, device, seed. What is there and whether it fits is judged by the engine's plan."""
-
-    DEFAULT_CSS = """
-    ForgeForm {
-        .label { width: 11; }
-        .problem { margin-left: 11; }
-    }
-    """
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._tasks = PathField(kind="folder", takes_drops=True, compact=True, id="tasks")
-        self._library = PathField(kind="folder", takes_drops=True, compact=True, id="library")
-        self._generator = PathField(kind="folder", takes_drops=True, compact=True, id="generator")
-        self._recipe = PathField(kind="file", placeholder="default recipe", takes_drops=True, compact=True, id="recipe")
-        self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
-        self._device: Select[str] = Select(
-            [(device, device) for device in _DEVICES], allow_blank=False, compact=True, id="device"
-        )
-        self._seed = DropInput(validators=WholeNumber(), compact=True, id="seed")
-
-    def compose(self) -> ComposeResult:
-        """Folders first, in the order in which they are needed."""
-        yield FormField("Tasks", self._tasks, "Folder with tasks.json, NAME.train.jsonl and NAME.test.jsonl")
-        yield FormField("LoRAs", self._library, "LoRA library: the folder that collect writes and train reads")
-        yield FormField("Generator", self._generator, "Folder that train writes the new generator to")
-        yield FormField("Recipe", self._recipe, "Training settings, a JSON file; empty: the default recipe")
-        yield FormField("Base", self._base, '"default", a hub id, a model folder or a .gguf file')
-        yield FormField("Device", self._device, "Where both runs are done")
-        yield FormField("Seed", self._seed, "Seed of everything that is drawn at random")
-
-    @property
-    def choices(self) -> ForgeChoices:
-        """What stands in the fields."""
-        return ForgeChoices(
-            tasks=self._tasks.value,
-            library=self._library.value,
-            generator=self._generator.value,
-            recipe=self._recipe.value,
-            base=self._base.value,
-            device=str(self._device.value),
-            seed=self._seed.value,
-        )
-
-    def show(self, choices: ForgeChoices) -> None:
-        """Put choices into the fields."""
-        with self.prevent(Input.Changed, Select.Changed, PathField.Changed):
-            for field, text in (
-                (self._tasks, choices.tasks),
-                (self._library, choices.library),
-                (self._generator, choices.generator),
-                (self._recipe, choices.recipe),
-            ):
-                field.value = text
-            self._base.value = choices.base
-            names = dict.fromkeys((*_DEVICES, choices.device or ModelChoice.device))
-            self._device.set_options((name, name) for name in names)
-            self._device.value = choices.device or ModelChoice.device
-            self._seed.value = choices.seed
+_TIMED_STEPS = 3
 
 
 class ForgeScreen(JobScreen):
@@ -123,6 +57,9 @@ A generator belongs to one base model. Here you make one for yours, from a folde
 - **Train** learns to predict those checkpoints from prompts alone, then goes on with the loss of the language model
   through the generated adapters.
 
+No tasks yet? *Example* writes fifteen small ones, made by rule, with a short recipe, and names all folders: it shows
+how a run goes, not what a good generator knows. *Time it* times a few training steps before anything is begun.
+
 The plan shows which tasks are used, what will be written and what is done already. Both runs can be paused at any
 moment: the same folders go on from the last saved step, also after the app was closed. A step that takes seconds is
 always saved; of faster ones at most the last few seconds are done again. While a run is on, other jobs for the device
@@ -133,6 +70,10 @@ wait behind it.
         Binding("t", "start('train')", "Train", id="forge.train", tooltip="Train the generator, or go on"),
         Binding("p", "pause", "Pause or resume", id="forge.pause", tooltip="Pause the run; once more to go on"),
         Binding("u", "use", "Use it", id="forge.use", tooltip="Use the trained generator for new drops"),
+        Binding("x", "example", "Example", id="forge.example",
+                tooltip="Write a small folder of tasks with a short recipe, and name all folders"),
+        Binding("m", "measure", "Time it", id="forge.measure",
+                tooltip="Time a few training steps: the plan then shows how long both runs take"),
         Binding("y", "copy", "Copy commands", id="forge.copy", tooltip="Copy the commands that do the same"),
         Binding("escape", "leave_field", "Leave field", id="forge.leave", show=False,
                 tooltip="From a field to the buttons, where keys are commands"),
@@ -158,6 +99,8 @@ wait behind it.
         self._timer: Timer | None = None
         self._loaded = False
         self._figures = RunFigures()
+        # Times a few steps before anything is begun.
+        self._measuring: jobs.Job | None = None
 
     def body(self) -> Iterable[Widget]:
         """Where it stands, panes, buttons."""
@@ -174,6 +117,8 @@ wait behind it.
             yield KeyButton("Train", "forge.train", id="train")
             yield KeyButton("Pause", "forge.pause", id="pause", variant="warning")
             yield KeyButton("Use it for new drops", "forge.use", id="use", variant="success")
+            yield KeyButton("Example", "forge.example", id="example")
+            yield KeyButton("Time it", "forge.measure", id="measure")
             yield KeyButton("Copy commands", "forge.copy", id="copy")
 
     # -- choices and plan
@@ -270,18 +215,30 @@ wait behind it.
             self._figures.handle(event)
             if isinstance(event, Note):
                 self.notify(event.text, severity="warning" if event.warning else "information", markup=False)
-        self.query_one(RunStanding).show(self._job, self._figures, self.query_one(PlanView))
+        self._show_standing()
 
     @on(jobs.JobEnded)
     def _ended(self, message: jobs.JobEnded) -> None:
+        outcome = message.outcome
+        if message.job is self._measuring:
+            self._measured(message)
         if message.job is not self._job:
             return
-        outcome = message.outcome
         self._figures.end(message.job.seconds)
         self.query_one(StageList).stop(ending(outcome))
         if isinstance(outcome, Failed):
             self.dnd.show_error(outcome)
         self._plan()
+
+    def _measured(self, message: jobs.JobEnded) -> None:
+        outcome, request = message.outcome, message.job.request
+        if isinstance(outcome, Finished) and isinstance(request, TrainingTimeRequest):
+            data = outcome.result.to_json()
+            pace = data["tokens_a_step"] / data["seconds_a_step"]
+            self.query_one(PlanView).know_pace(request.models, pace)
+        elif isinstance(outcome, Failed):
+            self.dnd.show_error(outcome)
+        self._settle()
 
     # -- what is shown
 
@@ -303,25 +260,30 @@ wait behind it.
         in_use = folder is not None and self.dnd.models.generator == folder
         use.display, use.disabled = folder is not None, in_use or running
         use.title = "In use for new drops" if in_use else "Use it for new drops"
-        self.query_one(RunStanding).show(self._job, self._figures, plans)
+        self.query_one("#example").display = not self._choices.tasks.strip()
+        measure = self.query_one("#measure", Button)
+        measure.display, measure.disabled = bool(plans.next_kind) and not plans.timed, running or self._timing
+        self._show_standing()
         self.refresh_bindings()
+
+    def _show_standing(self) -> None:
+        missing = self._choices.missing
+        self.query_one(RunStanding).show(self._job, self._figures, self.query_one(PlanView), missing)
 
     def _focus_next(self) -> None:
         """What is most likely wanted, unless the person is somewhere else than at the buttons."""
         focused = self.focused
         if focused is not None and focused.parent is not self.query_one("#buttons"):
             return
-        if self._choices.tasks.strip() or focused is not None:
-            self.query_one(f"#{self._wanted}").focus()
-        else:
-            # Not the field itself: keys would type there, and those of the other screens are wanted too.
-            self.query_one("#tasks Button").focus()
+        self.query_one(f"#{self._wanted}").focus()
 
     @property
     def _wanted(self) -> str:
         """The button that is most likely pressed next."""
         if self.running:
             return "pause"
+        if not self._choices.tasks.strip():
+            return "example"
         use = self.query_one("#use", Button)
         return self.query_one(PlanView).next_kind or ("use" if use.display and not use.disabled else "copy")
 
@@ -331,8 +293,8 @@ wait behind it.
             return True
         if action == "pause":
             return True if self.running or self.query_one(PlanView).paused else None
-        if action in ("start", "use"):
-            button = self.query_one(f"#{parameters[0] if parameters else 'use'}", Button)
+        if action in ("start", "use", "example", "measure"):
+            button = self.query_one(f"#{parameters[0] if parameters else action}", Button)
             return None if button.disabled or not button.display else True
         return True
 
@@ -364,6 +326,46 @@ wait behind it.
         self.notify(f"New drops use {folder.name}", markup=False)
         self._settle()
 
+    @on(Button.Pressed, "#example")
+    @work(exclusive=True, group="example")
+    async def action_example(self) -> None:
+        """Write tasks made by rule beside what the app keeps, once, and name all folders."""
+        above = data_folder() / "forge-example"
+        tasks = above / "tasks"
+        try:
+            if not await ask_disk(tasks.is_dir):
+                await asyncio.to_thread(write_example, tasks)
+        except (EngineError, TimeoutError) as error:
+            self.dnd.show_error(error if isinstance(error, EngineError) else EngineError("the disk does not answer"))
+            return
+        form = self.query_one(ForgeForm)
+        named = {
+            "tasks": tasks,
+            "recipe": tasks / RECIPE_NAME,
+            "library": above / "library",
+            "generator": above / "mine",
+        }
+        form.show(replace(form.choices, **{name: str(path) for name, path in named.items()}))
+        self.notify(f"Example tasks are in {tasks}")
+        self._plan()
+
+    @on(Button.Pressed, "#measure")
+    def action_measure(self) -> None:
+        """Time a few training steps on the first task, with nothing written."""
+        plan = self.query_one(PlanView).data("collect")
+        if plan is None or not plan["tasks"]["used"]:
+            return
+        choices = self._choices
+        source = Path(choices.tasks.strip()).expanduser() / f"{plan['tasks']['used'][0]['name']}.train.jsonl"
+        request = TrainingTimeRequest(models=choices.models(self.dnd.models), source=source, steps=_TIMED_STEPS)
+        self._measuring = self.dnd.engine.start(request, "time a few training steps", self)
+        self.notify("A few training steps are timed; nothing is written")
+        self._settle()
+
+    @property
+    def _timing(self) -> bool:
+        return self._measuring is not None and self._measuring.outcome is None
+
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
         """Copy the commands."""
@@ -371,7 +373,7 @@ wait behind it.
         if commands:
             self.dnd.copy_text("\n".join(commands.values()), "the commands")
         else:
-            hint = "Name a folder of tasks and one for the LoRA library"
+            hint = "Name a folder of tasks and one for the LoRA library, or take the example (key x)"
             self.dnd.show_error(EngineError("no folders are named", hint=hint))
 
     def action_leave_field(self) -> None:
