@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -236,13 +236,18 @@ class DndApp(DropApp[None]):
             await self.screen.dismiss()  # a dialog left open there
         return self.screen
 
-    def show_error(self, failure: Failed | EngineError) -> None:
-        """A dialog with what is wrong and what to do."""
+    def show_error(
+        self,
+        failure: Failed | EngineError,
+        ways: Mapping[str, str] | None = None,
+        go: Callable[[str | None], Awaitable[None]] | None = None,
+    ) -> None:
+        """A dialog with what is wrong and what to do; `go` gets the one of `ways` that the person takes."""
         if isinstance(failure, EngineError):
             failure = in_app(failure)
         where = f"{failure.where}: " if failure.where else ""
         self.journal.add(f"{where}{failure.problem}", failure.details, warning=True)
-        self.push_screen(ErrorDialog(failure))
+        self.push_screen(ErrorDialog(failure, ways), go)
 
     async def ask(self, question: str, *, yes: str, no: str = "Cancel") -> bool:
         """A question; call it from a worker."""
@@ -278,6 +283,12 @@ class DndApp(DropApp[None]):
         from dnd_tui.screens.generate.plan import Generation
 
         await self.make(Generation(prompts, models, solve))
+
+    async def solve_instead(self, source: Path, models: ModelChoice) -> None:
+        """Look at prompts again without a generator: made from their answers, or from what the person adds."""
+        self.choose_models(models)
+        screen = await self.go("drop")
+        screen.solve(source)  # type: ignore[attr-defined]
 
     async def make(self, plan: Plan) -> None:
         """Make an adapter on the Generate screen: from prompts, or by training another one on."""

@@ -20,3 +20,8 @@ def shared_start(texts: Sequence[str]) -> str:
     # What the first and the last in order share, all share.
     pairs = zip(min(texts), max(texts), strict=False)
     return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def prompt_share_words(share: float) -> str:
+    """How much of a generated update these prompts make, for people; the rest is the generator's frame."""
+    return f"{100 * share:.2g} % of the update; the rest is the same for all prompts"

@@ -30,10 +30,14 @@ FRAME = """
 """
 
 
-class ErrorDialog(ModalScreen[None]):
-    """What is wrong, where, what to do next; the details can be copied."""
+class ErrorDialog(ModalScreen[str | None]):
+    """What is wrong, where, what to do next; the details can be copied.
 
-    AUTO_FOCUS = "#close"
+    Args:
+        ways: what can be done next at once, by the name that the dialog gives back; the first has the focus.
+    """
+
+    AUTO_FOCUS = ".-primary"
 
     DEFAULT_CSS = f"ErrorDialog {FRAME} ErrorDialog .frame {{ border: round $error; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,9 +45,10 @@ class ErrorDialog(ModalScreen[None]):
         Binding("c", "copy", "Copy details", id="dialog.copy", tooltip="Copy the message and its details"),
     ]
 
-    def __init__(self, failure: Failed) -> None:
+    def __init__(self, failure: Failed, ways: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._failure = failure
+        self._ways = dict(ways or {})
 
     @property
     def text(self) -> str:
@@ -63,18 +68,24 @@ class ErrorDialog(ModalScreen[None]):
                 if failure.hint:
                     yield Static(sentence(failure.hint), classes="hint", markup=False)
             with Horizontal(classes="buttons"):
+                for number, (way, title) in enumerate(self._ways.items()):
+                    yield Button(title, variant="default" if number else "primary", id=way, classes="way")
                 yield Button("Copy details", id="copy")
-                yield Button("Close", variant="primary", id="close")
+                yield Button("Close", variant="default" if self._ways else "primary", id="close")
 
     @on(Button.Pressed, "#copy")
     def action_copy(self) -> None:
         """Copy everything."""
         app_of(self).copy_text(self.text, "the details")
 
+    @on(Button.Pressed, ".way")
+    def _go_on(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id)
+
     @on(Button.Pressed, "#close")
     def action_close(self) -> None:
         """Back to where the person was."""
-        self.dismiss()
+        self.dismiss(None)
 
 
 class Question(ModalScreen[bool]):

@@ -77,6 +77,8 @@ class AdapterRecord:
     parameters: of all its matrices together.
     bytes: of all files in its folder.
     norms: by module path, the norm of the update and of the frame's own adapter (`engine.events.UpdateNorms`).
+    prompt_share: how much of the update comes from the prompts (`engine.weights.lora.share_beyond`); None where no
+        generator made it, or it was not noted.
     scores: the latest by arm and metric.
     picks: how often the person liked an arm's answer best, by arm.
     note: by the person.
@@ -119,6 +121,7 @@ class AdapterRecord:
     parameters: int
     bytes: int
     norms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    prompt_share: float | None = None
     scores: tuple[AdapterScore, ...] = ()
     picks: Mapping[str, int] = field(default_factory=dict)
     note: str = ""

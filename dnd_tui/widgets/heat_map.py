@@ -4,7 +4,7 @@
          0    5    10   15   20   25
        q ░░▒▒▓▓███▓▓▒▒░░ ·············        one shared scale; a dot is still to come
        k ░░▒▒▓▓███▓▓▒▒░░ ·············
-    0.012  ░▒▓█ 0.94
+    0 ░▒▓█ 1  norm of the update
     layer 12 self_attn.q_proj   generated 0.81   frame 0.6   difference +35 %
 
 Two maps stand side by side where there is room, one at a time where there is not. An adapter without a frame,
@@ -86,9 +86,16 @@ class AdapterMap(Widget, can_focus=True):
         self._grid.expect(paths)
         self._changed()
 
-    def add(self, norms: Mapping[str, tuple[float, float]]) -> None:
-        """Take in norms by module path: (of the generated update, of the frame's update)."""
+    def add(self, norms: Mapping[str, tuple[float, float]], layers: int = 0) -> None:
+        """Take in norms by module path: (of the generated update, of the frame's update).
+
+        Args:
+            layers: how many come one by one; after the first, the others keep their places free as if all were like it.
+        """
+        first = not self._grid.kinds
         self._grid.add(norms)
+        if first and layers:
+            self._grid.expect(path.replace(".0.", f".{layer}.", 1) for path in norms for layer in range(layers))
         self._changed()
 
     def show(self, norms: Mapping[str, tuple[float, float]]) -> None:
@@ -224,7 +231,7 @@ class AdapterMap(Widget, can_focus=True):
 
     def _row(self, picture: Picture, row: int, painter: _Painter) -> list[Content]:
         """The lines of one kind of module, in all maps."""
-        low, high = picture.scale
+        _, high = picture.scale
         width, height = picture.cell
         here = self._place(picture)
         lines: list[list[Content]] = [[] for _ in range(height)]
@@ -243,7 +250,7 @@ class AdapterMap(Widget, can_focus=True):
                 elif not isfinite(value):
                     style, texts = "$error bold", ["!" * width] * height
                 else:
-                    mark, style = painter((value - low) / (high - low) if high > low else 0.5)
+                    mark, style = painter(min(value / high, 1.0))
                     texts = [mark * width] * height
                 for line, (parts, text) in enumerate(zip(lines, texts, strict=True)):
                     marked = here == (row, column)

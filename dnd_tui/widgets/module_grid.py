@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, isfinite
+from math import floor, isfinite, log10
 from statistics import fmean
 from typing import Literal
 
@@ -122,11 +122,13 @@ class ModuleGrid:
         return {place: cell for place, cell in found.items() if cell is not None}
 
 
-def scale_of(values: Iterable[float | None]) -> tuple[float, float]:
-    """Smallest and largest of the finite values; (0, 0) without any."""
-    finite = [value for value in values if value is not None and isfinite(value)]
-    low, high = min(finite, default=inf), max(finite, default=-inf)
-    return (low, high) if low <= high else (0.0, 0.0)
+def round_above(values: Iterable[float | None]) -> float:
+    """The least of ... 0.3, 1, 3, 10 ... that is not below any of the finite values; 1 without any above 0."""
+    largest = max((value for value in values if value is not None and isfinite(value)), default=0.0)
+    if largest <= 0:
+        return 1.0
+    power = floor(log10(largest))
+    return next(top for top in (10.0**power, 3 * 10.0**power, 10.0 ** (power + 1)) if top >= largest)
 
 
 def _place(path: str) -> tuple[int | None, str]:
@@ -218,11 +220,14 @@ class Picture:
 
     @cached_property
     def scale(self) -> tuple[float, float]:
-        """From the lightest to the darkest: shared by both adapters, from 0 for their difference."""
+        """From the lightest to the darkest, always from 0: what is alike looks alike, and little looks little.
+
+        Norms, of both adapters, up to one of few round numbers; their difference up to all of the frame's.
+        """
         if self.maps[0] == "difference":
-            return 0.0, scale_of(value_of(cell, "difference") for cell in self.cells.values())[1]
+            return 0.0, 1.0
         shown = VIEWS[:2] if self.framed else VIEWS[:1]
-        return scale_of(value_of(cell, view) for cell in self.cells.values() for view in shown)
+        return 0.0, round_above(value_of(cell, view) for cell in self.cells.values() for view in shown)
 
     def layer_numbers(self, here: int | None) -> Content:
         """The line under a map: numbers of layers at even distances, the column `here` always."""

@@ -24,8 +24,8 @@ from engine.prompts import PromptSet
 from engine.prompts.prompt_set import images_named, teachers, teachers_named
 from engine.requests import GenerateRequest, LoadRequest
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
-from engine.text import readable_size
-from engine.weights.lora import LoraAdapter
+from engine.text import prompt_share_words, readable_size
+from engine.weights.lora import LoraAdapter, share_beyond
 
 
 def load_job(request: LoadRequest, reporter: Reporter) -> Result:
@@ -123,6 +123,7 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         raise NoGeneratorError(f"{plan.reason}, and {error.problem}", where=str(prompts.source), hint=hint) from error
     batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
     adapter = pipeline.adapter(batch.texts, reporter)
+    share = share_beyond(adapter, pipeline.generator.frame.base_adapter)
     provenance = Provenance(
         generator_id=pipeline.folder.name,
         generator_digest=pipeline.about["sha256"],
@@ -142,11 +143,13 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         "made_from": plan.kind,
         "reason": plan.reason,
         "generator": pipeline.about["sha256"],
+        "prompt_share": share,
         "prompts": {"column": prompts.column, "used": len(batch.texts), "total": batch.total, "digest": batch.digest},
     }
     lines = (
         *stage_lines(timings),
         ("prompts", f"{len(batch.texts)} of {batch.total}, from {prompts.column}"),
+        ("from your prompts", prompt_share_words(share)),
         *_adapter_lines(request, adapter, size),
     )
     return Result(data, lines)

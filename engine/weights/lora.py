@@ -52,3 +52,21 @@ def norms_by_layer(adapter: LoraAdapter, reference: LoraAdapter) -> Iterator[dic
     """Layer by layer: the norms of both adapters' updates by module path. Both have the same layout."""
     for _, modules in groupby(adapter.layout.modules, key=lambda module: module.layer):
         yield {module.path: (adapter.norm(module.path), reference.norm(module.path)) for module in modules}
+
+
+def share_beyond(adapter: LoraAdapter, reference: LoraAdapter) -> float:
+    """|ΔW - ΔW'| / |ΔW| over all modules together: how much of an adapter's update is not the reference's.
+
+    0 where both are the same or the adapter changes nothing; more than 1 where they point in different directions. Both
+    have the same layout.
+    """
+    import torch
+
+    scale, beyond, whole = adapter.layout.lora.scaling, 0.0, 0.0
+    for path in adapter.a:
+        # Both are nearly the same: in single precision little more than rounding would be left of their difference.
+        a = torch.cat([adapter.a[path], reference.a[path]]).double()
+        b = torch.cat([adapter.b[path], -reference.b[path]], dim=1).double()
+        beyond += update_norm(a, b, scale) ** 2
+        whole += adapter.norm(path) ** 2
+    return (beyond / whole) ** 0.5 if whole else 0.0

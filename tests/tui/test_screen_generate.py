@@ -14,6 +14,7 @@ from textual.widgets import DataTable, Static
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.dialogs import ErrorDialog
+from dnd_tui.screens.drop.screen import DropScreen
 from dnd_tui.screens.generate.screen import GenerateScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.heat_map import AdapterMap
@@ -196,6 +197,23 @@ async def test_the_engine_killed_in_mid_job_is_told_and_the_next_run_works(
         await until(pilot, lambda: isinstance(app.screen, GenerateScreen), "the screen again")
         await pilot.press("r")
         await until(pilot, lambda: screen(app).record, "an adapter after all")
+
+
+async def test_without_a_generator_for_the_base_the_error_leads_to_solving(
+    app_folders: Path, tiny_models: ModelChoice, tiny_qwen2_folder: Path, prompt_file: Path
+) -> None:
+    app = DndApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        other = replace(tiny_models, base=str(tiny_qwen2_folder))
+        await app.generate(PromptChoice(source=prompt_file), other, ContextChoice(made_from="generator"))
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "the dialog")
+        assert shows(app, "Solve from examples") and shows(app, "Forge")
+        await until(pilot, lambda: app.focused and app.focused.id == "solve", "the first way")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DropScreen), "the prompts")
+        await until(pilot, lambda: shows(app, "12 answers found"), "what the adapter is made from now")
+        assert app.models == replace(other, generator=None)
+        await until(pilot, lambda: app.focused and app.focused.id == "generate", "the button")
 
 
 async def test_without_an_adapter_keys_are_refused_in_words(app_folders: Path) -> None:

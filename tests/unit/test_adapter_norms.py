@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.weights.lora import norms_by_layer, update_norm
+from engine.weights.lora import LoraAdapter, norms_by_layer, share_beyond, update_norm
 from tests.unit.test_generator import hidden, make_generator
 
 
@@ -32,3 +32,16 @@ def test_every_module_is_told_once_layer_by_layer() -> None:
     scale = adapter.layout.lora.scaling
     for norm, matrices in zip(told[path], (adapter, own), strict=True):
         assert norm == pytest.approx(float(torch.linalg.norm(scale * matrices.b[path] @ matrices.a[path])), rel=1e-4)
+
+
+def test_the_share_beyond_a_reference_is_that_of_the_formed_updates() -> None:
+    generator = make_generator("shared_a")
+    adapter, own = generator.generate(hidden(3)), generator.frame.base_adapter
+    whole = torch.cat([adapter.update(path).flatten() for path in adapter.a])
+    beyond = whole - torch.cat([own.update(path).flatten() for path in adapter.a])
+    assert share_beyond(adapter, own) == pytest.approx(float(beyond.norm() / whole.norm()), rel=1e-4)
+    assert share_beyond(own, own) == pytest.approx(0.0, abs=1e-7)
+    nearly = LoraAdapter(own.layout, own.a, {path: b * 1.001 for path, b in own.b.items()})
+    assert share_beyond(nearly, own) == pytest.approx(0.001 / 1.001, rel=1e-3)
+    nothing = LoraAdapter(own.layout, own.a, {path: torch.zeros_like(b) for path, b in own.b.items()})
+    assert share_beyond(nothing, nothing) == 0.0

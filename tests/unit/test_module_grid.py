@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.geometry import Offset
 
-from dnd_tui.widgets.module_grid import ModuleGrid, Picture, scale_of
+from dnd_tui.widgets.module_grid import ModuleGrid, Picture, round_above
 
 
 def grid_of(*paths: str) -> ModuleGrid:
@@ -54,9 +55,22 @@ def test_expected_modules_are_known_and_have_no_norms() -> None:
     assert cell and cell.difference is None
 
 
-def test_the_scale_leaves_out_what_is_not_finite() -> None:
-    assert scale_of([float("nan"), 2.0, None, float("inf"), 1.0]) == (1.0, 2.0)
-    assert scale_of([]) == (0.0, 0.0)
+@pytest.mark.parametrize(
+    ("values", "top"),
+    [
+        ([float("nan"), 2.0, None, float("inf"), 1.0], 3.0),
+        ([], 1.0),
+        ([0.0], 1.0),
+        ([0.3], 0.3),
+        ([0.31], 1.0),
+        ([3.1], 10.0),
+        ([100.0], 100.0),
+    ],
+)
+def test_a_scale_ends_at_a_round_number_and_leaves_out_what_is_not_finite(
+    values: list[float | None], top: float
+) -> None:
+    assert round_above(values) == pytest.approx(top)
 
 
 def test_two_maps_only_where_both_have_room() -> None:

@@ -195,6 +195,10 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             wrong = control is (self._instruction if named else self._made_from)
             FormField.of(control).complain(problem if wrong else "")
 
+    def make_from_what_is_there(self) -> None:
+        """Take the best that the prompts hold."""
+        self._made_from.value = AUTO
+
     def focus_instruction(self) -> None:
         """Go to the field of the instruction."""
         self._instruction.focus()

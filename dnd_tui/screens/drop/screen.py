@@ -169,6 +169,15 @@ folder or a GGUF adapter, is imported into the Library.
         else:
             self._take_models(source)
 
+    def solve(self, source: Path) -> None:
+        """Look at prompts again, to make an adapter of the best that they hold."""
+        view = self.query_one(PreviewView)
+        if view.source == source:
+            self.query_one(ChoicesForm).make_from_what_is_there()
+            view.follow_models()
+        else:
+            self.open((source,))
+
     def _preview(self, path: Path) -> None:
         self.query_one(ContentSwitcher).current = "preview"
         self.set_focus(None)

@@ -23,7 +23,7 @@ from engine.adapter.provenance import Trained, read_provenance
 from engine.errors import EngineError
 from engine.events import Event, Note, StageAdvanced, StageFinished, StageStarted
 from engine.solver.plan import GENERATOR
-from engine.text import readable_size
+from engine.text import prompt_share_words, readable_size
 
 _STAGE = "train"
 STOPPED = "stopped"
@@ -150,7 +150,7 @@ class RunFacts:
         facts = cls()
         facts.seconds = dict(record.seconds)
         facts._loaded = not record.warm
-        known = ("parameters", "bytes", "made_from", "rows", "taught_by")
+        known = ("parameters", "bytes", "made_from", "rows", "taught_by", "prompt_share")
         facts.finish({name: getattr(record, name) for name in known})
         facts._verdict = record.verdict
         return facts
@@ -248,6 +248,9 @@ class RunFacts:
         if rows:
             text = [f"{rows:,}", *([f"{examples} examples a context"] if examples else [])]
             lines.append(("rows", ", ".join([*text, *([f"{steps} gradient steps"] if steps else [])])))
+        share = self._data.get("prompt_share")
+        if share is not None:
+            lines.append(("from your prompts", prompt_share_words(share)))
         if self._data.get("start") == GENERATOR:
             lines.append(("added to", "the generator's own adapter"))
         return [*lines, *self._arm_lines()]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnd_tui.screens.generate.facts import RunFacts
 from dnd_tui.state.adapter_record import REFINED, AdapterRecord
 from dnd_tui.state.library import ADAPTER_FOLDER
 from engine.errors import EngineError
+from engine.host import Failed
 from engine.requests import ContextChoice, GenerateRequest, ModelChoice, PromptChoice, RefineRequest
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
+
+if TYPE_CHECKING:
+    from dnd_tui.app import DndApp
 
 _SOLVED = ("import", "read", "load", "context", "solve", "fit", "check", "attach", "write")
 STAGES = {
@@ -214,5 +218,25 @@ def record_of(
         parameters=data["parameters"],
         bytes=data["bytes"],
         norms=norms,
+        prompt_share=data.get("prompt_share"),
         **plan.origin(data),
     )
+
+
+_WAYS = {"solve": "Solve from examples", "forge": "Forge"}
+
+
+def lead_on(app: DndApp, failure: Failed, plan: Plan | None) -> None:
+    """Explain why a run failed; where there is no generator for its base, with the ways that need none or make one."""
+
+    async def go(way: str | None) -> None:
+        assert plan is not None
+        if way == "forge":
+            await app.go("forge")
+        elif way == "solve":
+            await app.solve_instead(plan.prompts.source, replace(plan.models, generator=None))
+
+    if failure.no_generator and plan is not None:
+        app.show_error(failure, _WAYS, go)
+    else:
+        app.show_error(failure)

@@ -17,7 +17,7 @@ from textual.widgets import Button, Static
 from dnd_tui import jobs
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.generate.facts import STOPPED, History, RunFacts, TrainingPlot, what_was_kept
-from dnd_tui.screens.generate.plan import STAGES, Plan, Training, plan_of, record_of
+from dnd_tui.screens.generate.plan import STAGES, Plan, Training, lead_on, plan_of, record_of
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.heat_map import AdapterMap
@@ -214,7 +214,8 @@ far.
             self._facts.handle(event)
             self.query_one(TrainingPlot).handle(event)
             if isinstance(event, UpdateNorms):
-                self._add_norms(event.norms)
+                self._norms |= event.norms
+                self.query_one(AdapterMap).add(event.norms, self._layers)
             elif isinstance(event, Note) and event.warning:
                 self.notify(event.text, severity="warning")
         self._show_facts()
@@ -226,14 +227,6 @@ far.
         if event.stage not in self._expected:
             self._expected = next((names for names in STAGES.values() if event.stage in names), self._expected)
             self.query_one(StageList).expect_instead(self._expected)
-
-    def _add_norms(self, norms: Mapping[str, tuple[float, float]]) -> None:
-        picture = self.query_one(AdapterMap)
-        picture.add(norms)
-        if self._layers and not self._norms:
-            # Layers are solved one by one: the others keep their places free, as if all were like the first.
-            picture.expect(path.replace(".0.", f".{layer}.", 1) for path in norms for layer in range(self._layers))
-        self._norms |= norms
 
     @on(jobs.JobEnded)
     async def _ended(self, message: jobs.JobEnded) -> None:
@@ -251,7 +244,7 @@ far.
             stages.stop(how)
             self._show_headline(f"{how.capitalize()}; nothing was written")
             if isinstance(outcome, Failed):
-                self.dnd.show_error(outcome)
+                lead_on(self.dnd, outcome, self._plan)
         await self.query_one(History).refresh_rows()
         self._settle()
         wanted, self._wanted = self._wanted, ""
