@@ -1,4 +1,4 @@
-"""Histories of the app: what has been asked of the engine and how it ended, and the prompt sources used lately."""
+"""Histories of the app: what was asked of the engine and how it ended, prompt sources used lately, the first tour."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dnd_tui.state.stored import RecordLines, Warn, now
+from dnd_tui.state.stored import RecordLines, Remembered, Warn, now
 
 RUNS_FILE = "runs.jsonl"
 _MOST_RUNS = 500
@@ -89,3 +89,20 @@ class RecentSources:
         """`path` has been used now; a source that is there already moves to the front."""
         source = RecentSource(path=path.absolute(), when=now(), rows=rows, format=format)
         self._lines.add(source, instead_of=lambda other: other.path == source.path)
+
+
+TOUR_FILE = "tour.json"
+
+
+@dataclass(frozen=True)
+class Tour:
+    """Whether the person has had the lines for a first start before their eyes, and went on."""
+
+    seen: bool = False
+
+
+class RememberedTour(Remembered[Tour]):
+    """The tour of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / TOUR_FILE, Tour, version=1)

@@ -11,9 +11,12 @@ import pytest
 from textual import events
 from textual.binding import Binding
 from textual.pilot import Pilot
+from textual.widgets import Input
 from textual.widgets._footer import FooterKey
 
 from dnd_tui.app import DndApp
+from dnd_tui.screens.drop.start import FOUR_STEPS
+from dnd_tui.state.histories import TOUR_FILE
 from dnd_tui.widgets.bars import KeyButton
 from engine.adapter.peft_folder import read_peft_folder
 from engine.requests import ModelChoice
@@ -156,3 +159,25 @@ async def test_screens_open_on_what_they_are_for_and_name_each_key_once(still_li
         await opens_on("prompts-table")
         await app.export(records[0])
         await opens_on("export")
+
+
+def shows_steps(app: DndApp) -> bool:
+    return all(shows(app, line) for line in FOUR_STEPS.splitlines())
+
+
+async def test_the_first_start_shows_four_lines_once_and_any_key_ends_them(app_folders: Path) -> None:
+    app = DndApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: shows_steps(app), "the four lines")
+        await pilot.press("slash")
+        # The key is not lost on them.
+        await until(pilot, lambda: isinstance(app.focused, Input) and not shows_steps(app), "the path field")
+        await until(pilot, (app_folders / "data" / TOUR_FILE).exists, "the note that they were shown")
+        await app.go("library")
+        await until(pilot, lambda: shows_steps(app), "the same in an empty library")
+    again = DndApp()
+    async with again.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await again.workers.wait_for_complete()
+        await pilot.pause()
+        assert not shows_steps(again)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from dnd_tui.screens.drop.sources import Source, source_of
 from dnd_tui.screens.drop.start import DropZone, StartView
 from dnd_tui.screens.teach.teaching import Teaching
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.state.histories import RecentSource
+from dnd_tui.state.histories import RecentSource, RememberedTour, Tour
 from dnd_tui.text import one_line
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.disk import ask_disk
@@ -113,8 +114,7 @@ folder or a GGUF adapter, is imported into the Library.
         Binding("o", "browse", "Browse", id="drop.browse", tooltip="Choose a file or folder"),
         Binding("e", "example", "Example", id="drop.example", tooltip="Open the example prompts"),
         Binding("slash", "path", "Type a path", id="drop.path", tooltip="Go to the path field"),
-        Binding("g,ctrl+g,enter", "generate", "Generate", id="drop.generate",
-                tooltip="Make an adapter; ctrl+g while typing"),
+        Binding("g,ctrl+g,enter", "generate", "Generate", id="drop.generate", tooltip="Make it; ctrl+g while typing"),
         Binding("a", "switch_rows", "Used or all", id="drop.rows", tooltip="Show the rows used, or all rows"),
         Binding("w", "answer", "Answer eight", id="drop.answer", tooltip="Answer eight of the prompts yourself"),
         Binding("l", "teach", "Let a model answer", id="drop.teach", tooltip="Let a model write answers"),
@@ -129,6 +129,7 @@ folder or a GGUF adapter, is imported into the Library.
         self._note = ""
         self._folder: Path | None = None
         self._teaching = Teaching(self.dnd)
+        self._tour = RememberedTour(data_folder())
 
     def body(self) -> Iterable[Widget]:
         """A note, and one of the two states."""
@@ -140,8 +141,32 @@ folder or a GGUF adapter, is imported into the Library.
             yield PreviewView(id="preview")
 
     def on_mount(self) -> None:
-        """Ready for a drop."""
+        """Ready for a drop; at the first start, with what is done here in four lines."""
         self.query_one(StartView).focus_zone()
+        self._begin_tour()
+
+    @work(group="tour")
+    async def _begin_tour(self) -> None:
+        with suppress(TimeoutError):
+            kept = await ask_disk(self._tour.load)
+            self.query_one(StartView).show_tour(kept is None or not kept.seen)
+
+    def on_key(self) -> None:
+        """Any key ends the tour, and does what it does besides."""
+        if not self._previewing:
+            self._end_tour()
+
+    def _end_tour(self) -> None:
+        if self.query_one(StartView).touring:
+            self.query_one(StartView).show_tour(False)
+            self._keep_tour()
+
+    @work(group="tour")
+    async def _keep_tour(self) -> None:
+        try:
+            await asyncio.to_thread(self._tour.save, Tour(seen=True))
+        except EngineError as error:
+            self.dnd.journal.add(str(error), warning=True)
 
     def on_screen_resume(self) -> None:
         """Other screens may have changed what is chosen, and files may be gone."""
@@ -179,6 +204,8 @@ folder or a GGUF adapter, is imported into the Library.
             self.open((source,))
 
     def _preview(self, path: Path) -> None:
+        if not self._previewing:
+            self._end_tour()
         self.query_one(ContentSwitcher).current = "preview"
         self.set_focus(None)
         self.query_one(PreviewView).begin(path)
@@ -352,11 +379,10 @@ folder or a GGUF adapter, is imported into the Library.
     @work(exclusive=True, group="bases")
     async def _suggest_bases(self) -> None:
         """Bases that adapters of the library were made for can be completed."""
-        try:
+        with suppress(EngineError, TimeoutError):  # a help in typing only
             entries = await ask_disk(self.dnd.library.entries)
-        except (EngineError, TimeoutError):
-            return  # a help in typing only
-        self.query_one(ChoicesForm).suggest_bases(entry.base for entry in entries if isinstance(entry, AdapterRecord))
+            bases = (entry.base for entry in entries if isinstance(entry, AdapterRecord))
+            self.query_one(ChoicesForm).suggest_bases(bases)
 
 
 def _not_alone(source: Source) -> EngineError:

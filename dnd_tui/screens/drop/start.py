@@ -5,6 +5,7 @@
 ╎   [ Browse ]   [ Example ]    ╎
 └╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┘
 path ....................
+Drop     a file of prompts            at the first start
 topics.jsonl      40 rows  jsonl
 """
 
@@ -34,6 +35,12 @@ _TAGLINE = (
     "[b]Prompts in, LoRA adapter out.[/b] What you would put in front of every query, examples or an instruction, "
     "goes into the weights once."
 )
+FOUR_STEPS = """\
+Drop     a file of prompts; a CSV with answers will do
+Check    what was read, and what goes into the adapter
+Make     press Enter; rows kept back show its worth
+Compare  its answers with the base's, then export it"""
+"""What a person does here, for whoever has not done it yet."""
 _TRAY = """\
 ██
 ██
@@ -95,6 +102,7 @@ class StartView(VerticalScroll, can_focus=False):
         .accepted { width: 1fr; text-align: center; color: $text-muted; }
         .label { margin-top: 1; color: $text-muted; }
         PathField { height: 3; }
+        #tour { display: none; width: auto; height: auto; margin-top: 1; padding: 0 1; border-left: thick $accent; }
         #recent { height: auto; max-height: 12; text-wrap: nowrap; }
     }
     """
@@ -114,6 +122,8 @@ class StartView(VerticalScroll, can_focus=False):
             yield Static(ACCEPTED, classes="accepted", markup=False)
             yield Static("Or type a path [b]/[/b]", classes="label")
             yield PathField(placeholder="~/data/prompts.jsonl", id="path")
+            with Center():
+                yield Static(FOUR_STEPS, id="tour", markup=False)
             yield Static("Recent", classes="label", id="recent-label")
             yield OptionList(id="recent", compact=True)
 
@@ -132,6 +142,15 @@ class StartView(VerticalScroll, can_focus=False):
         options.set_options(SourceOption(source, _line(source, missing, today)) for source, missing in sources)
         for widget in (options, self.query_one("#recent-label")):
             widget.display = bool(sources)
+
+    @property
+    def touring(self) -> bool:
+        """Whether the four steps are shown."""
+        return bool(self.query_one("#tour").display)
+
+    def show_tour(self, shown: bool) -> None:
+        """Show the four steps of a first start, or not."""
+        self.query_one("#tour").display = shown
 
     def focus_zone(self) -> None:
         """Where Enter browses and every key of the screen works."""

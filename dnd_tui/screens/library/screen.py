@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Center, Horizontal, VerticalScroll
 from textual.coordinate import Coordinate
 from textual.widget import Widget
 from textual.widgets import Button, DataTable, Input, Static
 
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import TextQuestion
+from dnd_tui.screens.drop.start import FOUR_STEPS
 from dnd_tui.screens.generate.plan import Training, plan_of
 from dnd_tui.screens.library.combine import ask_how_to_combine
 from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, cells, facts, finished_words, matches
@@ -32,7 +33,7 @@ from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.jobs.command_line import command_line
 
-_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
+_EMPTY = f"Nothing here yet. Make the first adapter (key 1), or import one (key i)\n\n{FOUR_STEPS}"
 
 
 class LibraryScreen(AppScreen):
@@ -77,7 +78,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
     LibraryScreen {
         #search { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
         #table { height: 1fr; }
-        #empty { height: 1fr; content-align: center middle; color: $text-muted; }
+        #empty { height: 1fr; align: center middle; color: $text-muted; Static { width: auto; max-width: 100%; } }
         #details VerticalScroll { height: auto; max-height: 60%; }
         AdapterMap { height: 1fr; margin-top: 1; }
         &.-short AdapterMap { display: none; }
@@ -103,7 +104,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             Pane(
                 "Adapters",
                 DropInput(placeholder="Search", id="search"),
-                Static(_EMPTY, id="empty", markup=False),
+                Center(Static(_EMPTY, markup=False), id="empty"),
                 DataTable(cursor_type="row", zebra_stripes=True, id="table"),
                 id="adapters",
                 share=3,
@@ -165,9 +166,10 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         if here in table.rows:
             table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
         table.display = bool(shown)
-        empty = self.query_one("#empty", Static)
+        empty = self.query_one("#empty")
         empty.display = not shown
-        empty.update(self._trouble or ("No adapter matches" if self._entries else _EMPTY))
+        text = self._trouble or ("No adapter matches" if self._entries else _EMPTY)
+        empty.query_one(Static).update(text)
         self._show_details()
 
     # -- the chosen adapter
