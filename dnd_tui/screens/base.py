@@ -77,9 +77,9 @@ class AppScreen(Screen[None]):
 
     @on(events.Key)
     def _refuse_key(self, event: events.Key) -> None:
-        """A key that means nothing now is answered: nobody shall wait for what it would do."""
+        """A key that means nothing now is answered: nobody shall wait for what it would do. Escape is no wish."""
         active = self.active_bindings.get(event.key)
-        if active is not None and active.node is self and not active.enabled:
+        if event.key != "escape" and active is not None and active.node is self and not active.enabled:
             self.notify(self.refusal(active.binding.action), severity="warning", timeout=3)
             event.stop()
 
