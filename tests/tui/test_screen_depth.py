@@ -21,6 +21,7 @@ from dnd_tui.screens.depth.search import ParetoPlot
 from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
 from dnd_tui.screens.dialogs import ErrorDialog, Question
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import Dropped
@@ -167,11 +168,11 @@ async def test_stopped_early_it_shows_the_best_and_goes_on(rows: Path, models: M
         assert subject and "stopped early" in facts(app)["verdict"] and "held out" not in facts(app)
         [out] = (app_folders / "data" / "depth").iterdir()
         assert json.loads((out / "chain.json").read_text())["chain"] == subject.chain
-        await until(pilot, lambda: str(screen(app).query_one("#search", Button).label) == "Go on", "the word for it")
+        await until(pilot, lambda: screen(app).query_one("#search", KeyButton).title == "Go on", "the word for it")
     again = DndApp(models=models)
     async with again.run_test(size=(100, 30)) as pilot:
         await opened(pilot, again)
-        await until(pilot, lambda: str(screen(again).query_one("#search", Button).label) == "Go on", "it goes on")
+        await until(pilot, lambda: screen(again).query_one("#search", KeyButton).title == "Go on", "it goes on")
         known = len(json.loads((out / "search.json").read_text())["chains"])
         await pilot.press("g")
         await until(pilot, lambda: len(screen(again)._figures.points) > known, "chains that were not looked at before")
