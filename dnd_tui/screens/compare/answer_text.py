@@ -1,5 +1,8 @@
 """The text of one streamed answer, wrapped as it grows; words that differ from another one's are marked.
 
+Marks help where two answers are the same but for a few words. Where less than half is the same they would be
+everywhere, so there are none.
+
 difflib drops words that are frequent in a long text as starting points (its "autojunk"): an answer that repeats
 itself would else take cubic time. 4,000 words take some 30 ms.
 
@@ -31,19 +34,28 @@ _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _COMPARED_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 # Of the text that differs; what comes after them counts as different as a whole.
 _MOST_WORDS = 4000
+# The share of words that two answers have in common, from which on the others are marked.
+_MOSTLY_SAME = 0.5
 # Underlined and bold, so that it shows without colours.
 _DIFFERENT = "$text-accent bold underline"
 
 
 def word_differences(base: str, adapted: str) -> list[tuple[int, int]]:
-    """Where `adapted` has words that `base` has not in that place: (start, end) in characters, in order."""
+    """Where `adapted` has words that `base` has not in that place: (start, end) in characters, in order.
+
+    None where less than half of the words of both stand in both.
+    """
     old = _COMPARED_WORD.findall(base)
     found = list(_COMPARED_WORD.finditer(adapted))
     new = [word.group() for word in found]
+    every = len(old) + len(new)
     first = _shared(old, new)
     last = _shared(reversed(old[first:]), reversed(new[first:]))
     old, new = old[first : len(old) - last], new[first : len(new) - last]
     matcher = SequenceMatcher(None, old[:_MOST_WORDS], new[:_MOST_WORDS])
+    same = first + last + sum(block.size for block in matcher.get_matching_blocks())
+    if 2 * same < _MOSTLY_SAME * every:
+        return []
     ranges = [(begin, end) for kind, _, _, begin, end in matcher.get_opcodes() if kind in ("replace", "insert")]
     if len(new) > _MOST_WORDS:
         ranges.append((_MOST_WORDS, len(new)))
