@@ -355,7 +355,7 @@ class DndApp(DropApp[None]):
     async def action_leave(self) -> None:
         """Leave; a job is stopped if the person agrees. Models that are loaded ahead are nothing to lose."""
         job = next((job for job in self.engine.jobs if not isinstance(job.request, LoadRequest)), None)
-        if job is None or await self.ask(f"{job.title} is under way. Stop it and leave?", yes="Stop and leave"):
+        if job is None or await self.ask(f"Still running: {job.title}. Stop it and leave?", yes="Stop and leave"):
             self.exit()
 
     def action_change_theme(self) -> None:

@@ -59,6 +59,7 @@ class Panes(Vertical):
         self._columns = columns
         self._panes = [pane for column in columns for pane in (column if isinstance(column, tuple) else (column,))]
         self._narrow = narrow
+        self._spread: str | None = None
 
     def compose(self) -> ComposeResult:
         """Tabs above, panes below."""
@@ -79,6 +80,12 @@ class Panes(Vertical):
         with suppress(NoMatches):  # not composed yet: the first pane is in front
             self.query_one(Tabs).active = f"tab-{pane}"
 
+    def spread(self, pane: str | None) -> None:
+        """While they stand side by side, give the pane of this id all the width; None: to each its share."""
+        if pane != self._spread:
+            self._spread = pane
+            self._display()
+
     def on_resize(self, event: events.Resize) -> None:
         """Side by side or tabs."""
         self.set_class(event.size.width < self._narrow, "-tabs")
@@ -92,6 +99,9 @@ class Panes(Vertical):
     def _display(self) -> None:
         active = self.query_one(Tabs).active
         for pane in self._panes:
-            pane.display = not self.has_class("-tabs") or active in ("", f"tab-{pane.id}")
+            if self.has_class("-tabs"):
+                pane.display = active in ("", f"tab-{pane.id}")
+            else:
+                pane.display = self._spread in (None, pane.id)
         for column in self.query(".column"):
             column.display = any(pane.display for pane in column.query_children(Pane))

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textual.widgets import Button, DataTable, Input
+from textual.widgets import Button, DataTable
 
 from dnd_tui.app import DndApp
 from dnd_tui.places import PLACES
 from dnd_tui.screens.compare.arms import CompareOptions
+from dnd_tui.screens.compare.editor import PromptEditor
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.drop.rows import RowList, RowsPane
 from dnd_tui.screens.generate.screen import GenerateScreen
@@ -127,9 +128,9 @@ class ProbedApp(DndApp):
         before = self._tokens(screen)
         screen.options = CompareOptions(max_new_tokens=400, temperature=1.0, metric=screen.options.metric)
         self._begin()
-        typed = screen.query_one("#typed", Input)
-        typed.value = "Write a very long story about a river, with many chapters."
-        await typed.action_submit()
+        typed = screen.query_one("#typed", PromptEditor)
+        typed.text = "Write a very long story about a river, with many chapters."
+        typed.action_send()
         await self._until(lambda: screen.running)
         await self._until(lambda: not screen.running)
         self._end("one long answer of each arm", tokens=self._tokens(screen) - before)

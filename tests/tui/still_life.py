@@ -57,6 +57,7 @@ ANSWERS = {
     2: {"base": ("A warm wind from the south dried the fields.", 0.0), "adapter": ("weather", 1.0)},
     3: {"base": ("Food and parties.", 1.0), "adapter": ("music", 0.0)},
 }
+UNSCORED = {"base": ("Ships and lights.", None), "adapter": ("Lights and ships.", None)}
 MODELS = [
     {"name": "SmolLM2-135M-Instruct", "kind": "base", "size": 93_000_000, "where": "/models/smollm2"},
     {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},
@@ -163,8 +164,9 @@ def _events(request: Request) -> list[Event]:
             AnswersScored("label", ("sport", "weather", "food", "music")),
             *(
                 AnswerText(row, arm, text, done=True, tokens=9, seconds=1.5, score=score, asked=48)
-                for row, answers in ANSWERS.items()
-                for arm, (text, score) in zip(request.arms, answers.values(), strict=True)
+                for row in (*(-place for place in range(1, len(request.texts) + 1)), *request.numbers)
+                for arm, (text, score) in zip(request.arms, ANSWERS.get(row, UNSCORED).values(), strict=False)
+                if row < 0 or row in ANSWERS
             ),
         ]
     return []

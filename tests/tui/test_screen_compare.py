@@ -11,6 +11,7 @@ from textual.widgets import DataTable, Input, Select, Static
 from dnd_tui.app import DndApp
 from dnd_tui.screens.compare.answers import AnswerPanes, StateLine
 from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog
+from dnd_tui.screens.compare.prompts import PromptList
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
@@ -39,6 +40,11 @@ def table(app: DndApp) -> DataTable[object]:
     return screen(app).query_one("#prompts-table", DataTable)
 
 
+def under_cursor(app: DndApp) -> int | None:
+    row = screen(app).query_one(PromptList).current
+    return row.number if row else None
+
+
 async def answered(pilot: Pilot[None], app: DndApp, count: int) -> None:
     def done() -> bool:
         return sum(prompt.done for prompt in screen(app).comparison.prompts.values()) == count
@@ -64,6 +70,11 @@ async def test_one_prompt_by_enter_and_all_of_them(
         await answered(pilot, app, 12)
         base, adapted = screen(app).comparison.scores({})
         assert base.judged == adapted.judged == 12
+        # List and answers have gone along together; the keys go on from there.
+        shown = screen(app).shown
+        assert shown and shown.number > 2 and under_cursor(app) == shown.number
+        await pilot.press("k")
+        await until(pilot, lambda: under_cursor(app) == screen(app).shown.number == shown.number - 1, "the one before")
         # Scores belong to the adapter from now on.
         await until(pilot, lambda: {score.rows for score in app.library.record(record.id).scores} == {12}, "the scores")
         kept = {score.arm: score.mean for score in app.library.record(record.id).scores}
@@ -79,7 +90,7 @@ async def test_a_prompt_of_ones_own(app_folders: Path, tiny_models: ModelChoice,
             await answered(pilot, app, count)
             shown = screen(app).shown
             assert shown and shown.prompt == text and shown.number == -count
-            await pilot.press("tab")
+            await pilot.press("escape")
         assert table(app).row_count == 14
 
 

@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 
 from dnd_tui.screens.compare.answer_text import AnswerText
 from dnd_tui.screens.compare.answers import AnswerPane, AnswerPanes, StateLine
+from dnd_tui.screens.compare.rows import Answer
 from tests.tui.conftest import until
 from tests.tui.widget_host import WidgetHost
 
@@ -21,6 +22,12 @@ async def begun(pilot: Pilot[None], panes: AnswerPanes, arms: list[str], prompt:
     await pilot.pause()
 
 
+def ended(score: float | None = None, first: float | None = None, rate: float | None = None, asked: int = 0) -> Answer:
+    """An answer of which this is known; at so many tokens a second after the first one."""
+    seconds = (first or 0.0) + (1 / rate if rate else 0.0)
+    return Answer("", True, score, asked, 2 if rate else 1, first, seconds)
+
+
 def texts(panes: AnswerPanes) -> list[AnswerText]:
     return list(panes.query(AnswerText))
 
@@ -32,7 +39,9 @@ async def test_prompt_references_and_answers_side_by_side() -> None:
         assert app.shown() == "No answers yet"
         await begun(pilot, panes, ARMS)
         assert "How many legs? reference: 4 | four" in app.shown().replace("▌ ", "").replace("▐ ", "")
-        assert app.shown().count("· waiting") == 2
+        assert app.shown().count("· not answered yet") == 2
+        panes.begin("How many legs?", ARMS, ("4", "four"), waiting=True)
+        await until(pilot, lambda: app.shown().count("· waiting") == 2, "what was asked for")
         panes.append("base", "Cats have")
         panes.append("adapter", "Four")
         await until(pilot, lambda: "Cats have" in app.shown() and "Four" in app.shown(), "both answers")
@@ -91,7 +100,7 @@ async def test_how_an_answer_ended(score: float | None, told: str) -> None:
     async with app.run_test(size=(120, 24)) as pilot:
         await begun(pilot, panes, ARMS)
         panes.append("adapter", "Four.")
-        panes.finish("adapter", score, 0.21, 35.123)
+        panes.finish("adapter", ended(score, 0.21, 35.123))
         await pilot.pause()
         assert f"{told} 0.2 s to first, 35.1 tokens/s" in app.shown()
         assert panes.answer("adapter") == "Four." and "Four." in app.shown()
@@ -102,7 +111,7 @@ async def test_figures_that_are_not_known_are_left_out() -> None:
     app = WidgetHost(panes)
     async with app.run_test(size=(120, 24)) as pilot:
         await begun(pilot, panes, ARMS)
-        panes.finish("base", None, None, None)
+        panes.finish("base", ended())
         await pilot.pause()
         assert "■ done" in app.shown() and "token" not in app.shown()
 
@@ -113,7 +122,7 @@ async def test_the_tokens_of_a_query_are_told_where_there_is_room(width: int, to
     app = WidgetHost(panes)
     async with app.run_test(size=(width, 24)) as pilot:
         await begun(pilot, panes, ARMS)
-        panes.finish("base", 1.0, 0.21, 35.1, 1234)
+        panes.finish("base", ended(1.0, 0.21, 35.1, 1234))
         await pilot.pause()
         assert ("35.1 tokens/s, 1234 tokens a query" in app.shown()) is told
         assert "0.2 s to first, 35.1 tokens/s" in app.shown() and "…" not in app.shown()
@@ -164,7 +173,7 @@ async def test_a_narrow_terminal_has_tabs_and_a_wide_one_columns() -> None:
         await begun(pilot, panes, ARMS)
         panes.append("base", "from the base")
         panes.append("adapter", "from the adapter")
-        panes.finish("adapter", 1.0, None, None)
+        panes.finish("adapter", ended(1.0))
         await until(pilot, lambda: "from the base" in app.shown(), "the first tab")
         assert "from the adapter" not in app.shown() and "✓ adapter" in app.shown() and panes.current == "base"
         texts(panes)[0].focus()
@@ -213,16 +222,17 @@ async def test_differing_words_are_marked_once_both_answers_are_complete() -> No
 
     async with app.run_test(size=(120, 24)) as pilot:
         await begun(pilot, panes, ARMS)
-        panes.highlight(True)
         panes.append("base", "It has four legs")
-        panes.finish("base", None, None, None)
+        panes.finish("base", ended())
         panes.append("adapter", "It has six legs")
         await until(pilot, lambda: "six" in app.shown(), "both answers")
         assert marked(1) == ""
-        panes.finish("adapter", None, None, None)
+        panes.finish("adapter", ended())
         assert (marked(0), marked(1)) == ("four", "six")
-        panes.highlight(False)
+        panes.toggle_differences()
         assert (marked(0), marked(1)) == ("", "")
+        panes.toggle_differences()
+        assert (marked(0), marked(1)) == ("four", "six")
 
 
 async def test_the_picked_arm_is_marked_by_a_word() -> None:
@@ -243,7 +253,7 @@ async def test_another_prompt_for_the_same_arms_begins_anew_in_the_same_panes() 
         await begun(pilot, panes, ARMS)
         before = list(panes.query(AnswerPane))
         panes.append("base", LONG)
-        panes.finish("base", 1.0, 1.0, 1.0)
+        panes.finish("base", ended(1.0, 1.0, 1.0))
         panes.set_picked("base")
         await pilot.pause()
         await begun(pilot, panes, ARMS, "Another question?")
@@ -259,7 +269,7 @@ async def test_text_that_comes_before_the_panes_are_there_is_not_lost() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         panes.begin("", ARMS)
         panes.append("base", "one\ntwo\n")
-        panes.finish("base", None, None, None)
+        panes.finish("base", ended())
         panes.append("adapter", "three")
         await until(pilot, lambda: "three" in app.shown(), "the answers")
         assert "one" in app.shown() and "two" in app.shown() and "reference" not in app.shown()

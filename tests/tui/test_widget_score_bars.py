@@ -29,10 +29,10 @@ async def test_only_a_difference_makes_one_highest() -> None:
     bars = ScoreBars()
     app = WidgetHost(bars)
     async with app.run_test(size=(120, 20)) as pilot:
-        bars.show([ArmScore("base", 0.5, 8), ArmScore("mine", 0.5, 8), ArmScore("late", None, 0)])
+        bars.show([ArmScore("base", 0.5, 8), ArmScore("mine", 0.5, 8), ArmScore("late", None, 0, answered=3)])
         await pilot.pause()
         assert "highest" not in app.shown() and "▲" not in app.shown()
-        assert "8 judged" in app.shown() and "not judged yet" in app.shown()
+        assert "8 judged" in app.shown() and "3 answered" in app.shown()
 
 
 async def test_bars_follow_new_scores() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from dnd_tui.screens.compare.rows import Comparison
+from dnd_tui.screens.compare.rows import Answer, Comparison
 from engine.events import AnswerText
 
 
 def answered(
     comparison: Comparison, row: int, arm: str, text: str, score: float | None, *, seconds: float = 2.0
 ) -> None:
-    comparison.take(AnswerText(row, arm, "", tokens=1, seconds=1.0))
-    comparison.take(AnswerText(row, arm, text, done=True, tokens=5, seconds=seconds, score=score, asked=30))
+    answer = comparison.prompts[row].answers.setdefault(arm, Answer())
+    answer.take(AnswerText(row, arm, "", tokens=1, seconds=1.0))
+    answer.take(AnswerText(row, arm, text, done=True, tokens=5, seconds=seconds, score=score, asked=30))
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_without_labels_nothing_is_scored(comparison: Comparison) -> None:
     for arm in comparison.arms:
         answered(comparison, 1, arm, "hm", None)
     assert comparison.measured("rouge_l") == []
-    assert [arm.mean for arm in comparison.scores({})] == [None, None]
+    assert [(arm.mean, arm.words) for arm in comparison.scores({})] == [(None, ["1 answered"])] * 2
     assert comparison.prompts[1].sign("base") == "•"
 
 
 def test_signs_tell_right_wrong_and_between(comparison: Comparison) -> None:
     prompt = comparison.prompts[1]
     assert prompt.sign("base") == "·"
-    comparison.take(AnswerText(1, "base", "y", tokens=1, seconds=1.0))
+    prompt.answers["base"] = Answer("y")
     assert prompt.sign("base") == "…"
     for score, sign in ((1.0, "✓"), (0.0, "✗"), (0.4, "~")):
         comparison.begin([1])
@@ -58,7 +59,7 @@ def test_half_an_answer_of_a_stopped_run_is_forgotten(comparison: Comparison) ->
     for arm in comparison.arms:
         answered(comparison, 1, arm, "yes", 1.0)
     answered(comparison, 2, "base", "yes", 1.0)
-    comparison.take(AnswerText(2, "topics", "y", tokens=1, seconds=1.0))
+    comparison.prompts[2].answers["topics"] = Answer("y")
     comparison.forget_unfinished()
     assert comparison.prompts[1].done and not comparison.prompts[2].answers
     assert [row.number for row in comparison.transcript_rows()] == [1]
@@ -82,6 +83,18 @@ def test_the_next_pick_goes_round_the_arms_beside_the_base() -> None:
     assert picked == ["one", "two", "one", "base", "one", None]
 
 
+def test_a_pick_and_a_tie_stand_before_the_signs(comparison: Comparison) -> None:
+    prompt = comparison.prompts[1]
+    assert prompt.signs(comparison.arms) == " · ·"
+    answered(comparison, 1, "base", "no", 0.0)
+    answered(comparison, 1, "topics", "yes", 1.0)
+    shown = []
+    for which in ("next", "base", "none", "next"):
+        comparison.pick(prompt, which)
+        shown.append(prompt.signs(comparison.arms))
+    assert shown == [" ✗◆✓", "◆✗ ✓", "=✗=✓", " ✗◆✓"]
+
+
 def test_with_other_arms_prompts_are_answered_anew_and_stay_picked(comparison: Comparison) -> None:
     for arm in comparison.arms:
         answered(comparison, 1, arm, "yes", 1.0)
@@ -101,7 +114,3 @@ def test_times_are_of_the_answer_itself(comparison: Comparison) -> None:
     assert comparison.timings()["topics"] == pytest.approx(
         {"tokens_a_query": 30.0, "seconds_a_query": 3.0, "first_token_seconds": 1.0, "tokens_per_second": 2.0}
     )
-
-
-def test_an_answer_to_a_prompt_that_is_not_listed_is_passed_over(comparison: Comparison) -> None:
-    assert comparison.take(AnswerText(99, "base", "x", done=True)) is None

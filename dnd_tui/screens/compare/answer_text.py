@@ -122,11 +122,14 @@ class AnswerText(ScrollView, can_focus=True, inherit_bindings=False):
         """All text, as it is shown."""
         return "\n".join(line.plain for line in self._lines)
 
-    def append(self, text: str) -> None:
-        """Add a piece at the end."""
-        first, *others = printable(text).translate(_PLAIN).split("\n")
-        self._lines[-1] = Content(self._lines[-1].plain + first)
-        self._lines += map(Content, others)
+    def append(self, text: str, style: str = "") -> None:
+        """Add a piece at the end, in a style of Textual's markup."""
+        first, *others = (
+            Content.styled(line, style) if style else Content(line)
+            for line in printable(text).translate(_PLAIN).split("\n")
+        )
+        self._lines[-1] += first
+        self._lines += others
         # Where the last row of a line begins does not depend on what follows it.
         last = self._rows.pop() if self._rows else Row(0, 0, 0)
         self._wrap(last.line, last.start)

@@ -24,11 +24,13 @@ from textual.widget import Widget
 from textual.widgets import Static, Tab, Tabs
 
 from dnd_tui.screens.compare.answer_text import AnswerText, word_differences
+from dnd_tui.screens.compare.rows import Answer, ComparedPrompt
 from dnd_tui.services import app_of
 from dnd_tui.text import duration, one_line, printable
 
 # Seconds between two drawings of new text.
 _PAUSE = 0.1
+_NOT_ASKED = "not answered yet"
 # Columns are at least so wide; where two do not fit they are tabs, where more do not fit they scroll.
 _COLUMN = 34
 
@@ -42,7 +44,7 @@ class StateLine(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._head = Content("· waiting")
+        self._head = Content()
         self._figures: Sequence[str] = ()
 
     def show_state(self, head: Content, figures: Sequence[str]) -> None:
@@ -83,6 +85,7 @@ class AnswerPane(Vertical):
         self._picked = False
         self._state = StateLine()
         self._pieces: list[str] = []
+        self._show_state("·", _NOT_ASKED)
 
     def compose(self) -> ComposeResult:
         """How it went, the text."""
@@ -103,13 +106,13 @@ class AnswerPane(Vertical):
         """For a tab: how it stands, and the name."""
         return f"{self._sign} {self.title}"
 
-    def begin(self) -> None:
-        """Wait for another answer."""
+    def begin(self, *, waiting: bool) -> None:
+        """No answer yet; `waiting` for one that was asked for."""
         self._pieces.clear()
         self.answer.clear()
         self.done = False
         self.pick(picked=False)
-        self._show_state("·", "waiting")
+        self._show_state("·", "waiting" if waiting else _NOT_ASKED)
 
     def keep(self, text: str) -> None:
         """Keep a piece until `flush`."""
@@ -123,25 +126,20 @@ class AnswerPane(Vertical):
             self.answer.append("".join(self._pieces))
             self._pieces.clear()
 
-    def finish(
-        self,
-        score: float | None,
-        first_token_seconds: float | None,
-        tokens_per_second: float | None,
-        asked: int = 0,
-    ) -> None:
+    def finish(self, answer: Answer) -> None:
         """The answer is complete."""
         self.flush()
         self.done = True
         figures = []
-        if first_token_seconds is not None:
+        if answer.first_seconds is not None:
             # These two fit in two panes of 120 columns.
-            figures.append(f"{duration(first_token_seconds)} to first")
-        if tokens_per_second is not None:
-            figures.append(f"{tokens_per_second:.1f} tokens/s")
-        if asked:
-            figures.append(f"{asked} tokens a query")
-        if score is not None and score > 0.9999:  # of words that were counted: rounded
+            figures.append(f"{duration(answer.first_seconds)} to first")
+        if answer.tokens_per_second is not None:
+            figures.append(f"{answer.tokens_per_second:.1f} tokens/s")
+        if answer.asked:
+            figures.append(f"{answer.asked} tokens a query")
+        score = answer.score
+        if answer.right:
             self._show_state("✓", "right", figures, "$text-success bold")
         elif score == 0:
             self._show_state("✗", "wrong", figures, "$text-error bold")
@@ -195,7 +193,7 @@ class AnswerPanes(Vertical):
         self._panes: dict[str, AnswerPane] = {}
         self._asked: Static | None = None
         self._waiting: Timer | None = None
-        self._highlight = False
+        self._highlight = True
 
     def compose(self) -> ComposeResult:
         """Prompt, tabs, panes."""
@@ -204,7 +202,7 @@ class AnswerPanes(Vertical):
             return
         with VerticalScroll(classes="prompt") as prompt:
             prompt.display = bool(self._prompt)
-            self._asked = Static(self._question())
+            self._asked = Static(asked_text(self._prompt, self._references))
             yield self._asked
         yield Tabs(*(Tab(Content(pane.label), id=f"arm-{at}") for at, pane in enumerate(self._panes.values())))
         with AnswerColumns():
@@ -212,21 +210,39 @@ class AnswerPanes(Vertical):
 
     # -- what is shown
 
-    def begin(self, prompt: str, arms: Sequence[str], references: tuple[str, ...] = ()) -> None:
-        """Wait for the answers of `arms` to another prompt; `references` are known right answers."""
+    def show_prompt(self, prompt: ComparedPrompt, arms: Sequence[str], *, waiting: bool) -> None:
+        """Show a prompt with its answers, as far as they are there."""
+        self.begin(prompt.prompt, arms, prompt.references, waiting=waiting)
+        for arm, answer in prompt.answers.items():
+            self.append(arm, answer.text)
+            if answer.done:
+                self.finish(arm, answer)
+        self.set_picked(prompt.pick)
+
+    def begin(
+        self, prompt: str, arms: Sequence[str], references: tuple[str, ...] = (), *, waiting: bool = False
+    ) -> None:
+        """Show another prompt, whose answers by `arms` come later.
+
+        Args:
+            references: known right answers.
+            waiting: the answers have been asked for.
+        """
         self._prompt, self._references = prompt, references
         if list(self._panes) == list(arms):
             for pane in self._panes.values():
-                pane.begin()
+                pane.begin(waiting=waiting)
             # It may be made and not mounted yet.
             if self._asked is not None:
-                self._asked.update(self._question())
+                self._asked.update(asked_text(prompt, references))
             for question in self.query(".prompt"):
                 question.display = bool(prompt)
                 question.scroll_home(animate=False)
             self._label_tabs()
         else:
             self._panes = {arm: AnswerPane(arm) for arm in arms}
+            for pane in self._panes.values():
+                pane.begin(waiting=waiting)
             self.refresh(recompose=True)
             self.call_after_refresh(self._display)
 
@@ -236,21 +252,9 @@ class AnswerPanes(Vertical):
         if self._waiting is None:
             self._waiting = self.set_timer(_PAUSE, self._flush)
 
-    def finish(
-        self,
-        arm: str,
-        score: float | None,
-        first_token_seconds: float | None,
-        tokens_per_second: float | None,
-        asked: int = 0,
-    ) -> None:
-        """The answer of `arm` is complete.
-
-        Args:
-            score: 0 to 1, None where nothing is known to be right.
-            asked: tokens of the query; 0 where that is not known.
-        """
-        self._panes[arm].finish(score, first_token_seconds, tokens_per_second, asked)
+    def finish(self, arm: str, answer: Answer) -> None:
+        """The answer of `arm` is complete; its text has been appended."""
+        self._panes[arm].finish(answer)
         self._label_tabs()
         self._mark_differences()
 
@@ -260,9 +264,9 @@ class AnswerPanes(Vertical):
             pane.pick(picked=name == arm)
         self._label_tabs()
 
-    def highlight(self, on: bool) -> None:
-        """Mark the words in which the answers differ from the first arm's, once all are complete."""
-        self._highlight = on
+    def toggle_differences(self) -> None:
+        """Mark the words in which the answers differ from the first arm's, once all are complete; or mark none."""
+        self._highlight = not self._highlight
         self._mark_differences()
 
     def answer(self, arm: str) -> str:
@@ -336,9 +340,11 @@ class AnswerPanes(Vertical):
             spans = word_differences(other.answer.text, pane.answer.text) if marked else []
             pane.answer.highlight(spans)
 
-    def _question(self) -> Content:
-        parts = [Content(printable(self._prompt.strip()))]
-        if self._references:
-            known = " | ".join(map(one_line, self._references))
-            parts.append(Content.assemble(("reference: ", "$foreground-muted"), known))
-        return Content("\n").join(parts)
+
+def asked_text(prompt: str, references: Sequence[str]) -> Content:
+    """A whole prompt, with its known right answers."""
+    parts = [Content(printable(prompt.strip()))]
+    if references:
+        known = " | ".join(map(one_line, references))
+        parts.append(Content.assemble(("reference: ", "$foreground-muted"), known))
+    return Content("\n").join(parts)

@@ -1,21 +1,26 @@
-"""The data set's own prompts in a list, read page by page, with a sign for each arm's answer."""
+"""The data set's own prompts in a list, read page by page, with a sign for each arm's answer and for the pick.
+
+◆✗ ✓     1 …He finished the marathon in under three hours.
+ ✗◆✓     2 …A warm wind from the south dried the fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from dnd_tui import jobs
 from dnd_tui.judged import kept_as_examples
+from dnd_tui.screens.compare.answers import asked_text
 from dnd_tui.screens.compare.arms import CompareOptions
-from dnd_tui.screens.compare.rows import Comparison
+from dnd_tui.screens.compare.rows import ComparedPrompt, Comparison
 from dnd_tui.services import app_of
 from dnd_tui.text import one_line
 from engine.host import Failed, Finished
@@ -31,11 +36,30 @@ _SHORTEST_COMMON = 20
 
 @dataclass(frozen=True)
 class ListedPrompt:
-    """A prompt of the list; numbers below 0 were typed."""
+    """A prompt of the list; numbers below 0 were typed.
+
+    common: so many characters are those of every prompt around it, and mean nothing in a list.
+    """
 
     number: int
     prompt: str
     references: tuple[str, ...] = ()
+    common: int = 0
+
+
+@dataclass
+class Listed:
+    """What a list holds, to be shown again.
+
+    prompts: where they are from; None where all were typed. read: rows of that source so far, those without a prompt
+    too. more: there are further ones. row: where the cursor is.
+    """
+
+    prompts: PromptChoice | None = None
+    rows: dict[str, ListedPrompt] = field(default_factory=dict)
+    read: int = 0
+    more: bool = False
+    row: int = 0
 
 
 class PromptList(Vertical):
@@ -46,6 +70,8 @@ class PromptList(Vertical):
         height: 1fr;
         DataTable { height: 1fr; overflow-x: hidden; }
         #problem { height: auto; color: $text-warning; }
+        #whole { display: none; height: auto; max-height: 8; border-left: outer $primary; padding: 0 1; margin-top: 1; }
+        #whole Static { height: auto; }
     }
     """
 
@@ -61,30 +87,36 @@ class PromptList(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._rows: dict[str, ListedPrompt] = {}
-        self._prompts: PromptChoice | None = None
+        self._listed = Listed()
+        self._comparison = Comparison()
         self._job: jobs.Job | None = None
-        self._read = 0
-        self._more = False
 
     @property
     def rows(self) -> list[ListedPrompt]:
         """All prompts read so far, the typed ones too."""
-        return list(self._rows.values())
+        return list(self._listed.rows.values())
+
+    @property
+    def current(self) -> ListedPrompt | None:
+        """The prompt under the cursor."""
+        if not self._table.row_count:
+            return None
+        key = self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value or ""
+        return self._listed.rows.get(key)
 
     @property
     def answered(self) -> dict[int, tuple[str, ...]]:
         """By number, the known answers of the prompts that have any."""
         return {row.number: row.references for row in self.rows if row.references}
 
-    def unanswered(self, comparison: Comparison) -> list[int]:
-        """The prompts of the source that `comparison` has no whole answers to; it knows all of the list from now on."""
-        prompts = [comparison.prompt(row.number, row.prompt, row.references) for row in self.rows]
-        return [prompt.number for prompt in prompts if prompt.number > 0 and not prompt.done]
+    def unanswered(self) -> list[ComparedPrompt]:
+        """The prompts that have no whole answers; the comparison knows all of the list from now on."""
+        prompts = [self._comparison.prompt(row.number, row.prompt, row.references) for row in self.rows]
+        return [prompt for prompt in prompts if not prompt.done]
 
     def kept_as_examples(self, numbers: Collection[int], options: CompareOptions) -> set[int]:
         """Which of `numbers` are not run now, so that there are examples for the others; none while there is more."""
-        if self._more or not options.examples:
+        if self._listed.more or not options.examples:
             return set()
         return kept_as_examples(self.answered, numbers, options.examples, options.seed)
 
@@ -92,29 +124,39 @@ class PromptList(Vertical):
         """The table; a line for what went wrong."""
         yield Static("Choose an adapter in the Library (key 5), or generate one", id="problem", markup=False)
         yield DataTable(cursor_type="row", show_header=False, id="prompts-table")
+        with VerticalScroll(id="whole", can_focus=False):
+            yield Static()
 
     def on_mount(self) -> None:
-        """Its columns."""
-        self._table.add_column("", key="signs")
+        """Its column."""
         self._table.add_column("", key="prompt")
 
     @property
     def _table(self) -> DataTable[Text]:
         return self.query_one(DataTable)
 
-    def open(self, prompts: PromptChoice) -> None:
-        """List the prompts of this source."""
-        self._prompts, self._rows, self._read, self._more = prompts, {}, 0, False
-        self._table.clear()
-        self._problem("")
-        self._fetch()
+    def open(self, listed: Listed, comparison: Comparison) -> None:
+        """List the prompts of a source, as far as they were read before, with their answers in `comparison`.
 
-    def ask(self) -> None:
-        """There are no prompts yet: show where they come from."""
-        self._prompts, self._rows, self._read, self._more = None, {}, 0, False
-        self._job = None  # what is still read is of another source
+        Without a source, show where prompts come from.
+        """
+        self._close()
+        self._listed, self._comparison = listed, comparison
         self._table.clear()
-        self._problem("Type a prompt (i), choose a prompt file (p), or drop one here")
+        self.query_one("#whole").remove_class("-some")
+        for row in listed.rows.values():
+            self._show(row)
+        if listed.rows:
+            self._table.move_cursor(row=listed.row)
+        self._problem("" if listed.prompts else "Type a prompt (i), choose a prompt file (p), or drop one here")
+        if listed.prompts and not listed.read:
+            self._fetch()
+
+    def _close(self) -> None:
+        """What is still being read is read again when this is opened again."""
+        self._listed.row = self._table.cursor_row
+        if self._job is not None:
+            self._listed.more, self._job = True, None
 
     def focus_table(self) -> None:
         """Where Enter answers the prompt under the cursor."""
@@ -123,12 +165,16 @@ class PromptList(Vertical):
     def add_typed(self, number: int, text: str) -> None:
         """A prompt that was typed comes last, under the cursor."""
         self._add(ListedPrompt(number, text))
-        self._table.move_cursor(row=self._table.row_count - 1)
+        self.point_at(number)
+
+    def point_at(self, number: int) -> None:
+        """Move the cursor to the prompt of this number, if it is listed."""
+        if str(number) in self._listed.rows:
+            self._table.move_cursor(row=self._table.get_row_index(str(number)))
 
     def choose(self) -> None:
         """As Enter on the table."""
-        row = self._under_cursor
-        if row:
+        if row := self.current:
             self.post_message(self.Chosen(row))
 
     def step(self, by: int) -> None:
@@ -137,52 +183,53 @@ class PromptList(Vertical):
             row = min(max(self._table.cursor_row + by, 0), self._table.row_count - 1)
             self._table.move_cursor(row=row)
 
-    def show_signs(self, numbers: Iterable[int], comparison: Comparison) -> None:
-        """A sign an arm, for these prompts."""
-        for number in numbers:
-            if str(number) in self._rows and number in comparison.prompts:
-                prompt = comparison.prompts[number]
-                signs = Text("".join(prompt.sign(arm) for arm in comparison.arms))
+    def show_signs(self, numbers: Iterable[int] | None = None) -> None:
+        """How these prompts stand in the comparison; None for all."""
+        for key in self._listed.rows if numbers is None else map(str, numbers):
+            if key in self._listed.rows:
+                line = self._line(self._listed.rows[key])
                 # Drawing a table is dear, and pieces of text come many times a second.
-                if signs != self._table.get_cell(str(number), "signs"):
-                    self._table.update_cell(str(number), "signs", signs)
+                if line != self._table.get_cell(key, "prompt"):
+                    self._table.update_cell(key, "prompt", line, update_width=numbers is None)
 
-    @property
-    def _under_cursor(self) -> ListedPrompt | None:
-        if not self._table.row_count:
-            return None
-        return self._rows.get(self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value or "")
+    def _add(self, row: ListedPrompt) -> None:
+        self._listed.rows[str(row.number)] = row
+        self._show(row)
 
-    def _add(self, row: ListedPrompt, common: int = 0) -> None:
-        """`common`: so many characters are those of every prompt, and mean nothing in a list."""
-        self._rows[str(row.number)] = row
+    def _show(self, row: ListedPrompt) -> None:
+        self._table.add_row(self._line(row), key=str(row.number))
+
+    def _line(self, row: ListedPrompt) -> Text:
+        prompt = self._comparison.prompts.get(row.number) or ComparedPrompt(row.number, row.prompt)
         name = f"{row.number}" if row.number > 0 else "typed"
-        beginning = "…" if common else ""
-        shown = Text.assemble((f"{name:>4} ", "dim"), beginning, one_line(row.prompt[common : common + _SHOWN]))
-        self._table.add_row(Text("··"), shown, key=str(row.number))
+        beginning = "…" if row.common else ""
+        shown = one_line(row.prompt[row.common : row.common + _SHOWN])
+        return Text.assemble(prompt.signs(self._comparison.arms), (f" {name:>4} ", "dim"), beginning, shown)
 
     def _fetch(self) -> None:
-        assert self._prompts
-        request = PreviewRequest(prompts=self._prompts, sample=False, start=self._read, rows=_PAGE)
-        title = f"read prompts of {self._prompts.source.name}"
-        self._more = False
+        listed = self._listed
+        assert listed.prompts
+        request = PreviewRequest(prompts=listed.prompts, sample=False, start=listed.read, rows=_PAGE)
+        title = f"read prompts of {listed.prompts.source.name}"
+        listed.more = False
         self._job = app_of(self).engine.start(request, title, self, light=True)
 
     @on(jobs.JobEnded)
     def _arrived(self, message: jobs.JobEnded) -> None:
         if message.job is not self._job:
             return
+        self._job = None
         if isinstance(message.outcome, Failed):
             where = f"{message.outcome.where}: " if message.outcome.where else ""
             self._problem(f"{where}{message.outcome.problem}. You can still type prompts (i)")
         elif isinstance(message.outcome, Finished):
             page = message.outcome.result.data["page"]
-            self._read += len(page["rows"])
-            self._more = page["more"]
+            self._listed.read += len(page["rows"])
+            self._listed.more = page["more"]
             rows = [row for row in page["rows"] if row["prompt"]]
             common = _common_beginning([row["prompt"] for row in rows])
             for row in rows:
-                self._add(ListedPrompt(row["number"], row["prompt"], tuple(row["references"])), common)
+                self._add(ListedPrompt(row["number"], row["prompt"], tuple(row["references"]), common))
 
     def _problem(self, text: str) -> None:
         problem = self.query_one("#problem", Static)
@@ -192,10 +239,11 @@ class PromptList(Vertical):
     @on(DataTable.RowHighlighted)
     def _highlighted(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
-        row = self._under_cursor
-        if row:
+        if row := self.current:
+            self.query_one("#whole").add_class("-some")
+            self.query_one("#whole Static", Static).update(asked_text(row.prompt, row.references))
             self.post_message(self.Highlighted(row))
-        if self._more and event.cursor_row >= self._table.row_count - _AHEAD:
+        if self._listed.more and event.cursor_row >= self._table.row_count - _AHEAD:
             self._fetch()
 
     @on(DataTable.RowSelected)

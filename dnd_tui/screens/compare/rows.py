@@ -53,13 +53,18 @@ class Answer:
 
 @dataclass
 class ComparedPrompt:
-    """A prompt with its answers by arm; `number` as the engine counts, below 0 for one that was typed."""
+    """A prompt with its answers by arm.
+
+    number: as the engine counts, below 0 for one that was typed.
+    pick: the arm whose answer the person liked best. tied: they found none better.
+    """
 
     number: int
     prompt: str
     references: tuple[str, ...] = ()
     answers: dict[str, Answer] = field(default_factory=dict)
     pick: str | None = None
+    tied: bool = False
 
     @property
     def done(self) -> bool:
@@ -76,6 +81,10 @@ class ComparedPrompt:
         if answer.score is None:
             return "•"
         return "✓" if answer.right else "✗" if answer.score == 0 else "~"
+
+    def signs(self, arms: Iterable[str]) -> str:
+        """For lists: how each arm answered, with a mark before the one that was picked, or before all in a tie."""
+        return "".join(("◆" if arm == self.pick else "=" if self.tied else " ") + self.sign(arm) for arm in arms)
 
 
 class Comparison:
@@ -117,13 +126,6 @@ class Comparison:
             if not prompt.done:
                 prompt.answers = {}
 
-    def take(self, piece: AnswerText) -> ComparedPrompt | None:
-        """A piece of an answer; the prompt it belongs to."""
-        prompt = self.prompts.get(piece.row)
-        if prompt:
-            prompt.answers.setdefault(piece.arm, Answer()).take(piece)
-        return prompt
-
     def scores(self, earlier_picks: Mapping[str, int]) -> list[ArmScore]:
         """The bars: mean score, right answers and picks of each arm."""
         picks = self.picks(earlier_picks)
@@ -137,6 +139,7 @@ class Comparison:
             prompt.pick = others[(at + 1) % len(others)]
         else:
             prompt.pick = base if which == "base" else None
+        prompt.tied = which == "none"
 
     def picks(self, earlier: Mapping[str, int]) -> dict[str, int]:
         """How often each arm was picked, earlier comparisons included."""
@@ -196,7 +199,8 @@ class Comparison:
 
     def _arm_score(self, arm: str, picks: Mapping[str, int]) -> ArmScore:
         scores = [own[arm] for _, own in self.judged()]
+        answered = sum(arm in prompt.answers and prompt.answers[arm].done for prompt in self.prompts.values())
         mean = sum(scores) / len(scores) if scores else None
         right = sum(score >= _RIGHT for score in scores)
         asked = any(picks.values())
-        return ArmScore(arm, mean, len(scores), right if scores else None, picks[arm] if asked else None)
+        return ArmScore(arm, mean, len(scores), right if scores else None, picks[arm] if asked else None, answered)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -33,6 +34,7 @@ class ArmScore:
     judged: answers judged so far.
     right: answers that are wholly right; None where the metric knows no right and wrong.
     picks: how often a person preferred this arm; None where nobody was asked.
+    answered: prompts that it has answered, those without known answers too.
     """
 
     label: str
@@ -40,12 +42,13 @@ class ArmScore:
     judged: int
     right: int | None = None
     picks: int | None = None
+    answered: int = 0
 
     @property
     def words(self) -> list[str]:
-        """`62 of 100 right`, `3 picks`."""
+        """`62 of 100 right`, `3 picks`; `5 answered` where nothing is known to be right."""
         judged = f"{self.right} of {self.judged} right" if self.right is not None else f"{self.judged} judged"
-        parts = [judged if self.judged else "not judged yet"]
+        parts = [judged if self.judged else f"{self.answered} answered"]
         if self.picks is not None:
             parts.append(f"{self.picks} pick{'' if self.picks == 1 else 's'}")
         return parts
@@ -114,7 +117,7 @@ def _bar(share: float | None, width: int, style: str) -> Content:
 
 
 class CompareFoot(Vertical):
-    """Scores, verdict, buttons. A button does an action of the screen."""
+    """Scores, verdict, buttons. A button does an action of the screen. Remarks of the app stand above it."""
 
     DEFAULT_CSS = """
     CompareFoot {
@@ -136,6 +139,11 @@ class CompareFoot(Vertical):
             yield KeyButton("Pick adapted", "compare.adapted", id="pick-next", action="screen.pick('next')")
             yield KeyButton("Save", "compare.save", id="save", action="screen.save")
             yield KeyButton("Export", "compare.export", id="export", action="screen.export")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The scores are read while remarks come: these keep off them."""
+        for remarks in self.screen.query("#textual-toastrack"):
+            remarks.styles.margin = (0, 0, event.size.height + 1, 0)
 
     def show_scores(self, scores: Sequence[ArmScore]) -> None:
         """A bar an arm."""

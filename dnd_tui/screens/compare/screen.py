@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
-from textual.widgets import Input
 
 from dnd_tui import jobs
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.compare.answers import AnswerPanes
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
 from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog, ask_for_prompts, dropped_prompts, transcript_of
+from dnd_tui.screens.compare.editor import PromptEditor
 from dnd_tui.screens.compare.prompts import PromptList
 from dnd_tui.screens.compare.rows import ComparedPrompt, Comparison
 from dnd_tui.screens.compare.scores import CompareFoot
+from dnd_tui.screens.compare.session import Session, Sessions
 from dnd_tui.screens.generate.plan import Training
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.panes import Pane, Panes
-from dnd_tui.widgets.path_inputs import DropInput, Dropped
+from dnd_tui.widgets.path_inputs import Dropped
 from engine.errors import EngineError
 from engine.events import AnswersBy, AnswersScored, AnswerText, Note
 from engine.host import Failed
@@ -39,12 +39,14 @@ class CompareScreen(JobScreen):
 # Compare
 
 Base and adapted model answer the same prompt in one batch, with the same random numbers. Choose a prompt in the list
-and press Enter, type one of your own, or run all of them. Words that differ are underlined.
+and press Enter, type one of your own (i; Ctrl+J begins another line, Escape leaves the field), or run all of them.
+Where two answers are mostly the same, the words that differ are underlined. Answers stay until you leave the app.
 
 With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
 right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Below the bars stands what the
-scores show, and which differences are sure. Pick the best answer with the pick keys: the tally is kept with
-the adapter. The options (o) let the base also answer with examples in the prompt: other prompts with their answers.
+scores show, and which differences are sure. Pick the best answer with the pick keys: ◆ in the list stands before the
+answer you picked, = before all in a tie, and the tally is kept with the adapter. The options (o) let the base also
+answer with examples in the prompt: other prompts with their answers.
 Where the prompts have answers, *Train on* (T) makes a new adapter of the one that is compared, trained on all of them.
 
 An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
@@ -71,7 +73,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     ]  # fmt: skip
     DEFAULT_CSS = """
     CompareScreen {
-        #typed { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
+        #typed { margin-bottom: 1; }
+        &.-unanswered #whole.-some { display: block; }
+        &.-unanswered Panes.-tabs #whole { display: none; }
         #side { border: none; padding: 0; }
         #answers { height: 1fr; }
         &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }
@@ -82,25 +86,32 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     def __init__(self) -> None:
         super().__init__()
-        self._compared: Compared | None = None
-        self._earlier: dict[str, int] = {}
-        self._scored: AnswersScored | None = None
-        self._differences = True
-        self._typed = 0
-        self.comparison = Comparison()
+        self._sessions = Sessions()
+        self._session: Session | None = None
+        self._follows = False
         self.options = CompareOptions()
-        self.shown: ComparedPrompt | None = None
+
+    @property
+    def comparison(self) -> Comparison:
+        """What was answered so far."""
+        return self._session.comparison if self._session else Comparison()
+
+    @property
+    def shown(self) -> ComparedPrompt | None:
+        """The prompt whose answers are shown: the one under the cursor."""
+        return self._session.shown if self._session else None
 
     def body(self) -> Iterable[Widget]:
         """Prompts, answers, scores, buttons."""
         yield Panes(
             Pane(
                 "Prompts",
-                DropInput(placeholder="Type a prompt, Enter runs it", id="typed"),
+                PromptEditor(placeholder="Type a prompt, Enter runs it", id="typed"),
                 PromptList(id="list"),
                 id="prompts",
+                share=2,
             ),
-            Pane("Answers", AnswerPanes(id="answers"), id="side", share=2),
+            Pane("Answers", AnswerPanes(id="answers"), id="side", share=3),
             narrow=100,
         )
         yield CompareFoot(id="foot")
@@ -108,36 +119,35 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     def on_mount(self) -> None:
         """Options as the settings have them; what the signs of the list mean."""
         self.options = CompareOptions.of(self.dnd.settings)
-        self.query_one("#prompts", Pane).border_subtitle = "✓ right  ~ partly  ✗ wrong"
+        self.query_one("#prompts", Pane).border_subtitle = "✓ right  ~ partly  ✗ wrong  ◆ picked"
         self._settle()
 
     # -- what is compared
 
     def open(self, compared: Compared) -> None:
-        """Compare adapters, or a chain, with their base; an open comparison of the same goes on."""
-        if self._compared is not None and compared.key == self._compared.key:
-            # Prompts that the person chose stay chosen.
-            self._compared = replace(compared, prompts=self._compared.prompts)
-        else:
-            self._begin(compared)
+        """Compare adapters, or a chain, with their base; what was answered before is there."""
+        self._show_session(self._sessions.open(compared, self.options.examples))
+
+    def _show_session(self, session: Session) -> None:
+        if session is not self._session:
+            self._leave_job()
+            self._session = session
+            self.query_one(PromptList).open(session.listed, session.comparison)
+            self.query_one(AnswerPanes).begin("", list(session.comparison.arms))
+            self._show_answers()
+        self._settle()
         self.query_one(Panes).show("prompts")
         self.query_one(PromptList).focus_table()
 
-    def _begin(self, compared: Compared) -> None:
+    def _leave_job(self) -> None:
+        """What is still answered is of other arms, or other prompts, than those that come now."""
         self.action_stop()
-        self._job = None  # what it still reports is about other adapters, or other prompts
-        self._compared = compared
-        self._scored = None
-        self.comparison = Comparison(compared.arms(self.options.examples))
-        self._earlier = compared.earlier_picks
-        self.shown = None
-        self._typed = 0
-        if compared.prompts:
-            self.query_one(PromptList).open(compared.prompts)
-        else:
-            self.query_one(PromptList).ask()
-        self.query_one(AnswerPanes).begin("", list(self.comparison.arms), ())
-        self._settle()
+        self._job = None
+        self.comparison.forget_unfinished()
+
+    @property
+    def _compared(self) -> Compared | None:
+        return self._session.compared if self._session else None
 
     @property
     def _records(self) -> tuple[AdapterRecord, ...]:
@@ -162,76 +172,69 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         """Take the prompts that were dropped, or ask for a prompt file."""
         source = await (dropped_prompts(self.dnd, dropped) if dropped else ask_for_prompts(self.dnd))
         if source is not None and self._compared is not None:
-            self._begin(replace(self._compared, prompts=PromptChoice(source=source.absolute())))
-            self.query_one(Panes).show("prompts")
-            self.query_one(PromptList).focus_table()
+            prompts = PromptChoice(source=source.absolute())
+            self._show_session(self._sessions.choose(self._compared, prompts, self.options.examples))
 
     # -- running
 
-    def _run(self, numbers: Sequence[int], texts: Sequence[str] = ()) -> None:
-        if self._compared is None:
+    def _run(self, prompts: Sequence[ComparedPrompt]) -> None:
+        """Answer these, those that were typed too."""
+        if self._session is None:
             self.notify("Choose an adapter in the Library (key 5)", severity="warning")
             return
         if self.running:
             self.notify("Stop the answers first (key s)", severity="warning")
             return
-        self.comparison.begin(numbers)
-        request = self._compared.request(numbers, texts, self.options)
-        self._arm_names = dict(zip(request.arms, self.comparison.arms, strict=True))
-        many = len(numbers) + len(texts)
-        title = f"answer {many} prompt{'' if many == 1 else 's'} with {len(request.arms)} arms"
-        self._typed_now = -len(texts)
-        self._job = self.dnd.engine.start(request, title, self)
+        title = f"answer {len(prompts)} prompt{'' if len(prompts) == 1 else 's'} side by side"
+        self._job = self.dnd.engine.start(self._session.ask(prompts, self.options), title, self)
+        if self.shown in prompts:
+            self._show_answers()
         self._settle()
 
     @on(jobs.JobReported)
     def _reported(self, message: jobs.JobReported) -> None:
-        if message.job is not self._job:
+        if message.job is not self._job or self._session is None:
             return
         touched = set()
         for event in message.events:
             if isinstance(event, AnswerText):
-                touched.add(self._take(event))
+                prompt, arm = self._session.take(event)
+                self._answer(prompt, arm, event)
+                touched.add(prompt.number)
             elif isinstance(event, AnswersBy):
                 self.comparison.decoder = str(event)
             elif isinstance(event, AnswersScored):
-                self._scored = event
+                self._session.scored = event
             elif isinstance(event, Note) and event.warning:
                 self.notify(event.text, severity="warning")
-        self.query_one(PromptList).show_signs(touched - {None}, self.comparison)  # type: ignore[arg-type]
+        self.query_one(PromptList).show_signs(touched)
         self._show_scores()
 
-    def _take(self, event: AnswerText) -> int | None:
-        number = self._number(event.row)
-        piece = replace(event, row=number, arm=self._arm_names[event.arm])
-        prompt = self.comparison.take(piece)
-        if prompt is None:
-            return None
+    def _answer(self, prompt: ComparedPrompt, arm: str, piece: AnswerText) -> None:
         if prompt is self.shown:
             panes = self.query_one(AnswerPanes)
-            panes.append(piece.arm, piece.text)
+            panes.append(arm, piece.text)
             if piece.done:
-                self._finish(piece.arm)
-        elif len(prompt.answers) == 1 and not prompt.done and self._follows(prompt):
+                panes.finish(arm, prompt.answers[arm])
+        elif self._follows and not prompt.done and self._may_go_on:
+            # While all are run, list and answers go along, until the person moves the cursor.
             self.show(prompt)
-        return number
+            self.query_one(PromptList).point_at(prompt.number)
 
-    def _follows(self, prompt: ComparedPrompt) -> bool:
-        """While all are run, the panes follow the prompt that is being answered."""
-        return self.shown is None or (self.shown.done and self._job is not None)
-
-    def _number(self, row: int) -> int:
-        """The engine numbers typed prompts -1, -2 in every job; here they go on through all jobs."""
-        return row if row > 0 else row - self._typed_now - self._typed
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether nothing more is awaited of the prompt that is shown."""
+        return not (self._session and self.shown and not self.shown.done and self._session.asks(self.shown))
 
     @on(jobs.JobEnded)
     async def _ended(self, message: jobs.JobEnded) -> None:
         if message.job is not self._job:
             return
+        self._follows = False
         self.comparison.forget_unfinished()
-        self.query_one(PromptList).show_signs(self.comparison.prompts, self.comparison)
+        self.query_one(PromptList).show_signs(self.comparison.prompts)
         if self.shown and not self.shown.done:
-            self.show(self.shown)
+            self._show_answers()
         if isinstance(message.outcome, Failed):
             self.dnd.show_error(message.outcome)
         if self.comparison.judged():
@@ -240,8 +243,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     async def _keep_scores(self) -> None:
         """Scores and picks of one adapter against its base belong to that adapter."""
-        measured = self.comparison.measured(self._scored.metric) if self._scored else []
-        kept = self._compared.kept(measured, self.comparison.picks(self._earlier)) if self._compared else None
+        kept = self._session.kept() if self._session else None
         if kept is None:
             return
         try:
@@ -255,32 +257,28 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     def show(self, prompt: ComparedPrompt) -> None:
         """Prompt and answers, as far as there are any."""
-        self.shown = prompt
-        panes = self.query_one(AnswerPanes)
-        panes.begin(prompt.prompt, list(self.comparison.arms), prompt.references)
-        for arm, answer in prompt.answers.items():
-            panes.append(arm, answer.text)
-            if answer.done:
-                self._finish(arm)
-        panes.set_picked(prompt.pick)
+        assert self._session
+        self._session.shown = prompt
+        self._show_answers()
 
-    def _finish(self, arm: str) -> None:
-        assert self.shown
-        answer = self.shown.answers[arm]
-        panes = self.query_one(AnswerPanes)
-        panes.finish(arm, answer.score, answer.first_seconds, answer.tokens_per_second, answer.asked)
-        panes.highlight(self._differences)
+    def _show_answers(self) -> None:
+        if self._session and self.shown:
+            waiting = self.running and self._session.asks(self.shown)
+            self.query_one(AnswerPanes).show_prompt(self.shown, self.comparison.arms, waiting=waiting)
 
     def _show_scores(self) -> None:
-        self.query_one(CompareFoot).show_scores(self.comparison.scores(self._earlier))
+        self.query_one(CompareFoot).show_scores(self._session.scores if self._session else [])
 
     def _settle(self) -> None:
-        compared, foot = self._compared, self.query_one(CompareFoot)
-        foot.settle(chosen=compared is not None, running=self.running, exported=not compared or bool(self._records))
+        session, foot = self._session, self.query_one(CompareFoot)
+        foot.settle(chosen=session is not None, running=self.running, exported=not session or bool(self._records))
         self._show_scores()
+        # Before there are answers, the prompts have the width.
+        empty = not self.running and not (session and session.answered)
+        self.query_one(Panes).spread("prompts" if empty else None)
+        self.set_class(empty, "-unanswered")
         # Not while answers come: it takes longer than a bar.
-        said = [compared.verdict(self.comparison, self._scored)] if compared and self._scored else []
-        foot.show_verdict(" ".join([*filter(None, said), *self.comparison.answered_by]))
+        foot.show_verdict(session.verdict if session else "")
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -290,29 +288,37 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         return action != "prompts" or self._choosing
 
     @on(PromptList.Highlighted)
-    def _highlighted(self, message: PromptList.Highlighted) -> None:
-        row = message.row
+    def _highlighted(self) -> None:
+        # By now the cursor may be further on: only where it is counts.
+        row = self.query_one(PromptList).current
+        if row is None or (self.shown and row.number == self.shown.number):
+            return
+        self._follows = False
         self.show(self.comparison.prompt(row.number, row.prompt, row.references))
 
     @on(PromptList.Chosen)
     def _chosen(self, message: PromptList.Chosen) -> None:
         row = message.row
-        self.show(self.comparison.prompt(row.number, row.prompt, row.references))
-        self._run([row.number])
+        prompt = self.comparison.prompt(row.number, row.prompt, row.references)
+        self.show(prompt)
+        self._run([prompt])
         self.query_one(Panes).show("side")
 
-    @on(Input.Submitted, "#typed")
-    def _submitted(self, event: Input.Submitted) -> None:
-        text = event.value.strip()
-        if not text or self.running or self._compared is None:
+    @on(PromptEditor.Sent, "#typed")
+    def _sent(self, message: PromptEditor.Sent) -> None:
+        if self._session is None or self.running:
+            self._run([])
             return
-        self._typed += 1
-        prompt = self.comparison.prompt(-self._typed, text)
-        self.query_one(PromptList).add_typed(prompt.number, text)
+        prompt = self._session.type(message.text)
         self.show(prompt)
-        event.input.value = ""
-        self._run([], [text])
+        self.query_one(PromptList).add_typed(prompt.number, message.text)
+        message.editor.clear()
+        self._run([prompt])
         self.query_one(Panes).show("side")
+
+    @on(PromptEditor.Left, "#typed")
+    def _left(self) -> None:
+        self.query_one(PromptList).focus_table()
 
     # -- actions
 
@@ -323,12 +329,14 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     def action_run_all(self) -> None:
         """Answer every prompt of the list that has no answers yet."""
         listed = self.query_one(PromptList)
-        numbers = listed.unanswered(self.comparison)
-        kept = listed.kept_as_examples(numbers, self.options)
+        prompts = listed.unanswered()
+        kept = listed.kept_as_examples([prompt.number for prompt in prompts], self.options)
         if kept:
             self.notify(f"{len(kept)} prompts serve as examples now. Run all again to answer them too", timeout=8)
-        if numbers:
-            self._run([number for number in numbers if number not in kept])
+        if prompts:
+            # One that runs goes on as it is.
+            self._follows = self._follows or not self.running
+            self._run([prompt for prompt in prompts if prompt.number not in kept])
         else:
             self.notify("All prompts of the list are answered", timeout=3)
 
@@ -343,13 +351,13 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             return
         self.comparison.pick(self.shown, which)
         self.query_one(AnswerPanes).set_picked(self.shown.pick)
+        self.query_one(PromptList).show_signs([self.shown.number])
         self._show_scores()
         await self._keep_scores()
 
     def action_differences(self) -> None:
         """Show or hide what differs from the base's answer."""
-        self._differences = not self._differences
-        self.query_one(AnswerPanes).highlight(self._differences)
+        self.query_one(AnswerPanes).toggle_differences()
 
     def action_step(self, by: int) -> None:
         """To the next or previous prompt of the list."""
@@ -362,22 +370,20 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         chosen = await self.app.push_screen_wait(OptionsDialog(self.options, answered=answered))
         before, self.options = self.options, chosen or self.options
         if self._compared is not None and self.options.examples != before.examples:
-            self.action_stop()
-            self._job = None  # what it still reports is of other arms
+            self._leave_job()
             self.comparison.change_arms(self._compared.arms(self.options.examples))
-            self.query_one(PromptList).show_signs(self.comparison.prompts, self.comparison)
-            if self.shown:
-                self.show(self.shown)
+            self.query_one(PromptList).show_signs()
+            self._show_answers()
             self._settle()
 
     @work(group="save")
     async def action_save(self) -> None:
         """Write the transcript."""
-        if self._compared is None or not self.comparison.transcript_rows():
+        if self._session is None or not self.comparison.transcript_rows():
             self.notify("Answer a prompt first: there is nothing to save", severity="warning")
             return
-        transcript = transcript_of(self.comparison, self._compared, self.options, self._scored)
-        await self.app.push_screen_wait(SaveDialog(transcript, self._compared.name))
+        transcript = transcript_of(self.comparison, self._session.compared, self.options, self._session.scored)
+        await self.app.push_screen_wait(SaveDialog(transcript, self._session.compared.name))
 
     async def action_train(self) -> None:
         """A new adapter: the one that is compared, trained on all answers of these prompts."""

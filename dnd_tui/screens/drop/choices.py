@@ -88,7 +88,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         self._instruction = DropInput(placeholder="what all prompts begin with", compact=True, id="context")
         self._query = QueryView(id="query")
         self._count = DropInput(
-            placeholder="as trained", validators=WholeNumber(1, empty=True), compact=True, id="count"
+            placeholder="as in training", validators=WholeNumber(1, empty=True), compact=True, id="count"
         )
         self._seed = DropInput("0", validators=WholeNumber(), compact=True, id="seed")
         self._base = DropInput(placeholder=ModelChoice.base, suggester=BaseSuggester(), compact=True, id="base")
