@@ -104,6 +104,8 @@ OPTIONS: Mapping[str, Option] = {
         "N",
         minimum=0,
     ),
+    "with_base": Option("The base alone answers too."),
+    "system": Option('What is read before the first message, such as "Answer in one sentence."', "TEXT", "none"),
     "tasks": Option("Folder of tasks: tasks.json, NAME.train.jsonl, NAME.test.jsonl.", "DIR"),
     "library": Option("Folder that collect wrote.", "DIR"),
     "arms": Option(
@@ -241,6 +243,14 @@ DIFFERING: Mapping[str, Mapping[str, Option]] = {
             "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
         ),
     },
+    "chat": {
+        "adapters": Option(
+            "Who answers: a LoRA adapter, a PEFT folder, or several; or a base, as of --base.", "ADAPTER|BASE", "--base"
+        ),
+        "chain": Option(
+            "Chain of layers that answers too: what depth wrote, or a chain such as 0-12,10-12,15-29.", "CHAIN", "none"
+        ),
+    },
     "evaluate": {
         "rows": Option("How many test rows of each task are answered.", "N", minimum=1),
         "library": Option("Folder that collect wrote, for the arms made from it.", "DIR", "those arms are left out"),
@@ -310,7 +320,10 @@ def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
     """The request whose fields, however deep, have these values."""
     hints = get_type_hints(request_type)
     made = {}
+    inner = JOBS[request_type].inner if request_type in JOBS else ()
     for field in fields(request_type):
+        if field.name in inner:
+            continue
         kind: Any = hints[field.name]
         choice = choice_in(kind)
         value = values[field.name] if choice is None else _built_choice(choice, values)

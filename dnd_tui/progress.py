@@ -16,7 +16,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from dnd_tui.text import duration, figure, one_line
-from engine.events import AnswersBy, AnswersScored, Event, Note, StageAdvanced, StageFinished, StageStarted
+from engine.events import (
+    AnswersBy,
+    AnswersScored,
+    Event,
+    Note,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    TurnsLeftOut,
+)
 from engine.text import readable_size
 
 if TYPE_CHECKING:
@@ -86,6 +95,8 @@ class PlainProgress:
         elif isinstance(event, AnswersScored):
             labels = f"; {len(event.labels)} labels: {', '.join(event.labels)}" if event.labels else ""
             self.print_line(f"note: answers are scored by {event.metric}{one_line(labels)}")
+        elif isinstance(event, TurnsLeftOut):
+            self.print_line(f"note: {one_line(event.arm)}: {event}")
         elif isinstance(event, StageStarted):
             self._stages[event.stage] = RunningStage(event.total, event.unit)
             self._started(event.stage, self._stages[event.stage])

@@ -5,6 +5,7 @@ Every front end (headless run, app, tests) consumes the same events:
     StageStarted -> StageAdvanced* -> StageFinished     once per stage, stages follow one another
     AnswersBy                                           what writes the answers that follow
     AnswersScored                                       how the answers that follow are scored
+    TurnsLeftOut                                        what of a chat its answers no longer read
     AnswerText                                          a piece of streamed text
     UpdateNorms                                         how large the update of some modules came out
     ChainScored                                         a chain of layers that a search has looked at
@@ -87,6 +88,22 @@ class AnswersBy:
 
 
 @dataclass(frozen=True)
+class TurnsLeftOut:
+    """The first `turns` messages of a chat no longer fit into the `window` tokens that the base reads of it.
+
+    So the answer that follows by `arm` does not know them. Sent before every such answer.
+    """
+
+    arm: str
+    turns: int
+    window: int
+
+    def __str__(self) -> str:
+        first = "the first message is" if self.turns == 1 else f"the first {self.turns} messages are"
+        return f"{first} no longer read: the base reads {self.window:,} tokens"
+
+
+@dataclass(frozen=True)
 class AnswerText:
     """A piece of the answer to prompt number `row` by one arm (`CompareRequest.arms`); the first may be without text.
 
@@ -152,6 +169,7 @@ Event = (
     | StageFinished
     | AnswersBy
     | AnswersScored
+    | TurnsLeftOut
     | AnswerText
     | Note
     | UpdateNorms

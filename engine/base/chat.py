@@ -29,16 +29,20 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def prompts_ids(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], examples: Sequence[tuple[str, str]] = ()
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    examples: Sequence[tuple[str, str]] = (),
+    system: str = "",
 ) -> list[list[int]]:
     """`prompt_ids` of many prompts in one call of the tokenizer, which is several times faster.
 
     Args:
         examples: (prompt, answer) pairs that stand before each prompt, as turns where there is a chat template.
+        system: what stands before all of it; "" leaves that to the chat template.
     """
     if not prompts:
         return []
-    turns = [prompt_text(tokenizer, prompt, examples) for prompt in prompts]
+    turns = [prompt_text(tokenizer, prompt, examples, system) for prompt in prompts]
     if tokenizer.chat_template is None:
         batch = [list(ids) for ids in tokenizer(turns).input_ids]
         # Some tokenizers close every text; the answer has to come before the end.
@@ -46,16 +50,29 @@ def prompts_ids(
     return [list(ids) for ids in tokenizer(turns, add_special_tokens=False).input_ids]
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Sequence[tuple[str, str]] = ()) -> str:
-    """One user turn as text, up to where the answer begins; (prompt, answer) `examples` before it.
+def prompt_text(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, examples: Sequence[tuple[str, str]] = (), system: str = ""
+) -> str:
+    """One user turn as text, up to where the answer begins; (prompt, answer) `examples` and `system` before it.
+
+    A template that has no place for a system turn, or leaves it out, gets its text at the head of the first user turn.
 
     Raises:
         EngineError: the base's chat template does not take a user turn.
     """
     if tokenizer.chat_template is None:
-        return "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
-    turns = [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
-    return _render(tokenizer, [*turns, ("user", prompt)], answer_next=True)
+        before = f"{system}\n\n" if system else ""
+        return before + "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
+    before = [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
+    turns = [*before, ("user", prompt)]
+    if system:
+        with suppress(EngineError):
+            shown = _render(tokenizer, [("system", system), *turns], answer_next=True)
+            # Some trim what they are given.
+            if system.strip() in shown:
+                return shown
+        turns[0] = ("user", f"{system}\n\n{turns[0][1]}")
+    return _render(tokenizer, turns, answer_next=True)
 
 
 def fitting_examples(
@@ -67,12 +84,40 @@ def fitting_examples(
         The examples, and the token ids of each prompt with them before it.
     """
     kept = list(examples)
-    limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context_window(base)
     while True:
         ids = prompts_ids(base.tokenizer, prompts, kept)
         if not limit or not kept or max(map(len, ids)) + max_new_tokens <= limit:
             return kept, ids
         kept.remove(max(kept, key=lambda pair: len(pair[0]) + len(pair[1])))
+
+
+def fitting_turns(
+    base: LoadedBase, message: str, earlier: Sequence[tuple[str, str]], system: str, max_new_tokens: int
+) -> tuple[int, list[int]]:
+    """A message after the (message, answer) turns before it, of which the oldest are left out where they do not fit.
+
+    What fits leaves room in what the base can read for an answer, of half of it at most.
+
+    Returns:
+        How many turns were left out, and the token ids.
+
+    Raises:
+        EngineError: the message alone, with the system text, leaves no room for an answer.
+    """
+    limit = context_window(base)
+    for left_out in range(len(earlier) + 1):
+        [ids] = prompts_ids(base.tokenizer, [message], earlier[left_out:], system)
+        if limit is None or len(ids) + min(max_new_tokens, limit // 2) <= limit:
+            return left_out, ids
+    problem = f"the message has {len(ids):,} tokens with what stands before it, and the base reads {limit:,}"
+    raise EngineError(problem, hint="Send a shorter one, or shorten the system text")
+
+
+def context_window(base: LoadedBase) -> int | None:
+    """How many tokens the base reads, question and answer together; None where its config has no limit."""
+    limit: int | None = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+    return limit
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
-from typing import Any
-
-from engine.adapter.attach import BASE_ROW, AttachedModel, check_fits, naming_adapter
+from engine.adapter.attach import AttachedModel
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.images import ImagePrompts
 from engine.base.load import LoadedBase
-from engine.depth.record import read_chain
-from engine.depth.view import chain_view
 from engine.events import AnswersBy, AnswersScored, Reporter
-from engine.jobs.answering import answering
+from engine.jobs.answering import answering, answering_arms, chain_views
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
 from engine.jobs.prompts import sample_batch
 from engine.jobs.results import Result
@@ -41,8 +35,8 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
-            arms = _arms(request, base, named, attached if decoder is None else None)
-            views = _chain_view(request, base, attached)
+            arms = answering_arms(request, base, named, attached if decoder is None else None)
+            views = chain_views(request, base, attached)
         if prompts is not None and prompts.label_column is not None:
             shown = None if known.examples is None else len(known.examples)
             reporter.emit(AnswersScored(known.metric, known.labels, shown))
@@ -124,29 +118,3 @@ def _base_and_adapters(
     pipeline = load_pipeline(request.models, reporter)
     batch = sample_batch(prompts, request.prompts, pipeline.generator.spec.condition.prompts, reporter)
     return pipeline.base, [pipeline.adapter(batch.texts, reporter)]
-
-
-def _arms(
-    request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], attached: AttachedModel | None
-) -> dict[str, str]:
-    """By the name of an arm, the adapter that answers. They are attached, or, for None, only looked at: do they fit?"""
-    arms = {request.arms[0]: BASE_ROW}
-    for place, (arm, name) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
-        arms[arm] = name
-        with naming_adapter(request.adapters[place], base.ref.id) if request.adapters else nullcontext():
-            if attached is None:
-                check_fits(base.model, adapters[name])
-            else:
-                attached.add(name, adapters[name])
-    # Selected as a whole, adapters need not be turned on and off at every token.
-    if attached is not None and attached.names:
-        attached.use(attached.names[0])
-    return arms
-
-
-def _chain_view(request: CompareRequest, base: LoadedBase, attached: AttachedModel) -> dict[str, Any]:
-    """By the name of its arm, the chain with the adapter that is selected; nothing where no chain is asked for."""
-    if request.chain is None:
-        return {}
-    record = read_chain(request.chain, base.ref, next(iter(request.adapters), None))
-    return {request.arms[-1]: chain_view(attached.model, record.chain)}

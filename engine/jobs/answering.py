@@ -1,13 +1,21 @@
-"""Which decoder answers a comparison, and llama.cpp with the base and adapters of the last one, kept for the next."""
+"""What answers in a comparison or a chat: the arms, and which decoder.
+
+llama.cpp with the base and adapters of the last request is kept for the next one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
 
+from engine.adapter.attach import BASE_ROW, AttachedModel, check_fits, naming_adapter
 from engine.adapter.gguf import GGUF_ARCHITECTURES, tensor_name
 from engine.base.chat import stop_ids
 from engine.base.device import dtype_name
 from engine.base.load import LoadedBase
+from engine.depth.record import read_chain
+from engine.depth.view import chain_view
 from engine.errors import EngineError
 from engine.events import AnswersBy, Reporter
 from engine.files import digest_bytes
@@ -15,14 +23,18 @@ from engine.llama_cpp.base_file import base_file, unnamed_parameter
 from engine.llama_cpp.choice import chosen_decoder
 from engine.llama_cpp.decoder import LlamaDecoder
 from engine.pipeline import Kept
-from engine.requests import LLAMA_CPP, CompareRequest
+from engine.requests import LLAMA_CPP, ChatRequest, CompareRequest
 from engine.weights.lora import LoraAdapter
 
 _decoder: Kept[LlamaDecoder] = Kept()
 
 
 def answering(
-    request: CompareRequest, base: LoadedBase, adapters: Mapping[str, LoraAdapter], at_once: int, reporter: Reporter
+    request: CompareRequest | ChatRequest,
+    base: LoadedBase,
+    adapters: Mapping[str, LoraAdapter],
+    at_once: int,
+    reporter: Reporter,
 ) -> tuple[LlamaDecoder | None, AnswersBy]:
     """Choose; for llama.cpp the base's GGUF file is written at first need. None is transformers. Emits what was chosen.
 
@@ -57,6 +69,39 @@ def answering(
     by = AnswersBy(choice.name, dtype, choice.reason)
     reporter.emit(by)
     return decoder, by
+
+
+def answering_arms(
+    request: CompareRequest | ChatRequest,
+    base: LoadedBase,
+    adapters: Mapping[str, LoraAdapter],
+    attached: AttachedModel | None,
+) -> dict[str, str]:
+    """By the name of an arm, the adapter that answers, `BASE_ROW` for none; chains are not among them.
+
+    Args:
+        adapters: by names of ours. They are attached, or, where `attached` is None, only looked at: do they fit?
+    """
+    arms = {request.base_arm: BASE_ROW} if request.base_arm else {}
+    for place, (arm, name) in enumerate(zip(request.adapted_arms, adapters, strict=False)):
+        arms[arm] = name
+        with naming_adapter(request.adapters[place], base.ref.id) if request.adapters else nullcontext():
+            if attached is None:
+                check_fits(base.model, adapters[name])
+            else:
+                attached.add(name, adapters[name])
+    # Selected as a whole, adapters need not be turned on and off at every token.
+    if attached is not None and attached.names:
+        attached.use(attached.names[0])
+    return arms
+
+
+def chain_views(request: CompareRequest | ChatRequest, base: LoadedBase, attached: AttachedModel) -> dict[str, Any]:
+    """By the name of its arm, the chain with the adapter that is selected; nothing where no chain is asked for."""
+    if request.chain is None:
+        return {}
+    record = read_chain(request.chain, base.ref, next(iter(request.adapters), None))
+    return {request.arms[-1]: chain_view(attached.model, record.chain)}
 
 
 def _hindrance(base: LoadedBase, adapters: Mapping[str, LoraAdapter], stops: list[int]) -> str:

@@ -19,6 +19,7 @@ from engine.depth.chain import MOVES, chain_place, check_chain_words
 from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
+from engine.jobs.compared import check_one_chain
 from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, chosen_prompts, with_labels
 from engine.llama_cpp.choice import INSTALL, installed
 from engine.prompts import PromptSet
@@ -27,6 +28,7 @@ from engine.requests import (
     NO_ADAPTER,
     ChainChoiceRequest,
     ChainExportRequest,
+    ChatRequest,
     CombineRequest,
     DepthOracleRequest,
     DepthRequest,
@@ -70,6 +72,13 @@ def check_serve_model(request: ServeModelRequest) -> None:
         raise EngineError(f"{request.port} is no port", where=setting("port"), hint="Choose 1024 to 65535")
     for folder in request.adapters:
         read_peft_layout(folder)
+
+
+def check_chat(request: ChatRequest) -> None:
+    """Whether the adapters are adapters, and the chain goes with them."""
+    for folder in request.adapters:
+        read_peft_layout(folder)
+    check_one_chain(request.chain, request.adapters)
 
 
 def prepare_teach(request: TeachRequest) -> tuple[PromptSet, list[SheetRow]]:

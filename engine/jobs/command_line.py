@@ -64,9 +64,12 @@ def command_words(request: Any) -> list[str]:
 
 
 def leaves(request_type: type[Any]) -> list[tuple[str, Any, Any]]:
-    """(name, type, default) of every plain field: the request's own first, the choice of models last."""
+    """(name, type, default) of every plain field that is typed: the request's own first, the choice of models last."""
     hints = get_type_hints(request_type)
-    own: list[tuple[str, Any, Any]] = [(each.name, hints[each.name], each.default) for each in fields(request_type)]
+    inner = JOBS[request_type].inner if request_type in JOBS else ()
+    own: list[tuple[str, Any, Any]] = [
+        (each.name, hints[each.name], each.default) for each in fields(request_type) if each.name not in inner
+    ]
     plain = [leaf for leaf in own if choice_in(leaf[1]) is None]
     nested: list[tuple[str, Any, Any]] = []
     for _, kind, default in reversed(own):

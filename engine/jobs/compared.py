@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from engine.depth.chain import check_chain_words
 from engine.errors import EngineError, setting
@@ -46,7 +47,7 @@ def prepare_compare(request: CompareRequest) -> PromptSet | None:
             answers; the chain cannot be one, or several adapters go with it.
     """
     prompts = _compared_set(request)
-    _check_chain(request)
+    check_one_chain(request.chain, request.adapters)
     return prompts
 
 
@@ -65,12 +66,13 @@ def _compared_set(request: CompareRequest) -> PromptSet | None:
     raise EngineError("no prompts are named", hint="Name a prompt file, or both texts to answer and an adapter")
 
 
-def _check_chain(request: CompareRequest) -> None:
-    if request.chain is None:
+def check_one_chain(chain: str | None, adapters: Sequence[Path]) -> None:
+    """Raises EngineError for words that cannot be a chain, and for more adapters than go with one."""
+    if chain is None:
         return
-    check_chain_words(request.chain)
-    if len(request.adapters) > 1:
-        problem = f"a chain of layers goes with one adapter at most, not with {len(request.adapters)}"
+    check_chain_words(chain)
+    if len(adapters) > 1:
+        problem = f"a chain of layers goes with one adapter at most, not with {len(adapters)}"
         raise EngineError(problem, hint="Name the adapter that it was searched with")
 
 

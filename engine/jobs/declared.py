@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from engine.requests import (
     ChainChoiceRequest,
     ChainExportRequest,
+    ChatRequest,
     CollectRequest,
     CombineRequest,
     CompareRequest,
@@ -69,6 +70,7 @@ class Job:
     command: its name on the command line; "" for jobs of the app alone. help: what it does, in one sentence.
     lab: it stands under `dnd-tui lab`: made for those who train generators and judge arms.
     positional: fields that are typed without a name.
+    inner: fields that nobody types: the command fills them itself.
     flags: options, without dashes, whose names differ from the field's in this command.
     check: called with the request; raises EngineError for what can be seen to be impossible before heavy imports.
     prepare: the same, and returns what it has read, for the runner.
@@ -81,6 +83,7 @@ class Job:
     help: str = ""
     lab: bool = False
     positional: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
     check: str = ""
     prepare: str = ""
@@ -134,6 +137,15 @@ JOBS: Mapping[type[Request], Job] = {
         "Answer prompts with base and adapted model side by side.",
         positional=("source",),
         prepare="engine.jobs.compared:prepare_compare",
+    ),
+    ChatRequest: Job(
+        "engine.jobs.chat:chat_job",
+        "chat",
+        "Talk with a base or an adapter: a line of stdin is a message.",
+        positional=("adapters",),
+        inner=("message", "earlier"),
+        check="engine.jobs.checks:check_chat",
+        kept="the message that was being answered is left out of the chat",
     ),
     ServeModelRequest: Job(
         "engine.jobs.serve_model:serve_model_job",

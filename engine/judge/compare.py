@@ -151,7 +151,7 @@ def compare(
                 prompts: list[list[int]],
                 adapters: list[str] | None,
                 seen: Mapping[str, Any] | None = None,
-            ) -> _Stream:
+            ) -> Stream:
                 given: dict[str, Any] = {
                     "max_new_tokens": max_new_tokens,
                     "stop_ids": stop_ids(base.tokenizer, base.model),
@@ -171,7 +171,7 @@ def compare(
                         images=seen,
                         **given,
                     )
-                return _Stream(own, [len(ids) for ids in prompts], pieces)
+                return Stream(own, [len(ids) for ids in prompts], pieces)
 
             alone, seen = _asked(base, part, (), images)
             # The model keeps where the tokens of an image are: all arms of a row may share that, other rows not.
@@ -191,7 +191,7 @@ def compare(
                 ComparedRow(row.number, row.prompt, row.images, row.references, dict.fromkeys(names, ""), {})
                 for row in part
             ]
-            for stream, piece in _in_turns(streams):
+            for stream, piece in in_turns(streams):
                 arm, place = stream.arms[piece.row // len(part)], piece.row % len(part)
                 row, asked = fresh[place], stream.asked[place]
                 row.answers[arm] += piece.text
@@ -206,7 +206,7 @@ def compare(
     return Comparison(compared, metric, _means(names, compared), clock.timings(), fitted)
 
 
-class _Stream(NamedTuple):
+class Stream(NamedTuple):
     """Answers of some arms to the prompts of a part: first those of the first arm.
 
     asked: tokens of each prompt.
@@ -217,7 +217,7 @@ class _Stream(NamedTuple):
     pieces: Iterator[AnswerPiece]
 
 
-def _in_turns(streams: list[_Stream]) -> Iterator[tuple[_Stream, AnswerPiece]]:
+def in_turns(streams: list[Stream]) -> Iterator[tuple[Stream, AnswerPiece]]:
     """Some pieces of each in turn, as many as it has arms, until all have ended."""
     while streams:
         going = []

@@ -22,6 +22,7 @@ from engine.requests.adapters import (
     TeachRequest,
     export_target,
 )
+from engine.requests.chat import ChatRequest, Exchange
 from engine.requests.choices import (
     DECODERS,
     LLAMA_CPP,
@@ -51,6 +52,7 @@ Request = (
     | GenerateRequest
     | RefineRequest
     | CompareRequest
+    | ChatRequest
     | EvaluateRequest
     | LeaveOneOutRequest
     | ExportRequest
@@ -81,6 +83,7 @@ __all__ = [
     "TRANSFORMERS",
     "ChainChoiceRequest",
     "ChainExportRequest",
+    "ChatRequest",
     "CollectRequest",
     "CombineRequest",
     "CompareRequest",
@@ -89,6 +92,7 @@ __all__ = [
     "DepthRequest",
     "DepthTableRequest",
     "EvaluateRequest",
+    "Exchange",
     "ExportRequest",
     "GenerateRequest",
     "ImportRequest",

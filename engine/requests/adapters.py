@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
 from os.path import abspath, basename
 from pathlib import Path
 
@@ -107,21 +108,36 @@ class CompareRequest:
 
         The base with examples in the prompt comes after the base, as "examples"; a chain comes last, as "chain".
         """
-        names = ["base", EXAMPLES_ARM] if self.examples else ["base"]
-        if self.chain is not None:
-            return (*names, "adapted", "chain") if self.adapters else (*names, "chain")
-        if len(self.adapters) < 2:
-            return (*names, "adapted")
-        for folder in self.adapters:
-            name = basename(abspath(folder))
-            others = (f"{name} {number}" for number in count(2))
-            names.append(next(free for free in chain([name], others) if free not in names))
-        return tuple(names)
+        first = [self.base_arm, EXAMPLES_ARM] if self.examples else [self.base_arm]
+        # Without a chain there is an adapter, which may be one that is generated.
+        return arm_names(first, self.adapters, self.chain, adapted=bool(self.adapters) or self.chain is None)
+
+    @property
+    def base_arm(self) -> str:
+        """What the base alone is called."""
+        return "base"
 
     @property
     def adapted_arms(self) -> tuple[str, ...]:
         """Those of `arms` that are not the base: the adapters, then the chain."""
         return self.arms[2 if self.examples else 1 :]
+
+
+def arm_names(first: Sequence[str], adapters: Sequence[Path], chain: str | None, *, adapted: bool) -> tuple[str, ...]:
+    """Names of what answers: `first`, then "adapted" or the folder name of each of several adapters, then "chain".
+
+    Args:
+        adapted: there is an adapter, named or not.
+    """
+    names = list(first)
+    if len(adapters) < 2:
+        names += ["adapted"] if adapted else []
+    else:
+        for folder in adapters:
+            name = basename(abspath(folder))
+            others = (f"{name} {number}" for number in itertools.count(2))
+            names.append(next(free for free in itertools.chain([name], others) if free not in names))
+    return (*names, "chain") if chain is not None else tuple(names)
 
 
 @dataclass(frozen=True, kw_only=True)

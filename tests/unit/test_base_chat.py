@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.base.chat import answer_ids, answers_ids, prompt_ids, prompts_ids, stop_ids
+from engine.base.chat import answer_ids, answers_ids, prompt_ids, prompt_text, prompts_ids, stop_ids
 from engine.errors import EngineError
 from tests.tiny_tokenizer import CHATML, TURNS, tiny_tokenizer
 
@@ -46,6 +46,33 @@ def test_many_at_once_are_the_same_as_one_by_one() -> None:
         assert prompts_ids(tokenizer, texts) == [prompt_ids(tokenizer, text) for text in texts]
         assert answers_ids(tokenizer, texts) == [answer_ids(tokenizer, text) for text in texts]
         assert prompts_ids(tokenizer, []) == answers_ids(tokenizer, []) == []
+
+
+NO_SYSTEM = TURNS.replace(
+    "{{ bos_token }}",
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+)
+LEFT_OUT = CHATML.replace(
+    "{% for message in messages %}", "{% for message in messages if message['role'] != 'system' %}"
+)
+
+
+def test_turns_and_a_system_text_stand_before_the_prompt() -> None:
+    assert prompt_text(CHAT, "And?", [("Hi", "Yes")], "Be brief.") == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\nYes<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert prompt_text(PLAIN, "And?", [("Hi", "Yes")], "Be brief.") == "Be brief.\n\nHi\nYes\n\nAnd?\n"
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, LEFT_OUT], ids=["refused", "left out"])
+def test_a_system_text_that_a_template_does_not_take_goes_into_the_first_message(template: str) -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.chat_template = template
+    shown = prompt_text(tokenizer, "And?", [("Hi", "Yes")], " Be brief. ")
+    assert shown.count("Be brief.") == 1 and shown.index("Be brief.") < shown.index("Hi") < shown.index("And?")
+    assert "user\n Be brief. \n\nHi" in shown or "user\nBe brief. \n\nHi" in shown
+    assert "system" not in shown
 
 
 def test_an_answer_ends_with_the_end_of_the_turn() -> None:
