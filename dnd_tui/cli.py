@@ -25,7 +25,7 @@ from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import build, parameters
 from engine.jobs.command_line import LAB, NAME
 from engine.jobs.declared import JOBS
-from engine.requests import Request
+from engine.requests import ChatRequest, Request
 
 _LOOK: dict[str, Any] = {
     "add_completion": False,
@@ -109,7 +109,12 @@ def _add(request_type: type[Request]) -> None:
 
     def body(**values: Any) -> None:
         as_json, debug = values.pop("json"), values.pop("debug")
-        raise typer.Exit(run(build(request_type, values), as_json=as_json, debug=debug))
+        request = build(request_type, values)
+        if isinstance(request, ChatRequest):
+            from dnd_tui.chat import chat
+
+            raise typer.Exit(chat(request, as_json=as_json, debug=debug))
+        raise typer.Exit(run(request, as_json=as_json, debug=debug))
 
     flags = [
         _flag("json", "Print the data as JSON (one object a line) instead of text."),

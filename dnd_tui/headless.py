@@ -49,11 +49,17 @@ def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
         as_json: stdout is JSON, one object a line, instead of text for people.
         debug: failures come with their traceback; libraries may warn.
     """
+    settle_stdout(as_json)
+    return guarded(request, lambda progress, interrupts: _answer(request, progress, interrupts, as_json), debug=debug)
+
+
+def guarded(request: Request, work: Callable[[PlainProgress, Interrupts], None], *, debug: bool) -> int:
+    """Do `work` for a request, with progress on stderr, until a signal comes; returns the exit code, as `run` does."""
     with Interrupts() as interrupts:
         try:
             quiet_libraries_at_start(debug=debug)
             with open_progress(sys.stderr) as progress:
-                _answer(request, progress, interrupts, as_json)
+                work(progress, interrupts)
             return DONE
         except ReaderGone:
             return FAILED
@@ -73,9 +79,8 @@ def complain(problem: str) -> None:
 
 
 def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, as_json: bool) -> None:
-    _settle_stdout(as_json)
     arms = request.arms if isinstance(request, CompareRequest) else ()
-    answers = AnswersAsJson(_write, arms) if as_json else AnswersForPeople(_write)
+    answers = AnswersAsJson(write, arms) if as_json else AnswersForPeople(write)
     one_terminal = sys.stdout.isatty()
     # Of several processes (`accelerate launch`, torchrun) the first one speaks for all.
     silent = os.environ.get("RANK", "0") != "0"
@@ -96,10 +101,15 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
     result = run_job(request, Reporter(sink, interrupts.asked, flag))
     answers.close()
     if not silent:
-        _write(_json_line(result.to_json()) if as_json else _lines(result.summary(flag)))
+        write(_json_line(result.to_json()) if as_json else _lines(result.summary(flag)))
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """To stdout, at once.
+
+    Raises:
+        ReaderGone: nobody reads it any more.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -129,7 +139,7 @@ def _lines(summary: list[tuple[str, str]]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _settle_stdout(as_json: bool) -> None:
+def settle_stdout(as_json: bool) -> None:
     """JSON is UTF-8 whatever the locale; text a locale cannot show is escaped instead of failing."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure:
@@ -203,10 +213,16 @@ class AnswersForPeople:
     """One answer after the other under a heading; the first one that is not done is written as it comes.
 
     Pieces of the answers behind it wait, for a terminal line has one place to write at.
+
+    Args:
+        heading: of the answer to a row by an arm, with its line break.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(
+        self, write: Write, heading: Callable[[int, str], str] = lambda row, arm: f"[{row}] {one_line(arm)}\n"
+    ) -> None:
         self._write = write
+        self._heading = heading
         self._waiting: dict[tuple[int, str], tuple[str, bool]] = {}
         self._open: tuple[int, str] | None = None
 
@@ -225,7 +241,7 @@ class AnswersForPeople:
     def _write_front(self) -> None:
         while self._waiting:
             key, (text, done) = next(iter(self._waiting.items()))
-            heading = "" if key == self._open else f"[{key[0]}] {one_line(key[1])}\n"
+            heading = "" if key == self._open else self._heading(*key)
             self._open = key
             if heading or text:
                 self._write(heading + printable(text))
