@@ -23,12 +23,14 @@ from engine.events import (
     StageAdvanced,
     StageFinished,
     StageStarted,
+    TurnsLeftOut,
     UpdateNorms,
 )
 from engine.host import Finished, JobEnded, JobEvent, Message
 from engine.jobs import run
 from engine.jobs.results import Result
 from engine.requests import (
+    ChatRequest,
     CompareRequest,
     DepthRequest,
     GenerateRequest,
@@ -135,6 +137,7 @@ def _result(request: Request) -> Result:
         InfoRequest: {"kind": "adapter", "consumers": FORM_DATA["peft"]["consumers"], "formats": FORM_DATA},
         LoadRequest: {},
         CompareRequest: {},
+        ChatRequest: {},
         DepthRequest: chain_data(),
     }
     if isinstance(request, GenerateRequest):
@@ -159,6 +162,11 @@ def _events(request: Request) -> list[Event]:
         return [StageStarted("train", 400), *looks, *losses, *_stages(TRAINED), UpdateNorms(SOLVED_NORMS)]
     if isinstance(request, DepthRequest):
         return chain_events()
+    if isinstance(request, ChatRequest):
+        left_out = [TurnsLeftOut("base", 1, 8192)] if len(request.earlier) == 2 else []
+        texts = {"base": f"This is answer {request.number}. How can I help you?", "adapted": "sport"}
+        pieces = [AnswerText(request.number, arm, texts[arm], True, 9, 1.5, asked=48) for arm in request.arms]
+        return [*left_out, *pieces]
     if isinstance(request, CompareRequest):
         return [
             AnswersScored("label", ("sport", "weather", "food", "music")),

@@ -98,6 +98,16 @@ async def compare(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     screen.action_run_all()
 
 
+async def chatting(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await app.compare(fill_library(prompts)[:1])
+    await settled(pilot)
+    await pilot.press("h", *"Who won?", "enter")
+    await settled(pilot)
+    await pilot.press(*"And", "ctrl+j", *"then?", "enter")
+    await settled(pilot)
+    await pilot.press(*"So")
+
+
 async def export(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     record = fill_library(prompts)[0]
     await app.export(replace(record, folder=Path("/library/topics/adapter")))
@@ -156,6 +166,7 @@ STATES = {
     "generate, trained": trained,
     "compare": empty("compare"),
     "compare, answered": compare,
+    "compare, chatting": chatting,
     "export": empty("export"),
     "export, an adapter chosen": export,
     "library": empty("library"),

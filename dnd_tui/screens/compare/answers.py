@@ -146,6 +146,19 @@ class AnswerPane(Vertical):
         else:
             self._show_state("■", "done" if score is None else f"score {score:.2f}", figures, "$foreground bold")
 
+    def say(self, message: str) -> None:
+        """What was asked next, in a chat; its answer follows."""
+        self.flush()
+        self.done = False
+        self.answer.append("\n\n" if self.answer.text else "")
+        self.answer.append("".join(f"▌ {line}\n" for line in message.split("\n")), "bold $text-primary")
+        self._show_state("·", "waiting")
+
+    def remark(self, text: str) -> None:
+        """Something about the answer that follows."""
+        self.flush()
+        self.answer.append(f"({text})\n", "italic $foreground-muted")
+
     def pick(self, *, picked: bool) -> None:
         """Mark this arm as the one the person preferred."""
         self._picked = picked
@@ -162,7 +175,11 @@ class AnswerColumns(HorizontalScroll, can_focus=False, inherit_bindings=False):
 
 
 class AnswerPanes(Vertical):
-    """The answers of all arms to one prompt."""
+    """The answers of all arms to one prompt; or to all messages of a chat, which stand between them.
+
+    Args:
+        differences: mark the words in which answers differ.
+    """
 
     DEFAULT_CSS = """
     AnswerPanes {
@@ -186,14 +203,14 @@ class AnswerPanes(Vertical):
         Binding("c", "copy", "Copy answer", id="answers.copy", tooltip="Copy the answer that has the focus"),
     ]
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, id: str | None = None, differences: bool = True) -> None:
+        super().__init__(id=id)
         self._prompt = ""
         self._references: tuple[str, ...] = ()
         self._panes: dict[str, AnswerPane] = {}
         self._asked: Static | None = None
         self._waiting: Timer | None = None
-        self._highlight = True
+        self._highlight = differences
 
     def compose(self) -> ComposeResult:
         """Prompt, tabs, panes."""
@@ -251,6 +268,16 @@ class AnswerPanes(Vertical):
         self._panes[arm].keep(text)
         if self._waiting is None:
             self._waiting = self.set_timer(_PAUSE, self._flush)
+
+    def say(self, message: str) -> None:
+        """The next message of a chat; it is answered by all arms."""
+        for pane in self._panes.values():
+            pane.say(message)
+        self._label_tabs()
+
+    def remark(self, arm: str, text: str) -> None:
+        """Something about the next answer of `arm`."""
+        self._panes[arm].remark(text)
 
     def finish(self, arm: str, answer: Answer) -> None:
         """The answer of `arm` is complete; its text has been appended."""

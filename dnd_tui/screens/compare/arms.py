@@ -22,13 +22,17 @@ BY_ITSELF = "chosen by itself"
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """As in `engine.requests.CompareRequest`; without a metric it is chosen by itself."""
+    """As in `engine.requests.CompareRequest`; without a metric it is chosen by itself.
+
+    chat_tokens: of the longest answer in a chat.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
     metric: str | None = None
     examples: int = 0
+    chat_tokens: int = 256
 
     @classmethod
     def of(cls, settings: Settings) -> CompareOptions:

@@ -56,7 +56,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
         self._answered = answered
 
     def compose(self) -> ComposeResult:
-        """Five fields."""
+        """Six fields."""
         old = self._options
         metrics = ((BY_ITSELF, ""), *((name, name) for name in OPTIONS["metric"].choices))
         offered = f"none; {_EXAMPLES} are usual" if self._answered else "none: the prompts have no answers"
@@ -66,6 +66,11 @@ class OptionsDialog(FormDialog[CompareOptions]):
                 "Longest",
                 DropInput(str(old.max_new_tokens), id="max", validators=WholeNumber(1), compact=True),
                 "Longest answer, in tokens",
+            )
+            yield FormField(
+                "In a chat",
+                DropInput(str(old.chat_tokens), id="chat", validators=WholeNumber(1), compact=True),
+                "Longest answer in a chat, in tokens",
             )
             yield FormField(
                 "Temperature",
@@ -111,7 +116,14 @@ class OptionsDialog(FormDialog[CompareOptions]):
         metric = str(self.query_one("#metric", Select).value) or None
         examples = int(value["examples"].strip() or 0)
         self.dismiss(
-            CompareOptions(int(value["max"]), float(value["temperature"]), int(value["seed"]), metric, examples)
+            CompareOptions(
+                int(value["max"]),
+                float(value["temperature"]),
+                int(value["seed"]),
+                metric,
+                examples,
+                int(value["chat"]),
+            )
         )
 
 

@@ -28,7 +28,7 @@ class PromptEditor(DropTextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", id="prompt.send", tooltip="Send what is typed"),
         Binding("ctrl+j,shift+enter,alt+enter", "new_line", "New line", id="prompt.line", tooltip="Begin another line"),
-        Binding("escape", "leave", "Leave field", id="prompt.leave", tooltip="Leave the field; its text stays"),
+        Binding("escape", "leave_field", "Leave field", id="prompt.leave", tooltip="Leave the field; its text stays"),
     ]
 
     class Sent(Message):
@@ -73,6 +73,6 @@ class PromptEditor(DropTextArea):
         self.insert("\n")
         self.scroll_cursor_visible()
 
-    def action_leave(self) -> None:
+    def action_leave_field(self) -> None:
         """Leave the field."""
         self.post_message(self.Left(self))

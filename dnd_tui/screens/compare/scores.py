@@ -137,6 +137,7 @@ class CompareFoot(Vertical):
             yield KeyButton("Stop", "compare.stop", id="stop", variant="error", action="screen.stop")
             yield KeyButton("Pick base", "compare.base", id="pick-base", action="screen.pick('base')")
             yield KeyButton("Pick adapted", "compare.adapted", id="pick-next", action="screen.pick('next')")
+            yield KeyButton("Chat", "compare.chat", id="to-chat", action="screen.chat")
             yield KeyButton("Save", "compare.save", id="save", action="screen.save")
             yield KeyButton("Export", "compare.export", id="export", action="screen.export")
 
@@ -165,5 +166,5 @@ class CompareFoot(Vertical):
             self.query_one(f"#{name}", Button).disabled = not chosen or running
         self.query_one("#export").display = exported
         self.query_one("#stop", Button).disabled = not running
-        for name in ("pick-base", "pick-next"):
+        for name in ("pick-base", "pick-next", "to-chat"):
             self.query_one(f"#{name}", Button).disabled = not chosen

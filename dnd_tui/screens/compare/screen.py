@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,27 +10,23 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from dnd_tui import jobs
-from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.compare.answers import AnswerPanes
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
+from dnd_tui.screens.compare.chat import ChatView
 from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog, ask_for_prompts, dropped_prompts, transcript_of
 from dnd_tui.screens.compare.editor import PromptEditor
 from dnd_tui.screens.compare.prompts import PromptList
-from dnd_tui.screens.compare.rows import ComparedPrompt, Comparison
+from dnd_tui.screens.compare.running import AnsweringScreen
 from dnd_tui.screens.compare.scores import CompareFoot
 from dnd_tui.screens.compare.session import Session, Sessions
 from dnd_tui.screens.generate.plan import Training
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import Dropped
-from engine.errors import EngineError
-from engine.events import AnswersBy, AnswersScored, AnswerText, Note
-from engine.host import Failed
 from engine.requests import PromptChoice
 
 
-class CompareScreen(JobScreen):
+class CompareScreen(AnsweringScreen):
     """Prompts on the left, one column of answers an arm on the right, scores below."""
 
     MODE = "compare"
@@ -52,7 +47,7 @@ Where the prompts have answers, *Train on* (T) makes a new adapter of the one th
 An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "run", "Run", id="compare.run", tooltip="Answer the prompt under the cursor"),
+        Binding("r", "run", "Run", id="compare.run", show=False, tooltip="Answer the prompt under the cursor"),
         Binding("a", "run_all", "Run all", id="compare.all", tooltip="Answer all prompts that are not answered yet"),
         Binding("s,escape", "stop", "Stop", id="compare.stop", show=False, tooltip="Stop answering"),
         Binding("i", "type", "Type", id="compare.type", tooltip="Type a prompt of your own"),
@@ -61,7 +56,9 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         Binding("n", "pick('next')", "Pick adapted", id="compare.adapted",
                 tooltip="The adapted answer is better; again for the next adapter"),
         Binding("t", "pick('none')", "Tie", id="compare.tie", tooltip="Neither is better"),
-        Binding("d", "differences", "Differences", id="compare.differences", tooltip="Show or hide what differs"),
+        Binding("d", "differences", "Differences", id="compare.differences", show=False,
+                tooltip="Show or hide what differs"),
+        Binding("h", "chat", "Chat", id="compare.chat", tooltip="Talk with base and adapters, several turns"),
         Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
         Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
         Binding("o", "options", "Options", id="compare.options", tooltip="Length, temperature, seed, metric, examples"),
@@ -79,7 +76,10 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         #side { border: none; padding: 0; }
         #answers { height: 1fr; }
         &.-narrow #buttons, &.-normal #buttons { padding: 0; Button { min-width: 8; margin: 0; } }
+        &.-chat Panes, &.-chat CompareFoot { display: none; }
+        &.-chat ChatView { display: block; }
         &.-short #typed { margin-bottom: 0; }
+        &.-narrow #save { display: none; }
         &.-short #verdict { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
@@ -87,19 +87,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     def __init__(self) -> None:
         super().__init__()
         self._sessions = Sessions()
-        self._session: Session | None = None
-        self._follows = False
-        self.options = CompareOptions()
-
-    @property
-    def comparison(self) -> Comparison:
-        """What was answered so far."""
-        return self._session.comparison if self._session else Comparison()
-
-    @property
-    def shown(self) -> ComparedPrompt | None:
-        """The prompt whose answers are shown: the one under the cursor."""
-        return self._session.shown if self._session else None
 
     def body(self) -> Iterable[Widget]:
         """Prompts, answers, scores, buttons."""
@@ -115,6 +102,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             narrow=100,
         )
         yield CompareFoot(id="foot")
+        yield ChatView(id="chat")
 
     def on_mount(self) -> None:
         """Options as the settings have them; what the signs of the list mean."""
@@ -129,21 +117,16 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         self._show_session(self._sessions.open(compared, self.options.examples))
 
     def _show_session(self, session: Session) -> None:
+        self.remove_class("-chat")
         if session is not self._session:
             self._leave_job()
             self._session = session
             self.query_one(PromptList).open(session.listed, session.comparison)
-            self.query_one(AnswerPanes).begin("", list(session.comparison.arms))
+            self.query_one("#answers", AnswerPanes).begin("", list(session.comparison.arms))
             self._show_answers()
         self._settle()
         self.query_one(Panes).show("prompts")
         self.query_one(PromptList).focus_table()
-
-    def _leave_job(self) -> None:
-        """What is still answered is of other arms, or other prompts, than those that come now."""
-        self.action_stop()
-        self._job = None
-        self.comparison.forget_unfinished()
 
     @property
     def _compared(self) -> Compared | None:
@@ -175,114 +158,10 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
             prompts = PromptChoice(source=source.absolute())
             self._show_session(self._sessions.choose(self._compared, prompts, self.options.examples))
 
-    # -- running
-
-    def _run(self, prompts: Sequence[ComparedPrompt]) -> None:
-        """Answer these, those that were typed too."""
-        if self._session is None:
-            self.notify("Choose an adapter in the Library (key 5)", severity="warning")
-            return
-        if self.running:
-            self.notify("Stop the answers first (key s)", severity="warning")
-            return
-        title = f"answer {len(prompts)} prompt{'' if len(prompts) == 1 else 's'} side by side"
-        self._job = self.dnd.engine.start(self._session.ask(prompts, self.options), title, self)
-        if self.shown in prompts:
-            self._show_answers()
-        self._settle()
-
-    @on(jobs.JobReported)
-    def _reported(self, message: jobs.JobReported) -> None:
-        if message.job is not self._job or self._session is None:
-            return
-        touched = set()
-        for event in message.events:
-            if isinstance(event, AnswerText):
-                prompt, arm = self._session.take(event)
-                self._answer(prompt, arm, event)
-                touched.add(prompt.number)
-            elif isinstance(event, AnswersBy):
-                self.comparison.decoder = str(event)
-            elif isinstance(event, AnswersScored):
-                self._session.scored = event
-            elif isinstance(event, Note) and event.warning:
-                self.notify(event.text, severity="warning")
-        self.query_one(PromptList).show_signs(touched)
-        self._show_scores()
-
-    def _answer(self, prompt: ComparedPrompt, arm: str, piece: AnswerText) -> None:
-        if prompt is self.shown:
-            panes = self.query_one(AnswerPanes)
-            panes.append(arm, piece.text)
-            if piece.done:
-                panes.finish(arm, prompt.answers[arm])
-        elif self._follows and not prompt.done and self._may_go_on:
-            # While all are run, list and answers go along, until the person moves the cursor.
-            self.show(prompt)
-            self.query_one(PromptList).point_at(prompt.number)
-
-    @property
-    def _may_go_on(self) -> bool:
-        """Whether nothing more is awaited of the prompt that is shown."""
-        return not (self._session and self.shown and not self.shown.done and self._session.asks(self.shown))
-
-    @on(jobs.JobEnded)
-    async def _ended(self, message: jobs.JobEnded) -> None:
-        if message.job is not self._job:
-            return
-        self._follows = False
-        self.comparison.forget_unfinished()
-        self.query_one(PromptList).show_signs(self.comparison.prompts)
-        if self.shown and not self.shown.done:
-            self._show_answers()
-        if isinstance(message.outcome, Failed):
-            self.dnd.show_error(message.outcome)
-        if self.comparison.judged():
-            await self._keep_scores()
-        self._settle()
-
-    async def _keep_scores(self) -> None:
-        """Scores and picks of one adapter against its base belong to that adapter."""
-        kept = self._session.kept() if self._session else None
-        if kept is None:
-            return
-        try:
-            id, scores, picks = kept
-            await asyncio.to_thread(self.dnd.library.add_scores, id, scores)
-            await asyncio.to_thread(self.dnd.library.set_picks, id, picks)
-        except EngineError as error:
-            self.dnd.show_error(error)
-
-    # -- what is shown
-
-    def show(self, prompt: ComparedPrompt) -> None:
-        """Prompt and answers, as far as there are any."""
-        assert self._session
-        self._session.shown = prompt
-        self._show_answers()
-
-    def _show_answers(self) -> None:
-        if self._session and self.shown:
-            waiting = self.running and self._session.asks(self.shown)
-            self.query_one(AnswerPanes).show_prompt(self.shown, self.comparison.arms, waiting=waiting)
-
-    def _show_scores(self) -> None:
-        self.query_one(CompareFoot).show_scores(self._session.scores if self._session else [])
-
-    def _settle(self) -> None:
-        session, foot = self._session, self.query_one(CompareFoot)
-        foot.settle(chosen=session is not None, running=self.running, exported=not session or bool(self._records))
-        self._show_scores()
-        # Before there are answers, the prompts have the width.
-        empty = not self.running and not (session and session.answered)
-        self.query_one(Panes).spread("prompts" if empty else None)
-        self.set_class(empty, "-unanswered")
-        # Not while answers come: it takes longer than a bar.
-        foot.show_verdict(session.verdict if session else "")
-        self.refresh_bindings()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Adapters that were generated have prompts of their own; one adapter is trained at a time."""
+        """Adapters that were generated have prompts of their own; one is trained at a time; a chat runs nothing."""
+        if self.has_class("-chat"):
+            return action == "options"
         if action == "train":
             return len(self._records) == 1
         return action != "prompts" or self._choosing
@@ -350,14 +229,29 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         if self.shown is None or not self.shown.done:
             return
         self.comparison.pick(self.shown, which)
-        self.query_one(AnswerPanes).set_picked(self.shown.pick)
+        self.query_one("#answers", AnswerPanes).set_picked(self.shown.pick)
         self.query_one(PromptList).show_signs([self.shown.number])
         self._show_scores()
         await self._keep_scores()
 
     def action_differences(self) -> None:
         """Show or hide what differs from the base's answer."""
-        self.query_one(AnswerPanes).toggle_differences()
+        self.query_one("#answers", AnswerPanes).toggle_differences()
+
+    def action_chat(self) -> None:
+        """Talk with base and adapters."""
+        if self._session is None:
+            self.notify("Choose an adapter in the Library (key 5)", severity="warning")
+            return
+        self.add_class("-chat")
+        self.query_one(ChatView).open(self._session, self.options)
+        self.refresh_bindings()
+
+    @on(ChatView.Left)
+    def _chat_left(self) -> None:
+        self.remove_class("-chat")
+        self.query_one(PromptList).focus_table()
+        self.refresh_bindings()
 
     def action_step(self, by: int) -> None:
         """To the next or previous prompt of the list."""
@@ -369,6 +263,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         answered = bool(self.query_one(PromptList).answered)
         chosen = await self.app.push_screen_wait(OptionsDialog(self.options, answered=answered))
         before, self.options = self.options, chosen or self.options
+        self.query_one(ChatView).options = self.options
         if self._compared is not None and self.options.examples != before.examples:
             self._leave_job()
             self.comparison.change_arms(self._compared.arms(self.options.examples))

@@ -9,6 +9,7 @@ from dnd_tui.screens.compare.arms import Compared, CompareOptions
 from dnd_tui.screens.compare.prompts import Listed
 from dnd_tui.screens.compare.rows import Answer, ComparedPrompt, Comparison
 from dnd_tui.screens.compare.scores import ArmScore
+from dnd_tui.screens.compare.talk import Talk
 from dnd_tui.state.adapter_record import AdapterScore
 from engine.events import AnswersScored, AnswerText
 from engine.requests import CompareRequest, PromptChoice
@@ -20,7 +21,7 @@ class Session:
 
     before: picks by arm that the library held when this run of the app first compared these.
     scored: how its answers are scored, once that is known. typed: how many prompts were typed.
-    shown: the prompt whose answers are shown.
+    shown: the prompt whose answers are shown. talk: the chat; its arms are there from `begin_talk` on.
     """
 
     compared: Compared
@@ -31,9 +32,16 @@ class Session:
     scored: AnswersScored | None = None
     typed: int = 0
     shown: ComparedPrompt | None = None
+    talk: Talk = field(default_factory=lambda: Talk(()))
     # What the engine calls prompts and arms of the last request.
     _prompts: dict[int, ComparedPrompt] = field(default_factory=dict)
     _arms: dict[str, str] = field(default_factory=dict)
+
+    def begin_talk(self) -> None:
+        """Begin a new chat; the system text stays."""
+        system = self.talk.system
+        self.talk = Talk(self.compared.labels)
+        self.talk.system = system
 
     @property
     def answered(self) -> bool:
@@ -121,6 +129,7 @@ class Sessions:
         before = next((each.before for each in self.of(compared)), compared.earlier_picks)
         comparison = Comparison(compared.arms(examples))
         self._all.append(Session(compared, comparison, before, Listed(compared.prompts), self))
+        self._all[-1].begin_talk()
         return self._all[-1]
 
     def _opened(self, session: Session, examples: int) -> Session:
