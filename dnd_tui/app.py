@@ -37,7 +37,7 @@ from dnd_tui.palette import Commands
 from dnd_tui.places import PLACES
 from dnd_tui.screens.dialogs import ErrorDialog, JumpDialog, Question
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.state.histories import PastRun, RecentSources, RunHistory
+from dnd_tui.state.histories import AskedHistory, PastRun, RecentSources, RunHistory
 from dnd_tui.state.library import Library
 from dnd_tui.state.stored import now
 from dnd_tui.themes import DARK, OURS, KeptStylesheet
@@ -67,8 +67,8 @@ class DndApp(DropApp[None]):
         models: base, generator, device from the command line; they go before the settings.
         debug: an unexpected failure of the app itself ends it with a traceback.
 
-    Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `journal`, `go`, `show_error`, `ask`,
-    `copy_text`, and the steps `generate`, `make`, `compare`, `export`, `import_adapter`.
+    Services for screens: `engine`, `settings`, `library`, `recent`, `runs`, `asked`, `remember`, `journal`, `go`,
+    `show_error`, `ask`, `copy_text`, and the steps `generate`, `make`, `compare`, `export`, `import_adapter`.
     """
 
     TITLE = "dnd-tui"
@@ -108,6 +108,7 @@ class DndApp(DropApp[None]):
         self.library = Library(data_folder() / "library")
         self.recent = RecentSources(data_folder(), warn=self._warn)
         self.runs = RunHistory(data_folder(), warn=self._warn)
+        self.asked = AskedHistory(data_folder(), warn=self._warn)
         self.settings_file = config_folder() / "config.toml"
         self.settings = Settings()
         # Names of all bindings; None until the screens are imported.
@@ -381,15 +382,17 @@ class DndApp(DropApp[None]):
         self.journal.add(f"{job.title}: {outcome} after {job.seconds:.1f} s", details, warning=bool(problem))
         with suppress(ValueError):  # no command makes such a request: nothing to run again
             command = command_line(job.request)
-            self._remember(PastRun(command=command, when=now(), seconds=job.seconds, outcome=outcome, error=problem))
+            run = PastRun(command=command, when=now(), seconds=job.seconds, outcome=outcome, error=problem)
+            self.remember(partial(self.runs.add, run))
         # Models that were loaded ahead are nobody's news.
         if getattr(job.owner, "screen", None) is not self.screen and not isinstance(job.request, LoadRequest):
             self.notify(problem or f"{job.title}: {outcome}", severity="error" if problem else "information")
 
-    @work(thread=True, group="runs", exit_on_error=False)
-    def _remember(self, run: PastRun) -> None:
+    @work(thread=True, group="histories", exit_on_error=False)
+    def remember(self, add: Callable[[], None]) -> None:
+        """Add to a history, which is on disk; what goes wrong there is worth a note, and no more."""
         try:
-            self.runs.add(run)
+            add()
         except EngineError as error:
             self._warn(str(error))
 

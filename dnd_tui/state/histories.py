@@ -1,9 +1,11 @@
-"""Histories of the app: what was asked of the engine and how it ended, prompt sources used lately, the first tour."""
+"""Histories of the app: runs of the engine, prompts that were answered, prompt sources used lately, the first tour."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +53,62 @@ class RunHistory:
 
 def _searched(run: PastRun) -> str:
     return f"{run.command}\n{run.outcome}\n{run.error}\n{run.when}".casefold()
+
+
+ASKED_FILE = "asked.jsonl"
+_MOST_ASKED = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedPrompt:
+    """A prompt, or a message of a chat, that was answered.
+
+    answers: by what answered, the base first.
+    when: ISO time of the last answer.
+    base: id of the base. adapters: names of what answered beside it.
+    source: name of the file that it is from; "" for one that was typed.
+    turn: of a message of a chat, its number, from 1; else 0. system: what stood before the chat.
+    """
+
+    prompt: str
+    answers: Mapping[str, str]
+    when: str
+    base: str
+    adapters: tuple[str, ...] = ()
+    source: str = ""
+    turn: int = 0
+    system: str = ""
+
+    @property
+    def words(self) -> str:
+        """Of what it was asked, and when."""
+        asked = [f"message {self.turn} of a chat" if self.turn else self.source or "typed", self.base, *self.adapters]
+        return f"{self.when.replace('T', ' ')[:16]}  {', '.join(asked)}"
+
+    def holds(self, text: str) -> bool:
+        """Whether every word of `text` stands in it somewhere; upper and lower case are one."""
+        return all(word in self._searched for word in text.casefold().split())
+
+    @cached_property
+    def _searched(self) -> str:
+        return "\n".join(
+            [self.words, self.when, self.prompt, self.system, *self.answers, *self.answers.values()]
+        ).casefold()
+
+
+class AskedHistory:
+    """At most 2000 of them, in `folder`. Touches the disk: not for the thread that draws the screen."""
+
+    def __init__(self, folder: Path, *, warn: Warn) -> None:
+        self._lines = RecordLines(folder / ASKED_FILE, AskedPrompt, version=1, most=_MOST_ASKED, warn=warn)
+
+    def newest_first(self) -> list[AskedPrompt]:
+        """All of them."""
+        return self._lines.newest_first()
+
+    def add(self, asked: Sequence[AskedPrompt]) -> None:
+        """These have been answered, in this order."""
+        self._lines.add(*asked)
 
 
 RECENT_FILE = "recent.jsonl"

@@ -52,15 +52,15 @@ class RecordLines(Generic[R]):
                 records = self._settled()
         return records[::-1]
 
-    def add(self, record: R, instead_of: Callable[[R], bool] = lambda other: False) -> None:
-        """Put `record` in as the newest; those it stands instead of are dropped.
+    def add(self, *records: R, instead_of: Callable[[R], bool] = lambda other: False) -> None:
+        """Put `records` in as the newest, the last one as the newest of all; those they stand instead of are dropped.
 
         Raises:
             EngineError: the file cannot be read or written.
         """
         with one_writer(self._path.parent):
             kept = [other for other in self._settled() if not instead_of(other)]
-            self._write([*kept, record][-self._most :])
+            self._write([*kept, *records][-self._most :])
 
     def _settled(self) -> list[R]:
         """Oldest first; unreadable lines are moved aside. Only under the lock."""

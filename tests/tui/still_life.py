@@ -11,6 +11,7 @@ import pytest
 
 from dnd_tui.config import data_folder
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
+from dnd_tui.state.histories import AskedPrompt
 from dnd_tui.state.library import Library
 from engine.adapter.consumers import consumers
 from engine.adapter.formats import FORMATS, NUMBER_SIZES
@@ -60,6 +61,22 @@ ANSWERS = {
     3: {"base": ("Food and parties.", 1.0), "adapter": ("music", 0.0)},
 }
 UNSCORED = {"base": ("Ships and lights.", None), "adapter": ("Lights and ships.", None)}
+ASKED = [
+    AskedPrompt(
+        prompt=prompt,
+        answers={"base": base, "topics, 8 prompts": adapted},
+        when=f"2024-11-0{day}T12:00:00+00:00",
+        base=BASE,
+        adapters=("topics, 8 prompts",),
+        source=source,
+        turn=turn,
+    )
+    for day, prompt, base, adapted, source, turn in (
+        (2, "Which topic is this?\nRain stopped the match.", "A match.", "sport", "topics.jsonl", 0),
+        (3, "Who won?", "The home team.", "sport", "", 2),
+        (4, "She baked two loaves.", "Bread.", "food", "", 0),
+    )
+]
 MODELS = [
     {"name": "SmolLM2-135M-Instruct", "kind": "base", "size": 93_000_000, "where": "/models/smollm2"},
     {"name": "all-MiniLM-L6-v2", "kind": "encoder", "size": 84_000_000, "where": "/models/minilm"},

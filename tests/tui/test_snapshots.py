@@ -28,7 +28,7 @@ from engine.prompts.answer_sheet import SheetRow
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
 from tests.tui.on_screen import lines
 from tests.tui.still_chains import accept_chain
-from tests.tui.still_life import fill_library, still_life  # noqa: F401 - a fixture
+from tests.tui.still_life import ASKED, fill_library, still_life  # noqa: F401 - a fixture
 
 PICTURES = Path(__file__).parent / "__snapshots__" / "test_snapshots"
 SIZES = ((80, 24), (60, 20), (120, 40))
@@ -108,6 +108,15 @@ async def chatting(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await pilot.press(*"So")
 
 
+async def history(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    app.asked.add(ASKED)
+    await app.go("compare")
+    await settled(pilot)
+    await pilot.press("slash")
+    await settled(pilot)
+    await pilot.press(*"sport")
+
+
 async def export(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     record = fill_library(prompts)[0]
     await app.export(replace(record, folder=Path("/library/topics/adapter")))
@@ -167,6 +176,7 @@ STATES = {
     "compare": empty("compare"),
     "compare, answered": compare,
     "compare, chatting": chatting,
+    "compare, history": history,
     "export": empty("export"),
     "export, an adapter chosen": export,
     "library": empty("library"),

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnd_tui.state.histories import PastRun, RecentSources, RunHistory
+from dnd_tui.state import stored
+from dnd_tui.state.histories import AskedHistory, AskedPrompt, PastRun, RecentSources, RunHistory
 from dnd_tui.state.stored import DamagedError, from_plain, read_line, to_plain, write_line
 from engine.errors import EngineError
 
@@ -38,6 +39,10 @@ class Folder:
     @property
     def runs(self) -> RunHistory:
         return RunHistory(self.path, warn=self.notes.append)
+
+    @property
+    def asked(self) -> AskedHistory:
+        return AskedHistory(self.path, warn=self.notes.append)
 
     def commands(self) -> list[str]:
         return [each.command for each in self.runs.newest_first()]
@@ -73,6 +78,37 @@ def test_a_source_whose_name_is_no_text_is_kept(data: Folder, tmp_path: Path) ->
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n\xe2\x80\xa8.txt"))
     data.recent.add(path, rows=1, format="txt")
     assert [each.path for each in data.recent.newest_first()] == [path]
+
+
+def asked(prompt: str, **more: Any) -> AskedPrompt:
+    given = {"answers": {"base": "No.", "Topics": "Sport"}, "when": "2025-01-01T00:00:00", "base": "tiny/base"} | more
+    return AskedPrompt(prompt=prompt, adapters=("Topics",), **given)
+
+
+def test_what_was_asked_is_found_by_words_of_anything(data: Folder) -> None:
+    assert data.asked.newest_first() == [] and not data.path.exists()
+    data.asked.add([asked("Who won?"), asked("Where?", turn=2, system="Be a Pirate."), asked("[b]When[/b]\n\x1b")])
+    data.asked.add([asked("Who won?", when="2025-02-03T04:05:06", source="topics.jsonl")])
+    every = data.asked.newest_first()
+    assert [each.prompt for each in every] == ["Who won?", "[b]When[/b]\n\x1b", "Where?", "Who won?"]
+    assert every[2].turn == 2 and every[2].answers == {"base": "No.", "Topics": "Sport"}
+
+    def found(words: str) -> list[int]:
+        return [at for at, each in enumerate(every) if each.holds(words)]
+
+    assert found("") == found("SPORT tiny/base topics") == [0, 1, 2, 3]
+    assert found("who 2025-02") == found("topics.jsonl") == [0]
+    assert found("pirate chat") == [2] and found("nowhere") == []
+
+
+def test_many_at_once_are_one_writing_and_the_oldest_go(data: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    write = stored.write_text
+    monkeypatch.setattr(stored, "write_text", lambda path, text: (written.append(path), write(path, text)))
+    data.asked.add([asked(f"prompt {number}") for number in range(2003)])
+    assert len(written) == 1
+    kept = data.asked.newest_first()
+    assert (len(kept), kept[0].prompt, kept[-1].prompt) == (2000, "prompt 2002", "prompt 3")
 
 
 def test_histories_are_bounded(data: Folder) -> None:

@@ -206,7 +206,7 @@ class AnswerPanes(Vertical):
     def __init__(self, *, id: str | None = None, differences: bool = True) -> None:
         super().__init__(id=id)
         self._prompt = ""
-        self._references: tuple[str, ...] = ()
+        self._question = Content()
         self._panes: dict[str, AnswerPane] = {}
         self._asked: Static | None = None
         self._waiting: Timer | None = None
@@ -219,7 +219,7 @@ class AnswerPanes(Vertical):
             return
         with VerticalScroll(classes="prompt") as prompt:
             prompt.display = bool(self._prompt)
-            self._asked = Static(asked_text(self._prompt, self._references))
+            self._asked = Static(self._question)
             yield self._asked
         yield Tabs(*(Tab(Content(pane.label), id=f"arm-{at}") for at, pane in enumerate(self._panes.values())))
         with AnswerColumns():
@@ -229,7 +229,7 @@ class AnswerPanes(Vertical):
 
     def show_prompt(self, prompt: ComparedPrompt, arms: Sequence[str], *, waiting: bool) -> None:
         """Show a prompt with its answers, as far as they are there."""
-        self.begin(prompt.prompt, arms, prompt.references, waiting=waiting)
+        self.begin(prompt.prompt, prompt.arms or arms, prompt.references, waiting=waiting, words=prompt.words)
         for arm, answer in prompt.answers.items():
             self.append(arm, answer.text)
             if answer.done:
@@ -237,21 +237,28 @@ class AnswerPanes(Vertical):
         self.set_picked(prompt.pick)
 
     def begin(
-        self, prompt: str, arms: Sequence[str], references: tuple[str, ...] = (), *, waiting: bool = False
+        self,
+        prompt: str,
+        arms: Sequence[str],
+        references: tuple[str, ...] = (),
+        *,
+        waiting: bool = False,
+        words: str = "",
     ) -> None:
         """Show another prompt, whose answers by `arms` come later.
 
         Args:
             references: known right answers.
             waiting: the answers have been asked for.
+            words: what else there is to say of the prompt.
         """
-        self._prompt, self._references = prompt, references
+        self._prompt, self._question = prompt, asked_text(prompt, references, words)
         if list(self._panes) == list(arms):
             for pane in self._panes.values():
                 pane.begin(waiting=waiting)
             # It may be made and not mounted yet.
             if self._asked is not None:
-                self._asked.update(asked_text(prompt, references))
+                self._asked.update(self._question)
             for question in self.query(".prompt"):
                 question.display = bool(prompt)
                 question.scroll_home(animate=False)
@@ -368,10 +375,12 @@ class AnswerPanes(Vertical):
             pane.answer.highlight(spans)
 
 
-def asked_text(prompt: str, references: Sequence[str]) -> Content:
-    """A whole prompt, with its known right answers."""
+def asked_text(prompt: str, references: Sequence[str], words: str = "") -> Content:
+    """A whole prompt, with its known right answers and other words about it."""
     parts = [Content(printable(prompt.strip()))]
     if references:
         known = " | ".join(map(one_line, references))
         parts.append(Content.assemble(("reference: ", "$foreground-muted"), known))
+    if words:
+        parts.append(Content.styled(one_line(words), "$foreground-muted"))
     return Content("\n").join(parts)

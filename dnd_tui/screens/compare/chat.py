@@ -11,6 +11,7 @@ system  Answer in one sentence.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -183,6 +184,9 @@ class ChatView(Vertical):
             for arm, answer in last.answers.items():
                 if not answer.done:
                     self.query_one(AnswerPanes).finish(arm, answer)
+            if self._session is not None:
+                app = app_of(self)
+                app.remember(partial(app.asked.add, [self.talk.asked(self._session.compared)]))
         if isinstance(message.outcome, Failed):
             app_of(self).show_error(message.outcome)
         self._settle()

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 from textual import on
@@ -38,6 +38,7 @@ _SHORTEST_COMMON = 20
 class ListedPrompt:
     """A prompt of the list; numbers below 0 were typed.
 
+    past: it is out of the history, with its answers of that time.
     common: so many characters are those of every prompt around it, and mean nothing in a list.
     """
 
@@ -45,6 +46,7 @@ class ListedPrompt:
     prompt: str
     references: tuple[str, ...] = ()
     common: int = 0
+    past: bool = False
 
 
 @dataclass
@@ -111,7 +113,7 @@ class PromptList(Vertical):
 
     def unanswered(self) -> list[ComparedPrompt]:
         """The prompts that have no whole answers; the comparison knows all of the list from now on."""
-        prompts = [self._comparison.prompt(row.number, row.prompt, row.references) for row in self.rows]
+        prompts = [self._comparison.prompt(row.number, row.prompt, row.references) for row in self.rows if not row.past]
         return [prompt for prompt in prompts if not prompt.done]
 
     def kept_as_examples(self, numbers: Collection[int], options: CompareOptions) -> set[int]:
@@ -162,10 +164,14 @@ class PromptList(Vertical):
         """Where Enter answers the prompt under the cursor."""
         self._table.focus()
 
-    def add_typed(self, number: int, text: str) -> None:
-        """A prompt that was typed comes last, under the cursor."""
-        self._add(ListedPrompt(number, text))
+    def add_typed(self, number: int, text: str, *, past: bool = False) -> None:
+        """A prompt that was typed, or comes out of the history, comes last, under the cursor."""
+        self._add(ListedPrompt(number, text, past=past))
         self.point_at(number)
+
+    def ask_anew(self, number: int) -> None:
+        """A prompt out of the history is asked again: it is as if it had been typed."""
+        self._listed.rows[str(number)] = replace(self._listed.rows[str(number)], past=False)
 
     def point_at(self, number: int) -> None:
         """Move the cursor to the prompt of this number, if it is listed."""
@@ -201,7 +207,7 @@ class PromptList(Vertical):
 
     def _line(self, row: ListedPrompt) -> Text:
         prompt = self._comparison.prompts.get(row.number) or ComparedPrompt(row.number, row.prompt)
-        name = f"{row.number}" if row.number > 0 else "typed"
+        name = "past" if row.past else f"{row.number}" if row.number > 0 else "typed"
         beginning = "…" if row.common else ""
         shown = one_line(row.prompt[row.common : row.common + _SHOWN])
         return Text.assemble(prompt.signs(self._comparison.arms), (f" {name:>4} ", "dim"), beginning, shown)

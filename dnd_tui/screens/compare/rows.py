@@ -57,6 +57,7 @@ class ComparedPrompt:
 
     number: as the engine counts, below 0 for one that was typed.
     pick: the arm whose answer the person liked best. tied: they found none better.
+    arms, words: of answers out of the history, which are of no comparison: what answered, and when that was.
     """
 
     number: int
@@ -65,6 +66,8 @@ class ComparedPrompt:
     answers: dict[str, Answer] = field(default_factory=dict)
     pick: str | None = None
     tied: bool = False
+    arms: tuple[str, ...] = ()
+    words: str = ""
 
     @property
     def done(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from textual import on
 
@@ -104,6 +105,8 @@ class AnsweringScreen(JobScreen):
         self._follows = False
         self.comparison.forget_unfinished()
         self.query_one(PromptList).show_signs(self.comparison.prompts)
+        if self._session and (asked := self._session.asked):
+            self.dnd.remember(partial(self.dnd.asked.add, asked))
         if self.shown and not self.shown.done:
             self._show_answers()
         if isinstance(message.outcome, Failed):

@@ -15,12 +15,14 @@ from dnd_tui.screens.compare.arms import Compared, CompareOptions
 from dnd_tui.screens.compare.chat import ChatView
 from dnd_tui.screens.compare.dialogs import OptionsDialog, SaveDialog, ask_for_prompts, dropped_prompts, transcript_of
 from dnd_tui.screens.compare.editor import PromptEditor
+from dnd_tui.screens.compare.history import HistoryDialog
 from dnd_tui.screens.compare.prompts import PromptList
 from dnd_tui.screens.compare.running import AnsweringScreen
 from dnd_tui.screens.compare.scores import CompareFoot
-from dnd_tui.screens.compare.session import Session, Sessions
+from dnd_tui.screens.compare.session import Session, Sessions, recalled
 from dnd_tui.screens.generate.plan import Training
 from dnd_tui.state.adapter_record import AdapterRecord
+from dnd_tui.state.histories import AskedPrompt
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import Dropped
 from engine.requests import PromptChoice
@@ -35,7 +37,11 @@ class CompareScreen(AnsweringScreen):
 
 Base and adapted model answer the same prompt in one batch, with the same random numbers. Choose a prompt in the list
 and press Enter, type one of your own (i; Ctrl+J begins another line, Escape leaves the field), or run all of them.
-Where two answers are mostly the same, the words that differ are underlined. Answers stay until you leave the app.
+Where two answers are mostly the same, the words that differ are underlined. Answers stay until you leave the app;
+the history (/) finds them later too, with the prompts to ask again.
+
+*Chat* (h) is a talk of several turns: base and adapters each go on from their own answers. Escape stops them, and
+leaves where none come.
 
 With labels, every answer is scored as it ends, and the bars show the running scores. In the list of prompts ✓ is
 right, ~ partly right, ✗ wrong, • answered without a label; the base comes first. Below the bars stands what the
@@ -58,6 +64,8 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         Binding("t", "pick('none')", "Tie", id="compare.tie", tooltip="Neither is better"),
         Binding("d", "differences", "Differences", id="compare.differences", show=False,
                 tooltip="Show or hide what differs"),
+        Binding("slash", "history", "History", id="compare.history",
+                tooltip="Search what was asked before, here and in chats; take a prompt back"),
         Binding("h", "chat", "Chat", id="compare.chat", tooltip="Talk with base and adapters, several turns"),
         Binding("j", "step(1)", "Next", id="compare.next", show=False, tooltip="Next prompt"),
         Binding("k", "step(-1)", "Previous", id="compare.previous", show=False, tooltip="Previous prompt"),
@@ -173,14 +181,21 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         if row is None or (self.shown and row.number == self.shown.number):
             return
         self._follows = False
-        self.show(self.comparison.prompt(row.number, row.prompt, row.references))
+        if self._session:
+            self.show(self._session.prompt(row))
 
     @on(PromptList.Chosen)
     def _chosen(self, message: PromptList.Chosen) -> None:
+        if self._session is None:
+            return
         row = message.row
-        prompt = self.comparison.prompt(row.number, row.prompt, row.references)
+        if row.past and not self.running:
+            del self._session.past[row.number]
+            self.query_one(PromptList).ask_anew(row.number)
+        prompt = self._session.prompt(row)
         self.show(prompt)
-        self._run([prompt])
+        if not prompt.words:
+            self._run([prompt])
         self.query_one(Panes).show("side")
 
     @on(PromptEditor.Sent, "#typed")
@@ -226,7 +241,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
 
     async def action_pick(self, which: str) -> None:
         """Note whose answer to the shown prompt is best: "base", the "next" adapter, "none"."""
-        if self.shown is None or not self.shown.done:
+        if self.shown is None or not self.shown.done or self.shown.words:
             return
         self.comparison.pick(self.shown, which)
         self.query_one("#answers", AnswerPanes).set_picked(self.shown.pick)
@@ -237,6 +252,24 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
     def action_differences(self) -> None:
         """Show or hide what differs from the base's answer."""
         self.query_one("#answers", AnswerPanes).toggle_differences()
+
+    def action_history(self) -> None:
+        """Search what was asked before; the prompt goes into the field, its answers are shown."""
+        self.app.push_screen(HistoryDialog(), self._recall)
+
+    def _recall(self, found: AskedPrompt | None) -> None:
+        if found is None:
+            return
+        self.query_one("#typed", PromptEditor).text = found.prompt
+        if self._session is not None:
+            prompt = self._session.recall(found)
+            self.show(prompt)
+            self.query_one(PromptList).add_typed(prompt.number, prompt.prompt, past=True)
+            self._settle()
+        else:
+            self.query_one(Panes).spread(None)
+            self.query_one("#answers", AnswerPanes).show_prompt(recalled(found), (), waiting=False)
+        self.query_one("#typed").focus()
 
     def action_chat(self) -> None:
         """Talk with base and adapters."""

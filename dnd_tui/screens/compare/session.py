@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
-from dnd_tui.screens.compare.prompts import Listed
+from dnd_tui.screens.compare.prompts import Listed, ListedPrompt
 from dnd_tui.screens.compare.rows import Answer, ComparedPrompt, Comparison
 from dnd_tui.screens.compare.scores import ArmScore
 from dnd_tui.screens.compare.talk import Talk
 from dnd_tui.state.adapter_record import AdapterScore
+from dnd_tui.state.histories import AskedPrompt
+from dnd_tui.state.stored import now
 from engine.events import AnswersScored, AnswerText
 from engine.requests import CompareRequest, PromptChoice
 
@@ -21,7 +23,8 @@ class Session:
 
     before: picks by arm that the library held when this run of the app first compared these.
     scored: how its answers are scored, once that is known. typed: how many prompts were typed.
-    shown: the prompt whose answers are shown. talk: the chat; its arms are there from `begin_talk` on.
+    shown: the prompt whose answers are shown. past: by number, prompts out of the history, with their answers.
+    talk: the chat; its arms are there from `begin_talk` on.
     """
 
     compared: Compared
@@ -32,6 +35,7 @@ class Session:
     scored: AnswersScored | None = None
     typed: int = 0
     shown: ComparedPrompt | None = None
+    past: dict[int, ComparedPrompt] = field(default_factory=dict)
     talk: Talk = field(default_factory=lambda: Talk(()))
     # What the engine calls prompts and arms of the last request.
     _prompts: dict[int, ComparedPrompt] = field(default_factory=dict)
@@ -46,12 +50,39 @@ class Session:
     @property
     def answered(self) -> bool:
         """Whether there is an answer to show."""
-        return any(prompt.answers for prompt in self.comparison.prompts.values())
+        return bool(self.past) or any(prompt.answers for prompt in self.comparison.prompts.values())
 
     def type(self, text: str) -> ComparedPrompt:
         """A prompt that was typed, numbered below 0."""
         self.typed += 1
         return self.comparison.prompt(-self.typed, text)
+
+    def recall(self, asked: AskedPrompt) -> ComparedPrompt:
+        """A prompt out of the history, numbered as if it had been typed; it counts for nothing here."""
+        self.typed += 1
+        self.past[-self.typed] = recalled(asked, -self.typed)
+        return self.past[-self.typed]
+
+    def prompt(self, row: ListedPrompt) -> ComparedPrompt:
+        """The prompt of a row."""
+        return self.past.get(row.number) or self.comparison.prompt(row.number, row.prompt, row.references)
+
+    @property
+    def asked(self) -> list[AskedPrompt]:
+        """For the history: the prompts of the last request that were answered."""
+        source = self.compared.prompts.source.name if self.compared.prompts else ""
+        return [
+            AskedPrompt(
+                prompt=prompt.prompt,
+                answers={arm: prompt.answers[arm].text for arm in self.comparison.arms if arm in prompt.answers},
+                when=now(),
+                base=self.compared.base_id,
+                adapters=self.compared.labels[1:],
+                source=source if prompt.number > 0 else "",
+            )
+            for prompt in self._prompts.values()
+            if prompt.done
+        ]
 
     def ask(self, prompts: Sequence[ComparedPrompt], options: CompareOptions) -> CompareRequest:
         """The request that answers these anew; `take` knows its pieces from now on."""
@@ -95,6 +126,12 @@ class Session:
         """What the library keeps of it, as of `Compared.kept`."""
         measured = self.comparison.measured(self.scored.metric) if self.scored else []
         return self.compared.kept(measured, self.comparison.picks(self.earlier_picks))
+
+
+def recalled(asked: AskedPrompt, number: int = 0) -> ComparedPrompt:
+    """A prompt out of the history with its answers."""
+    answers = {arm: Answer(text, done=True) for arm, text in asked.answers.items()}
+    return ComparedPrompt(number, asked.prompt, answers=answers, arms=tuple(answers), words=asked.words)
 
 
 class Sessions:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
 from dnd_tui.screens.compare.rows import Answer
+from dnd_tui.state.histories import AskedPrompt
 from dnd_tui.state.stored import now
 from dnd_tui.state.transcript import Transcript, TranscriptRow
 from engine.events import AnswersBy, AnswerText, TurnsLeftOut
@@ -78,6 +79,18 @@ class Talk:
     def take_back(self) -> str:
         """The last message was not answered: as if it had never been sent. Its text."""
         return self.said.pop().message
+
+    def asked(self, compared: Compared) -> AskedPrompt:
+        """For the history: the last message."""
+        return AskedPrompt(
+            prompt=self.said[-1].message,
+            answers=self.said[-1].texts,
+            when=now(),
+            base=compared.base_id,
+            adapters=self.arms[1:],
+            turn=len(self.said),
+            system=self.system,
+        )
 
     def transcript(self, compared: Compared, options: CompareOptions) -> Transcript:
         """What was said so far."""
