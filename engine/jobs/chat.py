@@ -52,7 +52,7 @@ def chat_job(request: ChatRequest, reporter: Reporter) -> Result:
             reporter.stage("answer", len(asked), unit="answers") as stage,
             explain_out_of_memory(setting("max_new_tokens")),
         ):
-            given = {
+            given: dict[str, Any] = {
                 "max_new_tokens": _longest(request, base, asked),
                 "stop_ids": stop_ids(base.tokenizer, base.model),
                 "on_step": lambda: stage.advance(0),
