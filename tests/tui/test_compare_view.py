@@ -89,6 +89,19 @@ async def test_a_prompt_of_several_lines_and_escape_leaves_the_field(still_life:
         await until(pilot, lambda: " •◆• typed one two" in row(screen, -1), "the pick of a key of the screen")
 
 
+async def test_another_key_sends_where_the_settings_have_one(still_life: Path) -> None:  # noqa: F811
+    app = DndApp()
+    app.settings_file.parent.mkdir(parents=True)
+    app.settings_file.write_text('[keys]\n"prompt.send" = "ctrl+r"\n')
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app, still_life)
+        editor = screen.query_one("#typed", PromptEditor)
+        await pilot.press("i", *"one", "enter", *"two")
+        assert editor.text == "one\ntwo"
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: screen.shown and screen.shown.prompt == "one\ntwo", "the prompt")
+
+
 async def test_answers_are_there_when_it_is_opened_again(still_life: Path) -> None:  # noqa: F811
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -60,7 +60,8 @@ class PromptEditor(DropTextArea):
 
     def on_key(self, event: events.Key) -> None:
         """A key with a binding of ours is not typed: `TextArea` would take Enter for a line break."""
-        if event.key in self._bindings.key_to_bindings:
+        bound = self.screen.active_bindings.get(event.key)
+        if bound is not None and bound.node is self:
             event.prevent_default()
 
     def action_send(self) -> None:
