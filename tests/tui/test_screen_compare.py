@@ -62,7 +62,7 @@ async def test_one_prompt_by_enter_and_all_of_them(
         await pilot.press("down", "enter")
         await answered(pilot, app, 1)
         prompt = screen(app).comparison.prompts[2]
-        panes = screen(app).query_one(AnswerPanes)
+        panes = screen(app).query_one("#answers", AnswerPanes)
         for arm in ("base", record.name):
             assert panes.answer(arm).strip() == printable(prompt.answers[arm].text).strip()
             assert prompt.answers[arm].score is not None and prompt.answers[arm].tokens
