@@ -377,8 +377,7 @@ class DndApp(DropApp[None]):
         if job.light or job.outcome is None:
             return
         outcome = _OUTCOMES[type(job.outcome)]
-        problem = job.outcome.problem if isinstance(job.outcome, Failed) else ""
-        details = job.outcome.details if isinstance(job.outcome, Failed) else ""
+        problem, details = (job.outcome.problem, job.outcome.details) if isinstance(job.outcome, Failed) else ("", "")
         self.journal.add(f"{job.title}: {outcome} after {job.seconds:.1f} s", details, warning=bool(problem))
         with suppress(ValueError):  # no command makes such a request: nothing to run again
             command = command_line(job.request)
@@ -390,7 +389,7 @@ class DndApp(DropApp[None]):
 
     @work(thread=True, group="histories", exit_on_error=False)
     def remember(self, add: Callable[[], None]) -> None:
-        """Add to a history, which is on disk; what goes wrong there is worth a note, and no more."""
+        """Add to a history, which is on disk."""
         try:
             add()
         except EngineError as error:

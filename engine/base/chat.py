@@ -61,8 +61,8 @@ def prompt_text(
         EngineError: the base's chat template does not take a user turn.
     """
     if tokenizer.chat_template is None:
-        before = f"{system}\n\n" if system else ""
-        return before + "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
+        first = f"{system}\n\n" if system else ""
+        return first + "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
     before = [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
     turns = [*before, ("user", prompt)]
     if system:

@@ -122,7 +122,9 @@ async def test_answers_are_there_when_it_is_opened_again(still_life: Path) -> No
         assert " ✗◆✓ " in row(screen, 2) and " • • typed ships" in row(screen, -1)
         current = screen.query_one(PromptList).current
         assert screen.shown and current and current.number == screen.shown.number == 2
-        await until(pilot, lambda: "A warm wind" in screen.query_one("#answers", AnswerPanes).answer("base"), "its answer")
+        await until(
+            pilot, lambda: "A warm wind" in screen.query_one("#answers", AnswerPanes).answer("base"), "its answer"
+        )
         assert app.library.record(newer.id).picks == {"base": 1, "adapted": 4}
 
 

@@ -53,7 +53,7 @@ Where the prompts have answers, *Train on* (T) makes a new adapter of the one th
 An adapter that was combined or imported has no prompts of its own: choose or drop a prompt file, or type.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "run", "Run", id="compare.run", show=False, tooltip="Answer the prompt under the cursor"),
+        Binding("r", "run", "Run", id="compare.run", tooltip="Answer the prompt under the cursor"),
         Binding("a", "run_all", "Run all", id="compare.all", tooltip="Answer all prompts that are not answered yet"),
         Binding("s,escape", "stop", "Stop", id="compare.stop", show=False, tooltip="Stop answering"),
         Binding("i", "type", "Type", id="compare.type", tooltip="Type a prompt of your own"),
@@ -62,8 +62,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         Binding("n", "pick('next')", "Pick adapted", id="compare.adapted",
                 tooltip="The adapted answer is better; again for the next adapter"),
         Binding("t", "pick('none')", "Tie", id="compare.tie", tooltip="Neither is better"),
-        Binding("d", "differences", "Differences", id="compare.differences", show=False,
-                tooltip="Show or hide what differs"),
+        Binding("d", "differences", "Differences", id="compare.differences", tooltip="Show or hide what differs"),
         Binding("slash", "history", "History", id="compare.history",
                 tooltip="Search what was asked before, here and in chats; take a prompt back"),
         Binding("h", "chat", "Chat", id="compare.chat", tooltip="Talk with base and adapters, several turns"),
