@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from engine.jobs.prompts import MOST_ROWS
 from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
-from engine.prompts import PromptSet
+from engine.prompts import PromptRow, PromptSet
 from engine.prompts.prompt_set import counted_rows, images_named, teachers, teachers_named
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, RefineRequest
@@ -68,6 +69,9 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
     usable = short_enough(base, plan, window(base), reporter)
     watched = usable[len(usable) - watched_count(len(usable)) :]
     learned = usable[: len(usable) - len(watched)]
+    if known_before := len(set(watched) & set(_rows_of_start(request, plan.rows))):
+        shown = f"{known_before} of the {len(watched)} rows that decide when training ends"
+        reporter.note(f"{request.adapter.name} was made from {shown}, so it may end too early: add rows", warning=True)
     digest = "" if start is None else digest_file(request.adapter / WEIGHTS_FILE)
     known = {"rows": [[row.prompt, *row.references[:1]] for row in usable], "start": digest}
     identity = digest_json({**known, "base": base.ref.fingerprint, **_settings(request)})
@@ -204,6 +208,14 @@ def _instruction(request: RefineRequest) -> str:
     """What stands in the weights of the adapter that training begins with, so that prompts need it no more."""
     record = None if request.adapter == NO_ADAPTER else read_provenance(request.adapter)
     return record.instruction if isinstance(record, Solved | Trained) else ""
+
+
+def _rows_of_start(request: RefineRequest, rows: Sequence[PromptRow]) -> Sequence[PromptRow]:
+    """Those of `rows` that the adapter was solved from, where it was solved from the first of them."""
+    record = None if request.adapter == NO_ADAPTER else read_provenance(request.adapter)
+    first = rows[: record.rows] if isinstance(record, Solved) else ()
+    digest = digest_json([[row.prompt, *row.references[:1]] for row in first])
+    return first if isinstance(record, Solved) and record.prompts_digest == digest else ()
 
 
 def _fresh(base: LoadedBase, request: RefineRequest) -> LoraAdapter:

@@ -68,6 +68,19 @@ def test_an_adapter_with_an_instruction_in_it_goes_on_without(tmp_path: Path, ti
     assert one == other
 
 
+@pytest.mark.parametrize(("count", "warned"), [(40, True), (60, False)])
+def test_rows_that_the_adapter_knows_already_are_poor_judges(
+    count: int, warned: bool, tmp_path: Path, tiny_llama_folder: Path
+) -> None:
+    source = written(tmp_path, things(count))
+    done(solving(source, tiny_llama_folder, tmp_path / "solved", answered=32, held_out=8))
+    events: list[Event] = []
+    asked = training(source, tiny_llama_folder, tmp_path / "refined", tmp_path / "solved", steps=1, answered=99)
+    run(asked, Reporter(events.append))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert any("6 of the 6 rows that decide when training ends" in note for note in notes) is warned
+
+
 class Killed(Exception):
     """What no handler of ours knows."""
 
