@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -20,6 +21,9 @@ from typing import Any
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.text import readable_size
 
+# What is being written, beside where it will be: `.NAME.` and eight characters. "old" is what it takes the place of.
+_LEFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<ending>part|old)")
+
 # The last two: a file stands where a folder should be.
 _REFUSALS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EEXIST}
@@ -35,9 +39,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
     """
     with _as_engine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        os.close(handle)
-        part = Path(name)
+        part, claim = _claimed(target, folder=False)
         try:
             yield part
             _flush(part)
@@ -46,6 +48,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
             _flush(target.parent)
         finally:
             part.unlink(missing_ok=True)
+            os.close(claim)
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         refuse_file(target)
         refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        part, claim = _claimed(target, folder=True)
         old = part.with_suffix(".old")
         try:
             yield part
@@ -89,6 +92,7 @@ def replacing_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
             if target.exists():
                 shutil.rmtree(old, ignore_errors=True)
+            os.close(claim)
 
 
 @contextmanager
@@ -104,7 +108,7 @@ def replacing_archive(target: Path, *, replace: bool = False) -> Iterator[tuple[
         refuse_folder(target)
         refuse_occupied(target, replace)
         target.parent.mkdir(parents=True, exist_ok=True)
-        top = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        top, claim = _claimed(target, folder=True)
         try:
             folder = top / target.stem
             folder.mkdir()
@@ -112,6 +116,7 @@ def replacing_archive(target: Path, *, replace: bool = False) -> Iterator[tuple[
                 yield folder, part
         finally:
             shutil.rmtree(top, ignore_errors=True)
+            os.close(claim)
 
 
 def refuse_folder(target: Path) -> None:
@@ -166,19 +171,76 @@ def refuse_nested(source: Path, target: Path) -> None:
 
 
 def tidy_after_kill(target: Path) -> None:
-    """Take away what writing `target` left when its process was killed; a folder that was moved comes back.
+    """Take away what writing `target`, or files in that folder, left when its process was killed.
 
-    Only while nobody else writes there.
+    A folder that was moved aside comes back. What a living process writes stays.
     """
+    with suppress(OSError, ValueError):
+        for left in list(target.parent.glob(f".{glob.escape(target.name)}.????????.*")):
+            _tidy(left)
+    tidy_folder(target)
+
+
+def tidy_folder(folder: Path) -> None:
+    """The same for all that is written into `folder` itself."""
+    with suppress(OSError, ValueError):
+        for entry in list(os.scandir(folder)):
+            if entry.name.startswith("."):
+                _tidy(Path(entry.path))
+
+
+def _tidy(left: Path) -> None:
+    found = _LEFT.fullmatch(left.name)
     with suppress(OSError):
-        for ending in ("part", "old"):
-            for left in target.parent.glob(f".{glob.escape(target.name)}.????????.{ending}"):
-                if ending == "old" and not target.exists():
-                    os.rename(left, target)
-                elif left.is_dir():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
+        if found is None or not _is_abandoned(left.with_suffix(".part")):
+            return
+        target = left.with_name(found["name"])
+        if found["ending"] == "old" and not target.exists():
+            os.rename(left, target)
+        elif left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _claimed(target: Path, *, folder: bool) -> tuple[Path, int]:
+    """A new file or folder to write what becomes `target`, and the open lock by which others see that it is in use."""
+    prefix, suffix = f".{target.name}.", ".part"
+    while True:
+        if folder:
+            name = tempfile.mkdtemp(suffix, prefix, target.parent)
+        else:
+            handle, name = tempfile.mkstemp(suffix, prefix, target.parent)
+            os.close(handle)
+        with suppress(FileNotFoundError):
+            claim = os.open(name, os.O_RDONLY)
+            # Who tidies at this very moment may have taken it for an abandoned one.
+            if _locked(claim, otherwise=True) and os.path.exists(name):
+                return Path(name), claim
+            os.close(claim)
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether no process holds the lock of what it writes; the lock ends with the process, however that ends."""
+    try:
+        handle = os.open(part, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        return _locked(handle, otherwise=False)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, *, otherwise: bool) -> bool:
+    """Whether the lock is ours now; `otherwise` where the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return otherwise
+    return True
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from engine.files import tidy_after_kill
 from engine.jobs.declared import JOBS
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Request, reporter: Reporter) -> Result:
-    """Do what is asked, reporting on the way.
+    """Do what is asked, reporting on the way; what a killed job left where this one writes goes first.
 
     Raises:
         EngineError: it cannot be done; names what is wrong and what to do.
@@ -23,6 +25,9 @@ def run(request: Request, reporter: Reporter) -> Result:
     job = JOBS[type(request)]
     if job.check:
         resolve_name(job.check)(request)
+    out = getattr(request, "target", getattr(request, "out", None))
+    if isinstance(out, Path):
+        tidy_after_kill(out)
     prepared = (resolve_name(job.prepare)(request),) if job.prepare else ()
     # Each job brings in the heavy libraries that it needs and no others. It takes seconds: timed.
     if job.heavy:

@@ -15,7 +15,7 @@ from engine.base.fetch import resolve_encoder
 from engine.condition import TextEncoder
 from engine.errors import EngineError
 from engine.events import Reporter
-from engine.files import digest_file, write_text
+from engine.files import digest_file, tidy_folder, write_text
 from engine.forge.card import generator_card
 from engine.forge.collect import Start, collect
 from engine.forge.curves import Curve, as_svg, read_curves
@@ -67,6 +67,7 @@ def train_job(request: TrainRequest, reporter: Reporter) -> Result:
             f"was collected for {library.about['base']['id']} with other weights", where=str(request.library)
         )
     run = run_folder(request.out)
+    tidy_folder(run)
     data, encoder = _training_data(request, library, recipe, base, condition_folder(run), reporter)
     spread = library_spread(library, reporter)
     generator = _new_generator(library, spread, recipe, encoder, request.seed)

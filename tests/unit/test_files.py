@@ -127,6 +127,16 @@ def test_a_killed_writer_leaves_nothing_once_tidied(tmp_path: Path, when: str) -
     assert names(tmp_path) == ["a [folder]"] and names(target) == expected
 
 
+def test_what_is_being_written_is_not_tidied(tmp_path: Path) -> None:
+    target, file = tmp_path / "folder", tmp_path / "folder.json"
+    with replacing_folder(target) as part, replacing_file(file) as other, replacing_archive(tmp_path / "a.zip") as top:
+        (part / "new").touch()
+        for each in (target, file, tmp_path / "a.zip", tmp_path):
+            tidy_after_kill(each)
+        assert part.is_dir() and other.is_file() and top[0].is_dir()
+    assert names(tmp_path) == ["a.zip", "folder", "folder.json"]
+
+
 _REPLACING = """
 import sys
 from pathlib import Path
