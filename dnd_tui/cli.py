@@ -22,7 +22,7 @@ import typer
 
 from dnd_tui import __version__
 from dnd_tui.headless import WRONG_USE, complain, run
-from dnd_tui.options import build, parameters
+from dnd_tui.options import build_asked, parameters
 from engine.jobs.command_line import LAB, NAME
 from engine.jobs.declared import JOBS
 from engine.requests import ChatRequest, Request
@@ -101,7 +101,7 @@ def _mistyped(given: Sequence[str]) -> str | None:
 
 
 def _commands(*, lab: bool) -> list[str]:
-    return [job.command for job in JOBS.values() if job.command and job.lab == lab]
+    return [job.command for job in JOBS.values() if job.command and not job.switch and job.lab == lab]
 
 
 def _add(request_type: type[Request]) -> None:
@@ -109,7 +109,11 @@ def _add(request_type: type[Request]) -> None:
 
     def body(**values: Any) -> None:
         as_json, debug = values.pop("json"), values.pop("debug")
-        request = build(request_type, values)
+        try:
+            request = build_asked(request_type, values)
+        except ValueError as error:
+            complain(str(error))
+            raise typer.Exit(WRONG_USE) from None
         if isinstance(request, ChatRequest):
             from dnd_tui.chat import chat
 
@@ -144,6 +148,6 @@ def _flag(name: str, text: str) -> inspect.Parameter:
 
 
 for _request_type, _job in JOBS.items():
-    if _job.command:
+    if _job.command and not _job.switch:
         _add(_request_type)
 app.add_typer(lab, name=LAB)

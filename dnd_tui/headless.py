@@ -53,14 +53,20 @@ def run(request: Request, *, as_json: bool = False, debug: bool = False) -> int:
     return guarded(request, lambda progress, interrupts: _answer(request, progress, interrupts, as_json), debug=debug)
 
 
-def guarded(request: Request, work: Callable[[PlainProgress, Interrupts], None], *, debug: bool) -> int:
-    """Do `work` for a request, with progress on stderr, until a signal comes; returns the exit code, as `run` does."""
+def guarded(request: Request, work: Callable[[PlainProgress, Interrupts], str | None], *, debug: bool) -> int:
+    """Do `work` for a request, with progress on stderr, until a signal comes; returns the exit code, as `run` does.
+
+    Args:
+        work: returns what of it failed, if anything did and the rest is done.
+    """
     with Interrupts() as interrupts:
         try:
             quiet_libraries_at_start(debug=debug)
             with open_progress(sys.stderr) as progress:
-                work(progress, interrupts)
-            return DONE
+                failed = work(progress, interrupts)
+            if failed:
+                complain(failed)
+            return FAILED if failed else DONE
         except ReaderGone:
             return FAILED
         except (KeyboardInterrupt, Cancelled):
@@ -78,7 +84,8 @@ def complain(problem: str) -> None:
     print(f"error: {one_line(problem)}", file=sys.stderr)
 
 
-def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, as_json: bool) -> None:
+def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, as_json: bool) -> str:
+    """Run the request, write its result; returns what of it failed, "" where nothing did."""
     arms = request.arms if isinstance(request, CompareRequest) else ()
     answers = AnswersAsJson(write, arms) if as_json else AnswersForPeople(write)
     one_terminal = sys.stdout.isatty()
@@ -102,6 +109,7 @@ def _answer(request: Request, progress: PlainProgress, interrupts: Interrupts, a
     answers.close()
     if not silent:
         write(_json_line(result.to_json()) if as_json else _lines(result.summary(flag)))
+    return result.failed
 
 
 def write(text: str) -> None:

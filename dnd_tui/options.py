@@ -44,6 +44,7 @@ class Option:
 
 OPTIONS: Mapping[str, Option] = {
     "source": Option("Prompt file, or folder of prompts.", "PROMPTS"),
+    "sources": Option("Prompt files or folders of prompts, or one folder that holds such.", "PROMPTS"),
     "column": Option("Column that holds the prompts.", "NAME", "found by its name"),
     "label": Option("Column that holds the answers.", "NAME", "found by its name"),
     "template": Option(
@@ -184,8 +185,15 @@ _SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
 _ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 _ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
 
+SWITCHES: Mapping[str, str] = {
+    "each": "Make an adapter of each of several PROMPTS, or of each file and folder in a folder; --out holds a folder "
+    "for each. What is finished there is skipped.",
+}
+"""By the switch of a job, its help."""
+
 DIFFERING: Mapping[str, Mapping[str, Option]] = {
     "generate": {
+        "source": Option("Prompt file, or folder of prompts; several with --each.", "PROMPTS"),
         "held_out": _ROWS_HELD_OUT,
         "rank": Option("Rank of the solved matrices, 1 to 64.", "R", minimum=1),
         "examples": Option("How many answered rows stand in each context, at most.", "N", minimum=1),
@@ -309,11 +317,46 @@ def parameters(request_type: type[Request]) -> list[inspect.Parameter]:
     """The keyword parameters of the command that makes a `request_type`."""
     job = JOBS[request_type]
     differing = DIFFERING.get(job.command, {})
+    switched = _switched(request_type)
     found = [
-        _parameter(name, differing.get(name) or OPTIONS[name], kind, default, job)
+        _parameter(name, differing.get(name) or OPTIONS[name], _many(kind, name, job, switched), default, job)
         for name, kind, default in leaves(request_type)
     ]
+    if switched:
+        switch = JOBS[switched].switch
+        info = typer.Option(f"--{switch}", help=SWITCHES[switch], show_default=False)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        found.append(inspect.Parameter(switch, kind, default=False, annotation=Annotated[bool, info]))
     return sorted(found, key=lambda parameter: parameter.name not in job.positional)
+
+
+def build_asked(request_type: type[Request], values: dict[str, Any]) -> Any:
+    """The request that the words of a command make: of this type, or of the one that its switch stands for.
+
+    Raises:
+        ValueError: several of what the command takes one of, without the switch.
+    """
+    switched = _switched(request_type)
+    if switched is None:
+        return build(request_type, values)
+    given = values.pop(JOBS[request_type].positional[0])
+    switch = JOBS[switched].switch
+    if values.pop(switch):
+        return build(switched, values | {JOBS[switched].positional[0]: given})
+    if len(given) != 1:
+        raise ValueError(f"{len(given)} of what one adapter is made from; --{switch} makes an adapter of each")
+    return build(request_type, values | {JOBS[request_type].positional[0]: given[0]})
+
+
+def _switched(request_type: type[Request]) -> type[Request] | None:
+    """The request that the same command makes with a switch; None where it has none."""
+    command = JOBS[request_type].command
+    return next((kind for kind, job in JOBS.items() if job.switch and job.command == command), None)
+
+
+def _many(kind: Any, name: str, job: Job, switched: type[Request] | None) -> Any:
+    """The type of a parameter: with a switch, of what is typed without a name there may be several."""
+    return tuple[kind, ...] if switched and name in job.positional else kind
 
 
 def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:

@@ -226,9 +226,9 @@ class Reporter:
             raise Cancelled
         self._sink(event)
 
-    def quiet(self) -> Reporter:
-        """One for a part of the job whose events nobody needs; the wish to stop is heard all the same."""
-        return Reporter(cancelled=self._cancelled)
+    def quiet(self, sink: Callable[[Event], None] = lambda event: None) -> Reporter:
+        """One for a part of the job whose events nobody needs but `sink`; the wish to stop is heard all the same."""
+        return Reporter(sink, self._cancelled, self._names)
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """A remark for the person."""

@@ -9,9 +9,25 @@ import os
 import subprocess
 import sys
 
+import psutil
+
 _LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
 # The first also where there is a GPU.
 _SETTINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def begun_in_two(*words: object) -> subprocess.Popen[str]:
+    """`dnd-tui WORDS`, running."""
+    command = [*_LAUNCH, "dnd_tui", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env=os.environ | _SETTINGS, **pipes)  # type: ignore[call-overload]
+
+
+def killed(running: subprocess.Popen[str]) -> None:
+    """kill -9, of every process of it: torchrun's own do not end with it."""
+    for process in (*psutil.Process(running.pid).children(recursive=True), running):
+        process.kill()
+    running.communicate()
 
 
 def lab_in_two(*words: object) -> list[str]:

@@ -40,12 +40,14 @@ class MadeFromPrompts(Record):
     seed: of everything drawn.
     scores: mean score by arm, or another figure by name; None when nothing was measured.
     template: what the prompts were made of, as in `PromptChoice`; "" where they were read from a column.
+    identity: SHA-256 of all that the adapter depends on, by which one that is finished is known; "" where nobody asks.
     """
 
     prompts_name: str
     prompts_digest: str
     seed: int
     template: str = ""
+    identity: str = ""
     scores: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
@@ -163,8 +165,8 @@ class Imported(Record):
 Origin = Provenance | Solved | Trained | Combination | Imported
 """Of a generated adapter, a solved one, a trained one, of a sum of adapters, of an adapter of another tool."""
 
-# Records from before there were teachers and templates lack them.
-_LATER_FIELDS = {"taught_by", "template"}
+# Records from before there were teachers, templates and identities lack them.
+_LATER_FIELDS = {"taught_by", "template", "identity"}
 
 
 def read_provenance(folder: Path) -> Origin | None:

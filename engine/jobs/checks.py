@@ -20,10 +20,11 @@ from engine.depth.rows import FEWEST_SEARCH_ROWS
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.files import refuse_file, refuse_folder, refuse_nested, refuse_occupied
 from engine.jobs.compared import check_one_chain
-from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_context, chosen_prompts, with_labels
+from engine.jobs.prompts import TO_SCORE, TO_TRAIN, check_choice, check_context, chosen_prompts, with_labels
 from engine.llama_cpp.choice import INSTALL, installed
 from engine.prompts import PromptSet
 from engine.prompts.answer_sheet import SheetRow, read_sheet
+from engine.prompts.places import find_datasets
 from engine.requests import (
     NO_ADAPTER,
     ChainChoiceRequest,
@@ -35,6 +36,7 @@ from engine.requests import (
     DepthTableRequest,
     EvaluateRequest,
     ExportRequest,
+    GenerateEachRequest,
     GenerateRequest,
     ImportRequest,
     ModelChoice,
@@ -56,6 +58,15 @@ def prepare_generate(request: GenerateRequest) -> PromptSet:
     prompts = chosen_prompts(request.prompts)
     check_context(prompts, request.solve, request.models)
     return prompts
+
+
+def prepare_generate_each(request: GenerateEachRequest) -> dict[str, Path]:
+    """The datasets by the names of their adapters."""
+    refuse_file(request.out)
+    check_choice(request.solve, request.models)
+    if len(request.sources) == 1:
+        refuse_nested(request.sources[0], request.out)
+    return find_datasets(request.sources)
 
 
 def check_sheet(request: SheetRequest) -> None:

@@ -57,7 +57,7 @@ def command_words(request: Any) -> list[str]:
             positional += map(str, value if isinstance(value, tuple) else (value,))
         else:
             options += _option(job.flag(name), value)
-    start = [NAME, *([LAB] if job.lab else []), job.command]
+    start = [NAME, *([LAB] if job.lab else []), job.command, *([f"--{job.switch}"] if job.switch else [])]
     if any(word.startswith("-") for word in positional):
         return [*start, *options, "--", *positional]
     return [*start, *positional, *options]

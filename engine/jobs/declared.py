@@ -24,6 +24,7 @@ from engine.requests import (
     DepthTableRequest,
     EvaluateRequest,
     ExportRequest,
+    GenerateEachRequest,
     GenerateRequest,
     ImportRequest,
     InfoRequest,
@@ -69,6 +70,7 @@ class Job:
         request and a reporter; after `prepare`, with its result between them.
     command: its name on the command line; "" for jobs of the app alone. help: what it does, in one sentence.
     lab: it stands under `dnd-tui lab`: made for those who train generators and judge arms.
+    switch: an option, without dashes, with which the command makes this request and not its usual one.
     positional: fields that are typed without a name.
     inner: fields that nobody types: the command fills them itself.
     flags: options, without dashes, whose names differ from the field's in this command.
@@ -82,6 +84,7 @@ class Job:
     command: str = ""
     help: str = ""
     lab: bool = False
+    switch: str = ""
     positional: tuple[str, ...] = ()
     inner: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +107,15 @@ JOBS: Mapping[type[Request], Job] = {
         positional=("source",),
         prepare="engine.jobs.checks:prepare_generate",
         kept=WHOLE,
+    ),
+    GenerateEachRequest: Job(
+        "engine.jobs.each:generate_each_job",
+        "generate",
+        "Make an adapter of each dataset, in a folder of its name below --out; what is finished there is skipped.",
+        switch="each",
+        positional=("sources",),
+        prepare="engine.jobs.checks:prepare_generate_each",
+        kept="finished adapters are kept in {out}; the same command goes on from there",
     ),
     RefineRequest: Job(
         "engine.jobs.refine:refine_job",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from engine.adapter.attach import attach, check_fits
 from engine.adapter.card import Subject, card_files
 from engine.adapter.peft_folder import peft_files, write_files
 from engine.adapter.provenance import Provenance, Solved, Trained
-from engine.base.load import LoadedBase
+from engine.base.load import BaseRef, LoadedBase
 from engine.errors import EngineError, NoGeneratorError, setting
 from engine.events import Reporter
 from engine.files import digest_json, replacing_folder
+from engine.generator.about import read_about
 from engine.jobs.command_line import card_line
 from engine.jobs.prompts import found_context, sample_batch
 from engine.jobs.results import Result, stage_lines
@@ -22,7 +23,8 @@ from engine.jobs.solve import check_adapter, make_adapter, make_streamed_adapter
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
 from engine.prompts.prompt_set import images_named, teachers, teachers_named
-from engine.requests import GenerateRequest, LoadRequest
+from engine.released import released_generator
+from engine.requests import GenerateRequest, LoadRequest, ModelChoice
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
 from engine.text import prompt_share_words, readable_size
 from engine.weights.lora import LoraAdapter, share_beyond
@@ -38,8 +40,12 @@ def load_job(request: LoadRequest, reporter: Reporter) -> Result:
 
 def generate_job(request: GenerateRequest, prompts: PromptSet, reporter: Reporter) -> Result:
     """Make an adapter from what stands in the prompts and write it as a PEFT folder with its card."""
-    choice = request.prompts
-    plan = found_context(prompts, choice, request.solve, request.models, reporter)
+    plan = found_context(prompts, request.prompts, request.solve, request.models, reporter)
+    return make_planned(request, prompts, plan, reporter)
+
+
+def make_planned(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, reporter: Reporter) -> Result:
+    """Make the adapter of a plan and write it."""
     labels = f", answers from {prompts.label_column}" if plan.kind in (EXAMPLES, BOTH) else ""
     reporter.note(f"prompts from {prompts.column} of {prompts.format}{labels}")
     reporter.note(f"made from {KIND_WORDS[plan.kind]}: {plan.reason}")
@@ -85,6 +91,7 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
         verdict=checked.sentence if checked else "",
         scores=checked.scores if checked else None,
         taught_by=teachers(plan.learned),
+        identity=identity_of(request, plan, base.ref),
     )
     size = written(request.out, request.replace, base, made.adapter, provenance, reporter)
     timings = dict(reporter.timings)
@@ -135,6 +142,7 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         template=request.prompts.template or "",
         command=card_line(request),
         timings={},
+        identity=identity_of(request, plan, pipeline.base.ref, batch.digest),
     )
     size = written(request.out, request.replace, pipeline.base, adapter, provenance, reporter)
     timings = dict(reporter.timings)
@@ -153,6 +161,37 @@ def _generated(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, 
         *_adapter_lines(request, adapter, size),
     )
     return Result(data, lines)
+
+
+def identity_of(request: GenerateRequest, plan: ContextPlan, base: BaseRef, batch: str = "") -> str:
+    """SHA-256 of all that an adapter and what is found of it depend on, in hexadecimal.
+
+    Args:
+        batch: digest of the prompts that a generator reads; of other adapters the plan has the rows.
+    """
+    solve = replace(request.solve, context=None)
+    return digest_json(
+        {
+            "base": base.fingerprint,
+            "dtype": request.models.dtype,
+            "generator": _generator_digest(request.models),
+            "kind": plan.kind,
+            "instruction": plan.instruction,
+            "rows": [[row.prompt, *row.references] for row in plan.rows],
+            "held_out": [[row.prompt, *row.references] for row in plan.held_out],
+            "batch": batch,
+            "solve": {} if plan.kind == GENERATOR else asdict(solve),
+            "seed": request.prompts.seed,
+        }
+    )
+
+
+def _generator_digest(models: ModelChoice) -> str:
+    """Of the generator that makes an adapter or is its start; "" where there is none."""
+    try:
+        return str(read_about(models.generator or released_generator())["sha256"])
+    except EngineError:
+        return ""
 
 
 def written(

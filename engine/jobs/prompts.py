@@ -72,6 +72,14 @@ def chosen_kind(solve: ContextChoice, models: ModelChoice) -> str:
 
 def check_context(prompts: PromptSet, solve: ContextChoice, models: ModelChoice) -> None:
     """Raises EngineError for what can be seen to be impossible without reading the prompts to their end."""
+    kind = check_choice(solve, models)
+    if kind in (EXAMPLES, BOTH) and prompts.label_column is None:
+        hint = f"Add answers, for example as a column `response`, or name their column with {setting('label')}"
+        raise EngineError("there are no answers in it, so there are no examples", where=str(prompts.source), hint=hint)
+
+
+def check_choice(solve: ContextChoice, models: ModelChoice) -> str:
+    """The kind of context that is asked for. Raises EngineError for settings that no prompts go with."""
     kind = chosen_kind(solve, models)
     if kind not in (AUTO, *KINDS):
         raise EngineError(f"an adapter cannot be made from {kind!r}", hint=f"Choose {', '.join(KINDS)} or {AUTO}")
@@ -79,9 +87,7 @@ def check_context(prompts: PromptSet, solve: ContextChoice, models: ModelChoice)
         raise EngineError(f"rank {solve.rank} is out of range", where=setting("rank"), hint="Choose 1 to 64")
     if solve.context is not None:
         read_context(solve.context)
-    if kind in (EXAMPLES, BOTH) and prompts.label_column is None:
-        hint = f"Add answers, for example as a column `response`, or name their column with {setting('label')}"
-        raise EngineError("there are no answers in it, so there are no examples", where=str(prompts.source), hint=hint)
+    return kind
 
 
 # What cannot be done without labels.

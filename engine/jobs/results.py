@@ -12,10 +12,14 @@ from engine.errors import Names, named, plain, setting
 
 @dataclass(frozen=True)
 class Result:
-    """`data` is everything, ready for JSON; `lines` are (label, value) for people, in order."""
+    """`data` is everything, ready for JSON; `lines` are (label, value) for people, in order.
+
+    failed: what of it could not be done, in one sentence; "" where all was. The command's exit code is then 1.
+    """
 
     data: Mapping[str, Any]
     lines: tuple[tuple[str, str], ...]
+    failed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain data."""

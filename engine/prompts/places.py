@@ -6,11 +6,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import EngineError
+from engine.errors import EngineError, setting
 from engine.prompts.columnar import broken_dataset
 from engine.prompts.packed import ARCHIVE, PACKED, archive_entries, name_unpacked
 from engine.prompts.streams import as_engine_errors, file_mode, refuse_special
@@ -79,6 +80,59 @@ def find_place(source: Path) -> Place:
     found, links = _files_below(source)
     followed = f"; {links} symbolic links in it are not followed" if links else ""
     return _among(source, found, "folder", followed)
+
+
+def find_datasets(sources: Sequence[Path]) -> dict[str, Path]:
+    """Datasets by name: each of several files and folders; of one folder alone, each prompt file and folder in it.
+
+    A name is that of the file without its endings, or with them where several would have the same. In a folder, what
+    `find_place` leaves out is left out.
+
+    Raises:
+        EngineError: there is no dataset, or two would have one name.
+    """
+    found = list(sources)
+    if len(found) == 1 and stat.S_ISDIR(file_mode(found[0])):
+        found = _datasets_in(found[0])
+    stems = Counter(map(_stem, found))
+    datasets: dict[str, Path] = {}
+    there: dict[str, Path] = {}
+    for source in found:
+        name = _stem(source) if stems[_stem(source)] == 1 else _name(source)
+        # Some file systems take A and a for one.
+        if (other := there.setdefault(name.casefold(), source)) is not source:
+            hint = "Rename one of them: adapters are called like their datasets"
+            raise EngineError(f"has the same name as {other}", where=str(source), hint=hint)
+        datasets[name] = source
+    return datasets
+
+
+def _datasets_in(folder: Path) -> list[Path]:
+    if is_saved_dataset(folder):
+        raise EngineError("is one dataset", where=str(folder), hint=f"Leave out {setting('each')}, or name its parent")
+    with as_engine_errors(folder):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    kept = [
+        Path(entry.path)
+        for entry in entries
+        if not entry.name.startswith(".") and not entry.is_symlink() and not _is_about(entry.name)
+        if entry.is_dir() or entry.name.lower().endswith(ARCHIVE) or file_format(Path(entry.path)) is not None
+    ]
+    if not kept:
+        raise EngineError("holds no datasets", where=str(folder), hint=_known_endings())
+    return kept
+
+
+def _name(source: Path) -> str:
+    return source.resolve().name if source.name in ("", "..") else source.name
+
+
+def _stem(source: Path) -> str:
+    name = _name(source)
+    unpacked = name[: len(name_unpacked(name))]
+    ending = unpacked.rpartition(".")[2].lower()
+    known = ending in FORMATS or ending in _ALIASES or f".{ending}" == ARCHIVE
+    return unpacked[: -len(ending) - 1] or name if known and not source.is_dir() else name
 
 
 def file_format(path: Path) -> str | None:

@@ -10,6 +10,7 @@ from engine.requests.adapters import (
     CombineRequest,
     CompareRequest,
     ExportRequest,
+    GenerateEachRequest,
     GenerateRequest,
     ImportRequest,
     InfoRequest,
@@ -50,6 +51,7 @@ from engine.requests.forge import (
 Request = (
     LoadRequest
     | GenerateRequest
+    | GenerateEachRequest
     | RefineRequest
     | CompareRequest
     | ChatRequest
@@ -94,6 +96,7 @@ __all__ = [
     "EvaluateRequest",
     "Exchange",
     "ExportRequest",
+    "GenerateEachRequest",
     "GenerateRequest",
     "ImportRequest",
     "InfoRequest",

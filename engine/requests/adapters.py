@@ -33,6 +33,43 @@ class GenerateRequest:
     replace: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateEachRequest:
+    """Datasets -> an adapter each, in a folder of its name in `out`. Resumable; several processes share them.
+
+    sources: prompt files and folders, each a dataset; one folder alone stands for the files and folders in it.
+    column, label, template, text_files, count, seed: of every dataset, as in `PromptChoice`.
+    replace: folders that are there, and were made from other rows or settings, may be replaced.
+    """
+
+    models: ModelChoice
+    sources: tuple[Path, ...]
+    solve: ContextChoice = field(default_factory=ContextChoice)
+    out: Path
+    column: str | None = None
+    label: str | None = None
+    template: str | None = None
+    text_files: str = "auto"
+    count: int | None = None
+    seed: int = 0
+    replace: bool = False
+
+    def of(self, name: str, source: Path) -> GenerateRequest:
+        """The request that makes the adapter of one dataset."""
+        prompts = PromptChoice(
+            source=source,
+            column=self.column,
+            label=self.label,
+            template=self.template,
+            text_files=self.text_files,
+            count=self.count,
+            seed=self.seed,
+        )
+        return GenerateRequest(
+            models=self.models, prompts=prompts, solve=self.solve, out=self.out / name, replace=self.replace
+        )
+
+
 NO_ADAPTER = Path("none")
 
 

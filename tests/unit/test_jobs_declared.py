@@ -13,7 +13,7 @@ from engine.requests import Request
 
 def test_every_request_is_a_job_and_no_two_have_one_command() -> None:
     assert set(JOBS) == set(get_args(Request))
-    commands = [job.command for job in JOBS.values() if job.command]
+    commands = [(job.command, job.switch) for job in JOBS.values() if job.command]
     assert len(set(commands)) == len(commands)
 
 
