@@ -4,7 +4,8 @@
 
 Notable:
 - Whoever drives the app reads and writes the person's files. So only a page that this server gave out may do it, and
-  no other site that is open in the same browser; nor one whose name was made to lead to this machine.
+  no other site that is open in the same browser; nor one whose name was made to lead to this machine; nor, where other
+  machines reach the server, anybody without the key that it prints.
 - Nothing is fetched from elsewhere: the page of textual-serve asks another server for a font that it has itself.
 - An app ends with its page, and with the server, however that one went.
 """
@@ -12,7 +13,9 @@ Notable:
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +26,7 @@ from textual_serve.server import Server
 
 from engine.loopback import is_loopback
 
+_COOKIE = "dnd-tui-key"
 _OUTSIDE = re.compile(r'<link[^>]*href="https?://[^>]*>')
 _FONT = """<style>@font-face {
     font-family: "Roboto Mono"; src: url("/static/fonts/RobotoMono-VariableFont_wght.ttf");
@@ -36,15 +40,22 @@ class AppServer(Server):
         command: starts an app, as a line for the shell.
         host: address to listen at.
         port: port to listen at.
+        key: what a browser has to show, in the address of its first page and as a cookie from then on; "" for none.
     """
 
-    def __init__(self, command: str, host: str, port: int) -> None:
+    def __init__(self, command: str, host: str, port: int, key: str = "") -> None:
         super().__init__(command, host=host, port=port, title="dnd-tui")
+        self._key = key
         self._pages: set[asyncio.Task[Any]] = set()
 
     async def handle_index(self, request: web.Request) -> web.Response:
         """The page. The addresses in it begin as the one by which the browser came."""
-        self._refuse_strangers(request)
+        self._refuse_strangers(request, request.query.get("key") or "")
+        if self._key and "key" in request.query:
+            # Out of the address: it stays in histories, and goes with links.
+            moved = web.HTTPFound("/")
+            moved.set_cookie(_COOKIE, self._key, httponly=True, samesite="Strict")
+            raise moved
         self.public_url = f"{request.scheme}://{request.host}"
         page: web.Response = await super().handle_index(request)  # type: ignore[assignment]
         # Its own style sheet is asked for here too.
@@ -71,12 +82,20 @@ class AppServer(Server):
             page.cancel()
         await asyncio.gather(*pages, return_exceptions=True)
 
-    def _refuse_strangers(self, request: web.Request) -> None:
+    def initialize_logging(self) -> None:
+        """As textual-serve has it, but for the addresses of requests: the key stands in them."""
+        super().initialize_logging()
+        logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+    def _refuse_strangers(self, request: web.Request, shown: str = "") -> None:
         if is_loopback(self.host) and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
             raise web.HTTPForbidden(text=f"this server is asked for as {self.host}, not as {request.host}")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text="only pages of this server may drive the app")
+        shown = shown or request.cookies.get(_COOKIE, "")
+        if self._key and not secrets.compare_digest(shown.encode(), self._key.encode()):
+            raise web.HTTPForbidden(text="open the address that was printed, with its key")
 
 
 class PageDriver(WebDriver):

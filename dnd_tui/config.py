@@ -79,7 +79,7 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> None:
     except _Unreadable as error:
         hint = "Nothing was saved. Mend the file, or move it away for a new one"
         raise EngineError(error.problem, where=f"{path}, {error.where}", hint=hint) from None
-    with replacing_file(path.resolve()) as part:
+    with replacing_file(path.resolve(), private=True) as part:
         part.write_bytes(changed.encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Sequence
@@ -60,11 +61,14 @@ def serve(
     from dnd_tui.browser import AppServer
     from engine.loopback import is_loopback
 
-    if not is_loopback(host):
-        print(f"warning: whoever reaches {host}:{port} can read and write your files through the app", file=sys.stderr)
+    # Where others could reach it, only who has the address with the key gets the app.
+    key = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    if key:
+        problem = "whoever has this address can read and write your files through the app"
+        print(f"warning: {problem}: http://{host}:{port}/?key={key}", file=sys.stderr)
     command = [sys.executable, "-m", "dnd_tui", *([str(path.absolute())] if path else [])]
     try:
-        AppServer(shlex.join(command), host, port).serve()
+        AppServer(shlex.join(command), host, port, key).serve()
     except OSError as error:
         complain(f"cannot listen at {host}:{port}: {error.strerror or error}. Choose another --port or --host")
         raise typer.Exit(FAILED) from None

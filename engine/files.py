@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,8 +32,13 @@ _REFUSALS = frozenset(
 
 
 @contextmanager
-def replacing_file(target: Path) -> Iterator[Path]:
+def replacing_file(target: Path, *, private: bool = False) -> Iterator[Path]:
     """Yields a path beside `target` to write to; it takes the place of `target` when the block ends well.
+
+    Whoever may read a file that is there may read the new one, and nobody else.
+
+    Args:
+        private: a new file is for its owner alone.
 
     Raises:
         EngineError: the disk is full or the folder cannot be written.
@@ -43,7 +49,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
         try:
             yield part
             _flush(part)
-            os.chmod(part, 0o666 & ~_umask())
+            os.chmod(part, _mode(target, 0o600 if private else 0o666 & ~_umask()))
             os.replace(part, target)
             _flush(target.parent)
         finally:
@@ -314,6 +320,13 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _mode(target: Path, otherwise: int) -> int:
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        return otherwise
 
 
 def _umask() -> int:

@@ -205,7 +205,8 @@ def one_writer(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Prompts and answers stand there.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=_PATIENCE_SECONDS):
             yield
     except Timeout:

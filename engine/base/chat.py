@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from engine.base.templates import rendered
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -163,25 +164,18 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, answer_next: bool) -> str:
     """Turns, each of a role and a text, as the base reads them."""
-    from jinja2.exceptions import TemplateError
-
     parts = _takes_parts(tokenizer)
     given = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
-    try:
-        return str(tokenizer.apply_chat_template(given, tokenize=False, add_generation_prompt=answer_next))
-    except TemplateError as error:
-        raise EngineError(f"the base's chat template does not work: {error}", where="chat template") from error
+    return rendered(tokenizer, given, answer_next=answer_next)
 
 
 @lru_cache(maxsize=4)
 def _takes_parts(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a turn's text must be a list of parts, of which others may be images: plain text would be lost."""
-    from jinja2.exceptions import TemplateError
 
     def shows(content: str | list[dict[str, str]]) -> bool:
-        turn = [{"role": "user", "content": content}]
-        with suppress(TemplateError):
-            return _MARK in str(tokenizer.apply_chat_template(turn, tokenize=False))
+        with suppress(EngineError):
+            return _MARK in rendered(tokenizer, [{"role": "user", "content": content}], answer_next=False)
         return False
 
     return not shows(_MARK) and shows([{"type": "text", "text": _MARK}])

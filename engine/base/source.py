@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,11 +67,13 @@ def source_named(base_id: str, chosen: str) -> BaseSource:
     if bundled:
         return _bundled_source(bundled)
     for name in (chosen, base_id):
-        path = Path(name).expanduser()
-        if path.is_dir() and base_id in (name, path.resolve().name):
-            return BaseSource(str(path.absolute()), _architecture(path / "config.json"), path.absolute())
-        if path.is_file() and base_id in (name, path.stem):
-            return BaseSource(str(path.absolute()), _gguf_architecture(path), path.absolute())
+        # A name out of somebody's file may be no path at all.
+        with suppress(OSError, ValueError, RuntimeError):
+            path = Path(name).expanduser()
+            if path.is_dir() and base_id in (name, path.resolve().name):
+                return BaseSource(str(path.absolute()), _architecture(path / "config.json"), path.absolute())
+            if path.is_file() and base_id in (name, path.stem):
+                return BaseSource(str(path.absolute()), _gguf_architecture(path), path.absolute())
     return BaseSource(base_id, _cached_architecture(base_id))
 
 

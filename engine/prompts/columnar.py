@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import EngineError
 from engine.prompts.located import Located, Rows
+from engine.prompts.packed import ALWAYS_UNPACKED, MOST_GROWTH
 from engine.prompts.streams import as_engine_errors, opened
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 256
 """Rows of a columnar file held at a time."""
+_ALWAYS_READ, _ROWS_A_BYTE = 2**20, 8
 
 Columns = tuple[str, ...] | None
 Classes = Mapping[str, list[str]]
@@ -37,6 +39,7 @@ def read_parquet(path: Path, columns: Columns = None) -> Rows:
         file = _on_disk(path, stack)
         try:
             table = pq.ParquetFile(file, pre_buffer=False)
+            _refuse_bomb(path, file, table.metadata)
             wanted = None if columns is None else [name for name in columns if name in table.schema_arrow.names]
             batches = table.iter_batches(batch_size=BATCH_ROWS, columns=wanted)
             yield from _batch_rows(batches, _classes_of(table.schema_arrow))
@@ -82,6 +85,15 @@ def read_dataset(folder: Path, columns: Columns = None) -> Rows:
         yield from _batch_rows(data.with_format("arrow").iter(batch_size=BATCH_ROWS), classes)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise broken_dataset(folder, error) from error
+
+
+def _refuse_bomb(path: Path, file: IO[bytes], about: Any) -> None:
+    """Raises EngineError where a file claims to hold far more than it has room for."""
+    size = file.seek(0, io.SEEK_END)
+    largest = max((about.row_group(place).total_byte_size for place in range(about.num_row_groups)), default=0)
+    if largest > max(ALWAYS_UNPACKED, MOST_GROWTH * size) or about.num_rows > max(_ALWAYS_READ, _ROWS_A_BYTE * size):
+        problem = f"claims to hold {about.num_rows:,} rows in {size:,} bytes: it seems made to fill the memory"
+        raise EngineError(problem, where=str(path), hint="Write it as JSON Lines if it is what it should be")
 
 
 def broken_dataset(path: Path, error: Exception) -> EngineError:

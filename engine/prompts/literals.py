@@ -10,6 +10,8 @@ import tokenize
 from typing import Any
 
 _LONGEST = 2**20
+# All that stands in such texts outside of quotes, but for what follows `dtype=`.
+_WORDS = frozenset({"None", "True", "False", "nan", "null", "array", "dtype"})
 _OPENING, _CLOSING = frozenset("[{("), frozenset("]})")
 _LAYOUT = frozenset({tokenize.NL, token.NEWLINE, token.INDENT, token.DEDENT, token.ENDMARKER})
 
@@ -38,13 +40,16 @@ def held_value(text: str) -> Any:
 def _with_commas(text: str) -> str:
     """`text` as a Python literal: numpy's arrays become lists, and commas come between their items.
 
-    Without commas Python would take two strings in a row for one.
+    Without commas Python would take two strings in a row for one. Raises ValueError at the first word that is none of
+    a literal.
     """
     written: list[str] = []
     ended = skipping = False
     for each in tokenize.generate_tokens(io.StringIO(text).readline):
         if each.type in _LAYOUT:
             continue
+        if each.type == token.NAME and each.string not in _WORDS and not skipping:
+            raise ValueError("is no literal")
         word = {"nan": "None", "null": "None"}.get(each.string, each.string)
         if word == "array" or (skipping and word != ")"):
             continue

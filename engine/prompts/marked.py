@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from engine.prompts.chats import ASSISTANT, SYSTEM, USER, Turns
 
+# A text with more is no chat.
+_MOST_MARKS = 5000
 _WORDS = {
     USER: "user|human|prompter|instruction|input|question|prompt|q|customer",
     ASSISTANT: "assistant|gpt|model|bot|ai|response|answer|output|completion|a|chatbot|agent",
@@ -82,8 +85,8 @@ def _answered(text: str, pattern: re.Pattern[str]) -> Turns | None:
 
 def _cut(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     """(role, words) of each marked part; what stands before the first mark is the system's."""
-    marks = list(pattern.finditer(text))
-    if not marks:
+    marks = list(islice(pattern.finditer(text), _MOST_MARKS + 1))
+    if not 0 < len(marks) <= _MOST_MARKS:
         return
     if preamble := _ENDS.sub("", text[: marks[0].start()]).strip():
         yield SYSTEM, preamble

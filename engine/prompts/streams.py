@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import EngineError
-from engine.prompts.packed import archive_of, damage, plain_bytes, unpacked
+from engine.prompts.packed import TooLarge, archive_of, damage, plain_bytes, unpacked
 
 LINE_LIMIT = 64 * 2**20
 """Longest line, in bytes (in characters for UTF-16)."""
@@ -45,7 +45,10 @@ def as_engine_errors(path: Path) -> Iterator[None]:
         if problem is None:
             assert isinstance(error, OSError)
             raise _refusal(path, error) from error
-        raise EngineError(problem, where=str(path), hint="Fetch or write the file again") from error
+        hint = "Fetch or write the file again"
+        if isinstance(error, TooLarge):
+            hint = "Unpack it yourself if it is what it should be"
+        raise EngineError(problem, where=str(path), hint=hint) from error
     except (RuntimeError, NotImplementedError) as error:  # of zip archives: a password, an unknown way of packing
         if archive_of(path) is None:
             raise

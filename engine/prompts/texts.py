@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,6 +26,8 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 # What a line of text is not: the beginning of another block.
 _OTHER_BLOCK = re.compile(r" {0,3}(#{1,6}\s|>|[-*+]\s|\d+[.)]\s|\||`{3}|~{3})| {4}|\t")
 _HEADING = 80
+# Lines of a part, above those of any front matter.
+_TOGETHER = 10_000
 # Text files of a folder, and lines of each, that tell whether a file or a line is a prompt.
 _LOOKED_AT, _LOOKED_LINES = 32, 200
 _UNLIKE = 0.6
@@ -47,12 +50,12 @@ def read_markdown(path: Path) -> Rows:
 
 def read_whole(path: Path) -> Rows:
     """The text of a file as its only row."""
-    text: list[str] = []
+    text = io.StringIO()
     size = 0
     for _, line in text_lines(path):
-        text.append(line)
+        text.write(line)
         size = _bounded(size + len(line), path, 1)
-    if whole := "".join(text).strip():
+    if whole := text.getvalue().strip():
         yield Located("line", 1, whole)
 
 
@@ -89,6 +92,7 @@ def is_parted(path: Path) -> bool:
 def _parts(path: Path, markdown: bool = False) -> Rows:
     """Prompts of many lines between lines that are exactly `---`; the place is that of the first line."""
     part: list[str] = []
+    before: list[str] = []
     began = 1
     size = 0
     first = True
@@ -100,16 +104,20 @@ def _parts(path: Path, markdown: bool = False) -> Rows:
         # In Markdown a block of "key: value" between two `---` at the very top is about the file
         top = first and began == 2
         if separates and not (markdown and (fence or (not top and _is_heading(part)))):
-            text = "".join(part).strip()
-            header = markdown and top and all(map(_FRONT_MATTER_LINE.match, part))
+            text = "".join([*before, *part]).strip()
+            header = markdown and top and not before and all(map(_FRONT_MATTER_LINE.match, part))
             if text and not header:
                 yield Located("line", began, text)
             first = first and number == 1
-            part, began, size = [], number + 1, 0
+            part, before, began, size = [], [], number + 1, 0
             continue
         part.append(line)
         size = _bounded(size + len(line), path, began)
-    if text := "".join(part).strip():
+        if len(part) > _TOGETHER:
+            # Short lines by themselves take up thirty times their size. The last two are still looked at.
+            before.append("".join(part[:-2]))
+            part = part[-2:]
+    if text := "".join([*before, *part]).strip():
         yield Located("line", began, text)
 
 

@@ -94,6 +94,31 @@ async def test_no_other_site_may_drive_the_app(address: str, header: str) -> Non
     assert len(processes()) == 1
 
 
+async def test_who_comes_from_another_machine_shows_the_key(app_folders: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*SERVE, "--host", "0.0.0.0", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None and server.stdout is not None
+        try:
+            await asyncio.to_thread(wait_for, lambda: listens(port), "the server")
+            key = server.stderr.readline().partition("?key=")[2].strip()
+            address = f"http://127.0.0.1:{port}"
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+                for wrong in ("", "?key=", "?key=wrong", "ws", "ws?key=" + key):
+                    async with client.get(f"{address}/{wrong}") as refused:
+                        assert refused.status == 403
+                async with client.get(f"{address}/?key={key}") as page:
+                    assert page.status == 200 and key not in str(page.url) and key not in await page.text()
+                assert len(processes()) == 1
+                websocket = await client.ws_connect(f"{address}/ws?width=100&height=30", origin=address)
+                await asyncio.to_thread(wait_for, lambda: len(processes()) > 1, "an app")
+                await websocket.close()
+        finally:
+            server.terminate()
+        assert key not in server.stdout.read() + server.stderr.read()
+
+
 def test_a_wide_address_is_warned_of_and_a_taken_port_told(app_folders: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,5 +127,5 @@ def test_a_wide_address_is_warned_of_and_a_taken_port_told(app_folders: Path) ->
         )
     assert done.returncode == 1
     warning, error = done.stderr.splitlines()
-    assert warning.startswith("warning: whoever reaches 0.0.0.0") and "your files" in warning
+    assert "your files" in warning and f"http://0.0.0.0:{port}/?key=" in warning
     assert error.startswith(f"error: cannot listen at 0.0.0.0:{port}") and "--port" in error

@@ -46,6 +46,17 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert read_json(target) == {"é": 1} and names(target.parent) == ["a.json"]
 
 
+def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path) -> None:
+    for mode in (0o600, 0o640, 0o644):
+        (tmp_path / "a.json").touch()
+        os.chmod(tmp_path / "a.json", mode)
+        write_json(tmp_path / "a.json", {})
+        assert (tmp_path / "a.json").stat().st_mode & 0o777 == mode
+    with replacing_file(tmp_path / "own.json", private=True) as part:
+        part.write_text("{}")
+    assert (tmp_path / "own.json").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
     target = tmp_path / "a folder"
