@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 # Model output and file names may hold escape sequences, which a terminal would obey, and halves of surrogate
-# pairs (so Python shows bytes that are no text), which no terminal takes.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# pairs (so Python shows bytes that are no text), which no terminal takes; and signs that turn the direction of what
+# follows, so that it reads otherwise than it is.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:

@@ -39,6 +39,8 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._deleted = folder / ".deleted"
+        # By id: what its record file was like, and what was read of it.
+        self._known: dict[str, tuple[tuple[int, int, int], AdapterRecord]] = {}
 
     def entries(self) -> list[AdapterRecord | DamagedAdapter]:
         """All adapters, the newest first. Places where one is being made, or was given up, are left out."""
@@ -162,8 +164,14 @@ class Library:
     def _entry(self, place: Path) -> AdapterRecord | DamagedAdapter:
         folder = place / ADAPTER_FOLDER
         try:
-            data = read_line(VERSION, (place / RECORD_FILE).read_bytes())
-            record = from_plain(AdapterRecord, data, id=place.name, folder=folder)
+            about = (place / RECORD_FILE).stat()
+            # Whatever writes it, here or elsewhere, puts another file in its place.
+            state = (about.st_ino, about.st_mtime_ns, about.st_size)
+            known, record = self._known.get(place.name, (None, None))
+            if record is None or known != state:
+                data = read_line(VERSION, (place / RECORD_FILE).read_bytes())
+                record = from_plain(AdapterRecord, data, id=place.name, folder=folder)
+                self._known[place.name] = state, record
             if not folder.is_dir():
                 raise DamagedError(f"its folder {ADAPTER_FOLDER} is missing")
             return record

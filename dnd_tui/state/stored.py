@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -132,14 +133,24 @@ def from_plain(kind: type[R], data: Any, **given: Any) -> R:
     """
     if not isinstance(data, dict):
         raise DamagedError(f"is no {kind.__name__}")
-    hints = get_type_hints(kind)
-    every = fields(kind)  # type: ignore[arg-type]
-    needed = {field.name for field in every if field.default is MISSING and field.default_factory is MISSING}
-    for name in sorted(set(data) - (set(hints) - set(given))):
+    checks, needed = _fields_of(kind)
+    for name in sorted(set(data) - (set(checks) - set(given))):
         raise DamagedError(f"{name} is not known")
     for name in sorted(needed - set(data) - set(given)):
         raise DamagedError(f"{name} is missing")
-    return kind(**given, **{name: _checked(hints[name], value, name) for name, value in data.items()})
+    return kind(**given, **{name: checks[name](value, name) for name, value in data.items()})
+
+
+Check = Callable[[Any, str], Any]
+"""A value as JSON has it, and the field's name, to the field's value; raises DamagedError."""
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[Mapping[str, Check], frozenset[str]]:
+    """The checks of a dataclass's fields, and which of them have no default. Found once: a library has thousands."""
+    every = fields(kind)
+    needed = {field.name for field in every if field.default is MISSING and field.default_factory is MISSING}
+    return {name: _check_of(hint) for name, hint in get_type_hints(kind).items()}, frozenset(needed)
 
 
 def write_line(version: int, data: Mapping[str, Any], indent: int | None = None) -> str:
@@ -168,26 +179,62 @@ def read_line(version: int, text: bytes) -> dict[str, Any]:
     return data
 
 
-def _checked(kind: Any, value: Any, name: str) -> Any:
+def _check_of(kind: Any) -> Check:
+    """What a type asks of a value."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return None if value is None else _checked(inner[0], value, name)
-    if origin is tuple and isinstance(value, list):
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-        if len(kinds) == len(value):
-            return tuple(_checked(each, part, name) for each, part in zip(kinds, value, strict=True))
-    elif origin is Mapping and isinstance(value, dict):
-        return {key: _checked(inner[1], part, name) for key, part in value.items()}
-    elif is_dataclass(kind):
-        return from_plain(kind, value)  # type: ignore[arg-type]
-    elif kind is Path and isinstance(value, str):
-        return Path(value)
+        other = _check_of(inner[0])
+        return lambda value, name: None if value is None else other(value, name)
+    if origin is tuple:
+        return _tuple_check(inner)
+    if origin is Mapping:
+        part = _check_of(inner[1])
+
+        def mapping(value: Any, name: str) -> Any:
+            if not isinstance(value, dict):
+                raise _wrong_type(name)
+            return {key: part(each, name) for key, each in value.items()}
+
+        return mapping
+    if is_dataclass(kind):
+        return lambda value, name: from_plain(kind, value)  # type: ignore[arg-type]
+    if kind is float:
+        return _as_float
+
+    def plain(value: Any, name: str) -> Any:
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+        if type(value) is kind or (origin is Literal and value in inner):
+            return value
+        raise _wrong_type(name)
+
+    return plain
+
+
+def _tuple_check(inner: tuple[Any, ...]) -> Check:
+    checks = [_check_of(each) for each in inner if each is not Ellipsis]
+    any_length = inner[-1] is Ellipsis
+
+    def check(value: Any, name: str) -> Any:
+        if not isinstance(value, list) or not (any_length or len(value) == len(checks)):
+            raise _wrong_type(name)
+        own = checks * len(value) if any_length else checks
+        return tuple([each(part, name) for each, part in zip(own, value, strict=True)])
+
+    return check
+
+
+def _as_float(value: Any, name: str) -> float:
     # Other programs write a whole float without a point.
-    elif kind is float and type(value) is int and abs(value) <= 2**53:
+    if type(value) is int and abs(value) <= 2**53:
         return float(value)
-    elif type(value) is kind or (origin is Literal and value in inner):
-        return value
-    raise DamagedError(f"{name} is of the wrong type")
+    if type(value) is not float:
+        raise _wrong_type(name)
+    return value
+
+
+def _wrong_type(name: str) -> DamagedError:
+    return DamagedError(f"{name} is of the wrong type")
 
 
 # Writing takes milliseconds; whoever holds the lock for longer hangs.

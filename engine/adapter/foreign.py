@@ -25,7 +25,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_RANK, LARGEST_WEIGHTS
+from engine.adapter.peft_folder import LARGEST_ALPHA, LARGEST_RANK, LARGEST_WEIGHTS, shown
 from engine.errors import EngineError, setting
 from engine.events import Stage
 from engine.text import readable_size
@@ -42,7 +42,6 @@ MOST_TENSORS = 2**16
 """In a file: far above seven matrices in a few hundred layers, two halves each."""
 FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Names of the number formats that are read, as files have them and as we do."""
-_LONGEST_SHOWN = 160
 # Zeros may make an adapter this much larger, or any adapter up to this many bytes.
 _MOST_GROWTH, _ALWAYS_ALLOWED = 16, 2**30
 # A power of two up to this goes into B where alpha would not be whole.
@@ -118,11 +117,6 @@ class Foreign(ABC):
     @abstractmethod
     def reading(self, config: PretrainedConfig) -> AbstractContextManager[Read]:
         """Opens its file, for a base with this config."""
-
-
-def shown(text: str) -> str:
-    """A name out of somebody's file, no longer than a line."""
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def widened(kinds: Iterable[str]) -> tuple[str, ...]:

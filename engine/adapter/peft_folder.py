@@ -43,6 +43,7 @@ _DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
 # Far above any real config file; a file beyond it is not what it claims to be.
 _LARGEST_TEXT = 2**20
+_LONGEST_SHOWN = 160
 # Settings that may have any value: they do not change what the matrices mean (or are looked at one by one below).
 _FREE_SETTINGS = frozenset((
     "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
@@ -250,11 +251,12 @@ def _read_layout(tensors: Any, config: dict[str, Any], file: Path) -> Layout:
     halves: dict[str, dict[str, tuple[int, ...]]] = {}
     for key in tensors.keys():  # noqa: SIM118
         found, shape = _KEY.fullmatch(key), tuple(tensors.get_slice(key).get_shape())
+        where = f"{file}, {shown(key)}"
         if found is None:
-            raise EngineError("is not a matrix of plain LoRA", where=f"{file}, {key}")
+            raise EngineError("is not a matrix of plain LoRA", where=where)
         inner = {"A": 0, "B": 1}[found["half"]]
         if len(shape) != 2 or shape[inner] != rank or min(shape) < 1:
-            raise EngineError(f"has the shape {shape}, which does not go with rank {rank}", where=f"{file}, {key}")
+            raise EngineError(f"has the shape {shape}, which does not go with rank {rank}", where=where)
         halves.setdefault(found["path"], {})[found["half"]] = shape
     if not halves:
         raise EngineError("holds no matrices", where=str(file))
@@ -368,6 +370,11 @@ def _not_uniform(config: dict[str, Any]) -> str | None:
         if value > largest:
             return f"{name} is more than {largest}"
     return None
+
+
+def shown(text: str) -> str:
+    """A name out of somebody's file, no longer than a line."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def quoted(value: object) -> str:

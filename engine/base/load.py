@@ -252,7 +252,7 @@ def _read_config(
 def _check_causal(config: PretrainedConfig, name: str) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    kinds = ", ".join(config.architectures or ()) or config.model_type
+    kinds = ", ".join(map(str, config.architectures or ())) or config.model_type
     hint = "Choose a model that writes text from left to right"
     if getattr(config, "is_encoder_decoder", False):
         raise EngineError(f"{kinds} is an encoder-decoder model, not a causal language model", where=name, hint=hint)
@@ -263,7 +263,7 @@ def _check_causal(config: PretrainedConfig, name: str) -> None:
             f"its weights are quantised ({method}), so nothing can be added to them", where=name, hint=hint
         )
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    masked = all(kind.endswith("ForMaskedLM") for kind in config.architectures or ("",))
+    masked = all(str(kind).endswith("ForMaskedLM") for kind in config.architectures or ("",))
     if masked or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or reads_images(config)):
         raise EngineError(f"{kinds} is not a causal language model", where=name, hint=hint)
 

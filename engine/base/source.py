@@ -119,7 +119,10 @@ def _cached_architecture(hub_id: str) -> str | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(hub_id, "config.json")
+    try:
+        found = try_to_load_from_cache(hub_id, "config.json")
+    except (OSError, ValueError):  # names that the hub does not have
+        return None
     return _architecture(Path(found)) if isinstance(found, str) else None
 
 

@@ -23,6 +23,7 @@ MOVES = {"both": (SKIP, LOOP), "skip": (SKIP,), "loop": (LOOP,)}
 
 _PART = re.compile(r"\s*(?P<first>[0-9]{1,6})\s*(?:-\s*(?P<last>[0-9]{1,6})\s*)?", re.ASCII)
 _FORM = "Write layers and ranges in the order they run, for example 0-12,10-12,15-29"
+_LONGEST = 100_000
 _MOST_BASE_LAYERS = 10_000  # more than any base; the base itself is asked once it is there
 
 
@@ -65,6 +66,8 @@ def parse_chain(text: str, layers: int) -> Chain:
             problem = f"the range {first}-{last} runs backwards"
             raise EngineError(problem, where="chain", hint=f"Write each layer by itself, for example {first},{last}")
         _check_layer(last, layers)
+        if len(chain) + last - first >= _LONGEST:
+            raise EngineError(f"the chain is longer than {_LONGEST:,} layers", where="chain", hint=_FORM)
         chain.extend(range(first, last + 1))
     return tuple(chain)
 

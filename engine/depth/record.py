@@ -116,7 +116,7 @@ def read_chain(chain: str, ref: BaseRef, adapter: Path | None) -> ChainRecord:
         if data["format"] != _FORMAT or list(found) != data["layers"]:
             raise ValueError
         known = ChainRecord(found, origin).to_json()
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise EngineError("is not the file of a chain", where=str(file)) from None
     except EngineError as error:
         raise EngineError(f"is not the file of a chain: {error}", where=str(file)) from None

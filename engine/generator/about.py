@@ -11,7 +11,12 @@ from engine.files import read_json
 FORMAT = 1
 TENSORS, ABOUT, CARD = "generator.safetensors", "generator.json", "README.md"
 DAMAGED_HINT = "The generator is damaged: get it again, or choose another one"
-_FIELDS = ("sha256", "layout", "condition", "cascade", "kernel", "base", "history", "frame")
+_FIELDS = {
+    "sha256": str, "layout": dict, "condition": dict, "cascade": list, "kernel": int, "base": dict, "history": dict,
+    "frame": str,
+}  # fmt: skip
+GARBLED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
+"""What using a description raises where a value in it is missing or none that can be."""
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -20,11 +25,17 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise EngineError("is not a generator", where=str(folder), hint=f"A generator is a folder with {ABOUT}")
     about = read_json(folder / ABOUT, DAMAGED_HINT)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = about.get("format") if isinstance(about, dict) else None
+        found = str(about.get("format"))[:40] if isinstance(about, dict) else None
         hint = "Choose another generator, or another version of this program"
         problem = f"has format {found!r}, this program reads format {FORMAT}"
         raise EngineError(problem, where=str(folder / ABOUT), hint=hint)
-    for name in _FIELDS:
-        if name not in about:
+    for name, kind in _FIELDS.items():
+        if not isinstance(about.get(name), kind):
             raise EngineError(f"lacks {name}", where=str(folder / ABOUT), hint=DAMAGED_HINT)
     return about
+
+
+def garbled(folder: Path, error: Exception) -> EngineError:
+    """The error for a description of which a value is missing or none that can be."""
+    reason = f"{type(error).__name__}: {error}"[:200]
+    return EngineError(f"lacks or garbles a field: {reason}", where=str(folder / ABOUT), hint=DAMAGED_HINT)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from engine.condition import ConditionSpec
 from engine.errors import EngineError, NoGeneratorError
 from engine.files import digest_file, replacing_file, write_json, write_text
-from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, TENSORS, read_about
+from engine.generator.about import ABOUT, CARD, DAMAGED_HINT, FORMAT, GARBLED, TENSORS, garbled, read_about
 from engine.generator.generator import Generator, GeneratorSpec
 from engine.weights.layout import Layout, LoraSpec, derive_layout
 from engine.weights.storage import frame_from_tensors, frame_tensors, read_tensors
@@ -79,13 +79,12 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generato
         condition = ConditionSpec(**about["condition"])
         cascade = tuple((int(n), int(length), int(channels)) for n, length, channels in about["cascade"])
         spec = GeneratorSpec(condition, cascade, int(about["kernel"]), about["base"], about["history"])
-        kind = about["frame"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise EngineError(f"lacks or garbles a field: {error}", where=str(folder / ABOUT), hint=DAMAGED_HINT) from error
-    frame = frame_from_tensors(_part(tensors, "frame."), layout, kind, str(path))
-    # Built without memory, then given the tensors of the file: no time goes into a random start.
-    with torch.device("meta"):
-        generator = Generator(spec, frame)
+        frame = frame_from_tensors(_part(tensors, "frame."), layout, about["frame"], str(path))
+        # Built without memory, then given the tensors of the file: no time goes into a random start.
+        with torch.device("meta"):
+            generator = Generator(spec, frame)
+    except GARBLED as error:
+        raise garbled(folder, error) from error
     state = {f"decoder.{name}": value.float() for name, value in _part(tensors, "decoder.").items()}
     try:
         generator.load_state_dict(state | {"scales": tensors["scales"]}, assign=True)
@@ -99,10 +98,15 @@ def check_base(about: dict[str, Any], ref: BaseRef) -> None:
 
     A base fits when its layout is the generator's and it has either the same id or the same weights.
     """
-    layout = Layout.from_json(about["layout"])
     made_for = about["base"]
-    lora = LoraSpec(layout.lora.rank, layout.lora.alpha, layout.lora.target_modules)
-    same = ref.id == made_for["id"] or ref.fingerprint == made_for["fingerprint"]
+    try:
+        layout = Layout.from_json(about["layout"])
+        lora = LoraSpec(layout.lora.rank, layout.lora.alpha, layout.lora.target_modules)
+        same = ref.id == made_for["id"] or ref.fingerprint == made_for["fingerprint"]
+    except GARBLED as error:
+        raise EngineError(
+            f"the generator's description lacks or garbles a field: {error}", hint=DAMAGED_HINT
+        ) from error
     try:
         fits = same and derive_layout(ref.config, lora).digest == layout.digest
     except EngineError:

@@ -14,7 +14,7 @@ from engine.base.fetch import cache_folder, find_model_files, model_files
 from engine.base.source import BaseSource, base_parameters, source_named
 from engine.errors import EngineError, setting
 from engine.events import Reporter
-from engine.generator.about import ABOUT, TENSORS, read_about
+from engine.generator.about import ABOUT, GARBLED, TENSORS, garbled, read_about
 from engine.jobs.preview import facts_data, facts_lines
 from engine.jobs.prompts import chosen_prompts
 from engine.jobs.results import Result, verdict_lines, verdicts_data
@@ -140,6 +140,13 @@ def _generator_json(folder: Path) -> dict[str, Any]:
 
 def _generator_info(folder: Path) -> Result:
     about = read_about(folder)
+    try:
+        return _described(about)
+    except GARBLED as error:
+        raise garbled(folder, error) from error
+
+
+def _described(about: dict[str, Any]) -> Result:
     history = about["history"]
     lora = about["layout"]["lora"]
     condition = about["condition"]

@@ -39,7 +39,7 @@ def read_sheet(file: Path) -> list[SheetRow] | None:
     """The rows that `write_sheet` wrote, whatever was changed in them since; None where it is another kind of file."""
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     known = {"prompt", "response", TEACHER_COLUMN}
     for row in rows:

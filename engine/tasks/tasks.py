@@ -21,6 +21,7 @@ from typing import NamedTuple
 from engine.errors import EngineError
 from engine.files import digest_file, read_json
 
+_ABOUT = ("metric", "split", "source")
 SEEN = "seen"
 """The split that is trained on."""
 
@@ -74,6 +75,12 @@ def read_tasks(folder: Path, split: str | None, exclude: Sequence[str] = ()) -> 
     index = read_json(folder / "tasks.json")
     if not isinstance(index, dict):
         raise EngineError("should be an object of tasks by name", where=str(folder / "tasks.json"))
+    for name, about in index.items():
+        if not isinstance(about, dict) or not all(isinstance(about.get(each, ""), str) for each in _ABOUT):
+            problem = f"{name[:100]!r} is not described by an object of texts"
+            raise EngineError(problem, where=str(folder / "tasks.json"))
+        if Path(name).name != name or "\0" in name:
+            raise EngineError(f"{name[:100]!r} is no name of a file", where=str(folder / "tasks.json"))
     tasks = [
         Task(name, about.get("metric", "rouge_l"), about.get("split", ""), about.get("source", ""), folder)
         for name, about in sorted(index.items())

@@ -96,8 +96,9 @@ def generator(path: Path) -> str:
 
 def teacher(path: Path) -> str:
     """The reply of an endpoint to a question, and to the question for its models."""
-    import httpx
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, _base_client
+
+    httpx: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx  # type: ignore[attr-defined]
 
     reply = httpx.MockTransport(lambda request: httpx.Response(200, content=path.read_bytes()))
 

@@ -8,7 +8,7 @@ plan --new place--> request --> device process --> events: stages, remarks
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,10 +131,23 @@ def finished_words(record: AdapterRecord) -> str:
     return f"Added {record.name}, rank {record.rank}; kept {kept_words(record.kept)}"
 
 
-def matches(entry: Entry, wanted: str) -> bool:
-    """Whether every word of `wanted` stands somewhere in what is known of it."""
-    known = "\n".join(value for _, value in facts(entry)).casefold()
-    return all(word in known for word in wanted.casefold().split())
+class Search:
+    """Finds entries by words. What is known of an entry is put together once: a library has thousands."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, tuple[Entry, str]] = {}
+
+    def found(self, entries: Iterable[Entry], wanted: str) -> list[Entry]:
+        """Those of which every word of `wanted` stands somewhere in what is known."""
+        words = wanted.casefold().split()
+        return [entry for entry in entries if not words or all(word in self._text(entry) for word in words)]
+
+    def _text(self, entry: Entry) -> str:
+        known, text = self._texts.get(entry.id, (None, ""))
+        if known is not entry:
+            text = "\n".join(value for _, value in facts(entry)).casefold()
+            self._texts[entry.id] = entry, text
+        return text
 
 
 # Where the command that makes an adapter again writes it, beside the places of the library.

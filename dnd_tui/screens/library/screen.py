@@ -21,7 +21,7 @@ from dnd_tui.screens.dialogs import TextQuestion
 from dnd_tui.screens.drop.start import FOUR_STEPS
 from dnd_tui.screens.generate.plan import Training, plan_of
 from dnd_tui.screens.library.combine import ask_how_to_combine
-from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, cells, facts, finished_words, matches
+from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, Search, cells, facts, finished_words
 from dnd_tui.screens.library.importing import ask_what_to_import
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import printable
@@ -34,6 +34,10 @@ from engine.errors import EngineError
 from engine.jobs.command_line import command_line
 
 _EMPTY = f"Nothing here yet. Make the first adapter (key 1), or import one (key i)\n\n{FOUR_STEPS}"
+
+
+# A table of more is slow to draw, and nobody looks through it.
+_MOST_ROWS = 500
 
 
 class LibraryScreen(AppScreen):
@@ -79,6 +83,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         #search { height: 1; border: none; padding: 0 1; margin-bottom: 1; }
         #table { height: 1fr; }
         #empty { height: 1fr; align: center middle; color: $text-muted; Static { width: auto; max-width: 100%; } }
+        #more { height: 1; color: $text-muted; display: none; }
         #details VerticalScroll { height: auto; max-height: 60%; }
         AdapterMap { height: 1fr; margin-top: 1; }
         &.-short AdapterMap { display: none; }
@@ -97,6 +102,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         self._marked: set[str] = set()
         self._deleted: list[str] = []
         self._trouble = ""
+        self._search = Search()
 
     def body(self) -> Iterable[Widget]:
         """Search, table, details, buttons."""
@@ -106,6 +112,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
                 DropInput(placeholder="Search", id="search"),
                 Center(Static(_EMPTY, markup=False), id="empty"),
                 DataTable(cursor_type="row", zebra_stripes=True, id="table"),
+                Static(id="more", markup=False),
                 id="adapters",
                 share=3,
             ),
@@ -158,7 +165,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         here = self._chosen_id
         table.clear()
         wanted = self.query_one("#search", DropInput).value
-        shown = [entry for entry in self._entries.values() if matches(entry, wanted)]
+        found = self._search.found(self._entries.values(), wanted)
+        shown = found[:_MOST_ROWS]
         today = datetime.now().astimezone()
         for entry in shown:
             mark = "✓" if entry.id in self._marked else " "
@@ -166,6 +174,9 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         if here in table.rows:
             table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
         table.display = bool(shown)
+        more = self.query_one("#more", Static)
+        more.display = len(found) > len(shown)
+        more.update(f"The newest {len(shown):,} of {len(found):,}; search for the others")
         empty = self.query_one("#empty")
         empty.display = not shown
         text = self._trouble or ("No adapter matches" if self._entries else _EMPTY)
