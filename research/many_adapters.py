@@ -22,7 +22,7 @@ from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import ADAPTER_FOLDER, RECORD_FILE, VERSION, Library
 from dnd_tui.state.stored import to_plain, write_line
 
-WORDS = "tickets billing colours animals plants towns rivers reviews mails notes".split()
+WORDS = ["tickets", "billing", "colours", "animals", "plants", "towns", "rivers", "reviews", "mails", "notes"]
 
 
 def record(number: int, chance: random.Random) -> AdapterRecord:

@@ -44,7 +44,8 @@ class Library:
 
     def entries(self) -> list[AdapterRecord | DamagedAdapter]:
         """All adapters, the newest first. Places where one is being made, or was given up, are left out."""
-        return [self._entry(place) for place in sorted(self._places(), reverse=True) if _is_finished(place)]
+        places = sorted(self._places(), key=lambda place: place.name, reverse=True)
+        return [self._entry(place) for place in places if place.name in self._known or _is_finished(place)]
 
     def record(self, id: str) -> AdapterRecord:
         """One adapter.
@@ -162,23 +163,24 @@ class Library:
         return record
 
     def _entry(self, place: Path) -> AdapterRecord | DamagedAdapter:
-        folder = place / ADAPTER_FOLDER
         try:
-            about = (place / RECORD_FILE).stat()
+            about = os.stat(f"{place}/{RECORD_FILE}")
             # Whatever writes it, here or elsewhere, puts another file in its place.
             state = (about.st_ino, about.st_mtime_ns, about.st_size)
             known, record = self._known.get(place.name, (None, None))
             if record is None or known != state:
                 data = read_line(VERSION, (place / RECORD_FILE).read_bytes())
-                record = from_plain(AdapterRecord, data, id=place.name, folder=folder)
+                record = from_plain(AdapterRecord, data, id=place.name, folder=place / ADAPTER_FOLDER)
                 self._known[place.name] = state, record
-            if not folder.is_dir():
+            if not os.path.isdir(f"{place}/{ADAPTER_FOLDER}"):
                 raise DamagedError(f"its folder {ADAPTER_FOLDER} is missing")
             return record
         except DamagedError as error:
-            return DamagedAdapter(id=place.name, folder=folder, problem=f"the record {error}")
+            problem = f"the record {error}"
         except OSError as error:
-            return DamagedAdapter(id=place.name, folder=folder, problem=f"no record to be read: {error.strerror}")
+            self._known.pop(place.name, None)
+            problem = f"no record to be read: {error.strerror}"
+        return DamagedAdapter(id=place.name, folder=place / ADAPTER_FOLDER, problem=problem)
 
     def _named(self, record: AdapterRecord, name: str) -> AdapterRecord:
         """`record` under `name`, or with a number behind it if another adapter has that name."""
@@ -209,7 +211,7 @@ def _is_finished(place: Path) -> bool:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return [each for each in folder.iterdir() if each.is_dir()]
+        return [folder / each.name for each in os.scandir(folder) if each.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -80,7 +80,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _allocating(most: int) -> Iterator[None]:
-    """Raises MemoryError for more than `most` bytes beside what the process has; where the system knows such a bound."""
+    """Raises MemoryError for more than `most` bytes beside what the process has, where the system has such a bound."""
     used = Path("/proc/self/statm")
     if not used.exists():
         yield

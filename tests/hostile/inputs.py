@@ -311,11 +311,17 @@ BAD_WEIGHTS: dict[str, bytes] = {
     "long name": safetensors({"a" * 10**6: entry([1], 0, 4)}, b"\0" * 4),
     "escapes": safetensors({ESCAPES: entry([1], 0, 4)}, b"\0" * 4),
     "numbered layers": safetensors(
-        {PATH.replace("0", "9" * 5000) + f".lora_{half}.weight": value for half, value in zip("AB", PAIR.values())},
+        {
+            PATH.replace("0", "9" * 5000) + f".lora_{half}.weight": value
+            for half, value in zip("AB", PAIR.values(), strict=True)
+        },
         b"\0" * 512,
     ),
     "dots": safetensors(
-        {f"base_model.model.{'.' * 300}.lora_{half}.weight": value for half, value in zip("AB", PAIR.values())},
+        {
+            f"base_model.model.{'.' * 300}.lora_{half}.weight": value
+            for half, value in zip("AB", PAIR.values(), strict=True)
+        },
         b"\0" * 512,
     ),
     "metadata": safetensors({"__metadata__": {"a": {"b": 1}}} | PAIR, b"\0" * 512),
@@ -460,10 +466,10 @@ def gguf_files() -> Iterator[Case]:
 
 LOOPS = {
     "range": "{% for i in range(10**12) %}a{% endfor %}",
-    "nested ranges": "{% for i in range(90000) %}{% for j in range(90000) %}{% for k in range(90000) %}{% endfor %}{% endfor %}{% endfor %}",
+    "nested ranges": "{% for i in range(90000) %}" * 3 + "{% endfor %}" * 3,
     "text times": "{{ 'a' * 10**10 }}",
     "power": "{{ 2 ** (2 ** 60) }}",
-    "doubling": "{% set ns = namespace(a='aaaaaaaaaa') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a }}",
+    "doubling": "{% set n = namespace(a='a') %}{% for i in range(99) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
     "format": "{{ '%999999999d' % 1 }}",
     "format method": "{{ '{:>9999999999}'.format(1) }}",
     "center": "{{ 'a' | center(10**10) }}",

@@ -1,4 +1,4 @@
-"""Whatever a stranger's file holds: one line that names what is wrong, within seconds, in little memory, nothing run."""
+"""Whatever a file holds: one line that names what is wrong, within seconds, in little memory; nothing is run."""
 
 from __future__ import annotations
 
