@@ -185,7 +185,7 @@ def read_provenance(folder: Path) -> Origin | None:
                 return _made(data, kind)
             except TypeError as error:
                 raise EngineError(f"{error} is of the wrong type", where=str(file)) from None
-    hint = f"Remove {PROVENANCE_FILE} to go on without it"
+    hint = f"It may be of a newer version of this program; remove {PROVENANCE_FILE} to go on without it"
     raise EngineError("does not hold the fields of a provenance", where=str(file), hint=hint)
 
 

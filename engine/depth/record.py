@@ -110,6 +110,10 @@ def read_chain(chain: str, ref: BaseRef, adapter: Path | None) -> ChainRecord:
         return chain_of(ref, parse_chain(chain, int(ref.config.num_hidden_layers)), adapter)
     file = place / CHAIN_FILE if place.is_dir() else place
     data = read_json(file, hint="Name the folder of a search, its chain.json, or a chain such as 0-12,15-29")
+    form = data.get("format") if isinstance(data, dict) else None
+    if isinstance(form, int) and form > _FORMAT:
+        problem = f"has format {form}, this program reads format {_FORMAT}"
+        raise EngineError(problem, where=str(file), hint="Search anew, or take a newer version of this program")
     try:
         origin = Origin.from_json(data)
         found = parse_chain(data["chain"], origin.layers)

@@ -25,9 +25,9 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise EngineError("is not a generator", where=str(folder), hint=f"A generator is a folder with {ABOUT}")
     about = read_json(folder / ABOUT, DAMAGED_HINT)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = str(about.get("format"))[:40] if isinstance(about, dict) else None
+        found = repr(about.get("format"))[:40] if isinstance(about, dict) else None
         hint = "Choose another generator, or another version of this program"
-        problem = f"has format {found!r}, this program reads format {FORMAT}"
+        problem = f"has format {found}, this program reads format {FORMAT}"
         raise EngineError(problem, where=str(folder / ABOUT), hint=hint)
     for name, kind in _FIELDS.items():
         if not isinstance(about.get(name), kind):

@@ -11,9 +11,12 @@ from types import FrameType
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dnd_tui.text import one_line
 from engine.errors import EngineError
+from tests.hostile.fuzz import CHEAP, KINDS, Change, changed_case
 from tests.hostile.inputs import CASES, Case
 from tests.hostile.reading import READERS
 
@@ -75,3 +78,14 @@ def read(case: Case, folder: Path) -> str:
 def test_a_bad_input_is_one_clear_error_or_none(case: Case, tmp_path: Path) -> None:
     read(case, tmp_path)
     assert not Path("/tmp/dnd-tui-was-here").exists(), "code of a stranger was run"
+
+
+_CHANGES = st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 2**16)), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(CHEAP), _CHANGES)
+def test_a_bad_input_that_was_changed_is_too(
+    tmp_path_factory: pytest.TempPathFactory, case: Case, changes: list[Change]
+) -> None:
+    read(changed_case(case, changes), tmp_path_factory.mktemp("changed"))
