@@ -2,9 +2,9 @@
 
 python research/kills.py FOLDER [TIMES] [COMMAND ...]
 
-On a tiny random base, two threads. Of each command first how long it takes to its end; then TIMES kills at moments
-drawn evenly over that time, each in a place of its own (`collect` and `train`: all in one place, so that they go on
-from one another). After each kill: no process of it runs, no file of the result is half written, and after one more
+On a tiny random base, one thread. Commands start in processes that have the libraries imported, since nothing is
+written before. Of each command first how long it takes to its end; then TIMES kills at moments drawn evenly over that
+time, each in a place of its own. After each kill no process of it runs, and what has a name is whole; after one more
 run to the end the result is that of the run that nobody killed, and nothing hidden lies beside it.
 
 Prints a line a command: how many kills, how many came before the end, how many ended well.
@@ -16,11 +16,12 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,8 @@ from engine.files import digest_file
 from tests.tiny import tiny_model, write_tasks
 from tests.tiny_tokenizer import tiny_tokenizer
 
+PROCESSES = get_context("forkserver")
+_JOBS = ("adapters", "each", "evaluate", "forge", "generate", "inspect", "refine")
 RECIPE = {
     "frame": {"lora": {"rank": 2, "alpha": 4}},
     "data": {"row_tokens": 120, "task_rows": 8, "pack_tokens": 160, "pack_rows": 3},
@@ -121,20 +124,33 @@ def convert(folder: Path) -> Killed:
     return Killed(words, tensors)
 
 
-def begun(words: list[object], cache: Path | None = None) -> subprocess.Popen[bytes]:
+def command_line(words: list[str], cache: str) -> None:
+    """In a process of its own: the command, silent."""
+    from dnd_tui.cli import main as run_command
+
+    os.environ["DND_TUI_CACHE"] = cache or os.environ.get("DND_TUI_CACHE", "")
+    if not os.environ["DND_TUI_CACHE"]:
+        del os.environ["DND_TUI_CACHE"]
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(null, stream)
+    run_command(words)
+
+
+def begun(words: list[object], cache: Path | None = None) -> BaseProcess:
     """The command, running."""
-    command = [sys.executable, "-m", "dnd_tui", *map(str, words)]
-    own = {"DND_TUI_CACHE": str(cache)} if cache else {}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=os.environ | own, **quiet)  # type: ignore[call-overload]
+    running = PROCESSES.Process(target=command_line, args=(list(map(str, words)), str(cache or "")))
+    running.start()
+    return running
 
 
 def run(words: list[object], cache: Path | None = None) -> float:
     """Run to the end; the seconds it took."""
     start = time.monotonic()
     running = begun(words, cache)
-    if running.wait():
-        raise SystemExit(f"{words} failed with {running.returncode}")
+    running.join()
+    if running.exitcode:
+        raise SystemExit(f"{words} failed with {running.exitcode}")
     return time.monotonic() - start
 
 
@@ -144,14 +160,14 @@ def hidden(out: Path) -> list[str]:
     return sorted(map(str, [*beside, *(path for path in out.rglob(".*") if path.suffix in (".part", ".old"))]))
 
 
-def kill(running: subprocess.Popen[bytes]) -> int:
+def kill(running: BaseProcess) -> int:
     """kill -9; how many processes of it are left a moment later."""
     try:
         children = psutil.Process(running.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         children = []
     running.kill()
-    running.wait()
+    running.join()
     _, alive = psutil.wait_procs(children, timeout=5)
     return len(alive)
 
@@ -172,7 +188,7 @@ def trials(name: str, command: Killed, folder: Path, times: int) -> Iterator[str
         cache = out if is_cache else None
         running = begun(command.words(out), cache)
         time.sleep(chance.uniform(0, seconds))
-        late = running.poll() is not None
+        late = running.exitcode is not None
         left = kill(running)
         wrong = [f"{left} processes left"] if left else []
         # Whatever has its name already must be whole.
@@ -198,6 +214,7 @@ def _finished(name: str, out: Path) -> bool:
 
 def main() -> None:
     """All commands, or those that are named."""
+    PROCESSES.set_forkserver_preload(["dnd_tui.cli", *(f"engine.jobs.{name}" for name in _JOBS)])
     folder, times = Path(sys.argv[1]).absolute(), int((sys.argv[2:3] or ["5"])[0])
     commands = prepared(folder) | {"convert": convert(folder)}
     wanted = sys.argv[3:] or list(commands)
