@@ -60,7 +60,7 @@ def weights(out: Path) -> dict[str, str]:
     folders = [out] if (out / "adapter_config.json").exists() else [each for each in out.iterdir() if each.is_dir()]
     for folder in folders:
         read_peft_folder(folder)
-    return {folder.name: digest_file(folder / "adapter_model.safetensors") for folder in folders}
+    return {str(folder.relative_to(out)): digest_file(folder / "adapter_model.safetensors") for folder in folders}
 
 
 def tensors(out: Path) -> dict[str, str]:
