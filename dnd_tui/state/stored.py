@@ -133,7 +133,7 @@ def from_plain(kind: type[R], data: Any, **given: Any) -> R:
     """
     if not isinstance(data, dict):
         raise DamagedError(f"is no {kind.__name__}")
-    checks, needed = _fields_of(kind)
+    checks, needed = _fields_of(kind)  # type: ignore[arg-type]
     for name in sorted(set(data) - (set(checks) - set(given))):
         raise DamagedError(f"{name} is not known")
     for name in sorted(needed - set(data) - set(given)):

@@ -79,7 +79,7 @@ def _tokenizer() -> Any:
 def template(path: Path) -> None:
     """Rendered for a prompt, and for an answered one."""
     tokenizer = _tokenizer()
-    tokenizer.chat_template = path.read_text()
+    tokenizer.chat_template = path.read_text(errors="replace")
     for known in (end_of_turn_id, _takes_parts):
         known.cache_clear()
     prompts_ids(tokenizer, ["hello"])
