@@ -119,6 +119,8 @@ def _parse(text: str) -> dict[str, Any]:
         if not where.startswith("line"):
             where = _place(text.encode())  # "end of document"
         raise _Unreadable(where, f"is not TOML: {what}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _Unreadable("the file", f"cannot be read: {error}") from None
 
 
 def _place(before: bytes) -> str:
