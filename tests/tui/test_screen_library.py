@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
 from dnd_tui.app import DndApp
 from dnd_tui.config import data_folder
@@ -178,6 +178,6 @@ async def test_an_empty_library_says_what_to_do(app_folders: Path) -> None:
         await app.go("library")
         await pilot.pause()
         empty = screen(app).query_one("#empty")
-        assert empty.display and "Drop a prompt file" in str(empty.render())
+        assert empty.display and "Make the first adapter (key 1)" in str(empty.query_one(Static).content)
         await pilot.press("c", "e", "g", "r", "d", "u", "y", "space")
         assert isinstance(app.screen, LibraryScreen)
