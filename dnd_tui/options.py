@@ -185,12 +185,6 @@ _SHEET_OUT = Option("File to write to, such as answers.jsonl.", "FILE")
 _ROWS_SEARCHED = Option("How many rows the search looks at.", "N", minimum=8)
 _ADAPTER_BESIDE = Option("LoRA adapter that is attached to the base, a PEFT folder.", "DIR", "none")
 
-SWITCHES: Mapping[str, str] = {
-    "each": "Make an adapter of each of several PROMPTS, or of each file and folder in a folder; --out holds a folder "
-    "for each. What is finished there is skipped.",
-}
-"""By the switch of a job, its help."""
-
 DIFFERING: Mapping[str, Mapping[str, Option]] = {
     "generate": {
         "source": Option("Prompt file, or folder of prompts; several with --each.", "PROMPTS"),
@@ -318,13 +312,14 @@ def parameters(request_type: type[Request]) -> list[inspect.Parameter]:
     job = JOBS[request_type]
     differing = DIFFERING.get(job.command, {})
     switched = _switched(request_type)
-    found = [
-        _parameter(name, differing.get(name) or OPTIONS[name], _many(kind, name, job, switched), default, job)
-        for name, kind, default in leaves(request_type)
-    ]
+    found = []
+    for name, kind, default in leaves(request_type):
+        # With the switch there may be several of what is typed without a name.
+        asked = tuple[kind, ...] if switched and name in job.positional else kind
+        found.append(_parameter(name, differing.get(name) or OPTIONS[name], asked, default, job))
     if switched:
         switch = JOBS[switched].switch
-        info = typer.Option(f"--{switch}", help=SWITCHES[switch], show_default=False)
+        info = typer.Option(f"--{switch}", help=JOBS[switched].help, show_default=False)
         kind = inspect.Parameter.KEYWORD_ONLY
         found.append(inspect.Parameter(switch, kind, default=False, annotation=Annotated[bool, info]))
     return sorted(found, key=lambda parameter: parameter.name not in job.positional)
@@ -352,11 +347,6 @@ def _switched(request_type: type[Request]) -> type[Request] | None:
     """The request that the same command makes with a switch; None where it has none."""
     command = JOBS[request_type].command
     return next((kind for kind, job in JOBS.items() if job.switch and job.command == command), None)
-
-
-def _many(kind: Any, name: str, job: Job, switched: type[Request] | None) -> Any:
-    """The type of a parameter: with a switch, of what is typed without a name there may be several."""
-    return tuple[kind, ...] if switched and name in job.positional else kind
 
 
 def build(request_type: type[Any], values: Mapping[str, Any]) -> Any:
