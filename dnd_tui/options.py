@@ -315,7 +315,7 @@ def parameters(request_type: type[Request]) -> list[inspect.Parameter]:
     found = []
     for name, kind, default in leaves(request_type):
         # With the switch there may be several of what is typed without a name.
-        asked = tuple[kind, ...] if switched and name in job.positional else kind
+        asked: Any = tuple[kind, ...] if switched and name in job.positional else kind  # type: ignore[valid-type]
         found.append(_parameter(name, differing.get(name) or OPTIONS[name], asked, default, job))
     if switched:
         switch = JOBS[switched].switch

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.base.templates import rendered
+from engine.base.templates import RunawayTemplateError, rendered
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -174,9 +174,12 @@ def _takes_parts(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a turn's text must be a list of parts, of which others may be images: plain text would be lost."""
 
     def shows(content: str | list[dict[str, str]]) -> bool:
-        with suppress(EngineError):
+        try:
             return _MARK in rendered(tokenizer, [{"role": "user", "content": content}], answer_next=False)
-        return False
+        except RunawayTemplateError:
+            raise
+        except EngineError:
+            return False
 
     return not shows(_MARK) and shows([{"type": "text", "text": _MARK}])
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 SECONDS = 2.0
 """That a rendering may take; ten thousand times what it does take."""
-_BYTES = 2**27
+_BYTES = 2**26
 """That a rendering may allocate, beside a few times its turns."""
 _COPIES = 16
 _LONGEST_NUMBER = 4096  # bits
 _LONGEST_REASON = 300
+_HINT = "Take another base, or mend its chat_template"
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], *, answer_next: bool) -> str:
@@ -51,9 +52,13 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], *,
         problem = "calls itself without end"
     except Exception as error:  # whatever a program of somebody else's may raise
         reason = str(error)[:_LONGEST_REASON].rstrip(".") or type(error).__name__
-        problem = f"does not work: {reason}"
-    hint = "Take another base, or mend its chat_template"
-    raise EngineError(f"the base's chat template {problem}", where="chat template", hint=hint)
+        problem = f"the base's chat template does not work: {reason}"
+        raise EngineError(problem, where="chat template", hint=_HINT) from error
+    raise RunawayTemplateError(f"the base's chat template {problem}", where="chat template", hint=_HINT)
+
+
+class RunawayTemplateError(EngineError):
+    """The template takes what no template needs; it would do so again with other turns."""
 
 
 class _TooLong(BaseException):

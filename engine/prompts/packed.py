@@ -19,7 +19,7 @@ PACKED = (".gz", ".zst")
 
 ARCHIVE = ".zip"
 
-MOST_GROWTH, ALWAYS_UNPACKED = 200, 2**23
+MOST_GROWTH, ALWAYS_UNPACKED = 200, 2**22
 """What unpacks to more than so many times its size, and so many bytes, is made to fill the memory."""
 _TOO_LARGE = f"unpacks to more than {MOST_GROWTH} times its size"
 _LONGEST_LIST = 2**23  # bytes of the list of an archive's files: over fifty thousand of them

@@ -83,7 +83,7 @@ def test_a_bad_input_is_one_clear_error_or_none(case: Case, tmp_path: Path) -> N
 _CHANGES = st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 2**16)), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(CHEAP), _CHANGES)
 def test_a_bad_input_that_was_changed_is_too(
     tmp_path_factory: pytest.TempPathFactory, case: Case, changes: list[Change]
