@@ -165,6 +165,9 @@ class CompareFoot(Vertical):
         for name in ("run", "all", "save", "export"):
             self.query_one(f"#{name}", Button).disabled = not chosen or running
         self.query_one("#export").display = exported
-        self.query_one("#stop", Button).disabled = not running
+        # One stands where the others do: all buttons have room in a narrow terminal.
+        self.query_one("#stop", Button).display = running
+        for name in ("run", "all"):
+            self.query_one(f"#{name}", Button).display = not running
         for name in ("pick-base", "pick-next", "to-chat"):
             self.query_one(f"#{name}", Button).disabled = not chosen

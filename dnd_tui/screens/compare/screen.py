@@ -86,7 +86,6 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         &.-chat Panes, &.-chat CompareFoot { display: none; }
         &.-chat ChatView { display: block; }
         &.-short #typed { margin-bottom: 0; }
-        &.-narrow #save, &.-normal #save { display: none; }
         &.-short #verdict { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
