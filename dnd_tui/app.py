@@ -87,7 +87,7 @@ class DndApp(DropApp[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(f"{place.key},f{int(place.key) + 1}", f"go('{mode}')", place.name, id=f"go.{mode}", show=False,
+            Binding(place.keys, f"go('{mode}')", place.name, id=f"go.{mode}", show=False,
                     tooltip=f"Go to {place.name}")
             for mode, place in PLACES.items()
         ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
@@ -16,8 +17,11 @@ from dnd_tui.places import PLACES, Place
 from dnd_tui.services import app_of
 from dnd_tui.text import duration
 
-# What a job's sign takes in its longest form, "● generate stopping ■ stop".
-_SIGN_WIDTH = 27
+Form = Literal["full", "short", "keys"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+# What a job's sign takes in its longest form, "● generate stopping ■ stop", and without verb and word.
+_SIGN_WIDTH, _SHORT_SIGN_WIDTH = 27, 17
 
 
 class NavigationItem(Static):
@@ -34,21 +38,15 @@ class NavigationItem(Static):
         chosen = app_of(self).settings.keys.get(f"go.{self.place.mode}", self.place.key)
         return shown_keys(chosen.split(",")[0])
 
-    @property
-    def full_width(self) -> int:
-        """Cells that key and name take."""
-        return len(f"{self.key} {self.place.name} ") + (len("▸  ") if self.here else 0)
+    def text(self, form: Form) -> str:
+        """A cell for the sign of the open screen, key, name; without names, only the open screen has its short one."""
+        name = {"full": self.place.name, "short": self.place.short, "keys": self.place.short if self.here else ""}[form]
+        return f"{'▸' if self.here else ' '}{self.key} {name}".rstrip()
 
-    @property
-    def key_width(self) -> int:
-        """Cells that the key alone takes."""
-        return len(f"{self.key} ")
-
-    def fit(self, *, full: bool) -> None:
-        """Show the name, or the key alone; the screen that is open keeps its name."""
-        mark = "▸" if self.here else ""
-        name = f" {self.place.name}" if full or self.here else ""
-        shown = Content.assemble((f"{mark}{self.key}", "bold"), name)
+    def fit(self, form: Form) -> None:
+        """Show the name, or a shorter one, or the key alone."""
+        sign, name = self.text(form)[: 1 + len(self.key)], self.text(form)[1 + len(self.key) :]
+        shown = Content.assemble((sign, "bold"), name)
         if shown != self._shown:
             self._shown = shown
             self.tooltip = f"{self.place.name} (key {self.key})"
@@ -66,6 +64,7 @@ class JobSign(Static):
         super().__init__()
         self._timer: Timer | None = None
         self._width = 0
+        self.short = False
 
     def on_mount(self) -> None:
         """Follow the engine; the time is drawn only while a job runs."""
@@ -86,8 +85,9 @@ class JobSign(Static):
             return
         self._timer.resume()
         verb = job.title.split(maxsplit=1)[0]
-        state = "stopping" if job.stopping else duration(job.seconds) if job.began else "waiting"
-        shown = Content.assemble(("● ", "bold"), f"{verb} {state} ", ("■ stop", "underline"))
+        state = "stopping" if job.stopping else duration(job.seconds) if job.began else "starting"
+        words, stop = (f"{state} ", "■") if self.short else (f"{verb} {state} ", "■ stop")
+        shown = Content.assemble(("● ", "bold"), words, (stop, "underline"))
         # A layout is one of the whole screen: only where the width is another one.
         self.update(shown, layout=shown.cell_length != self._width)
         self._width = shown.cell_length
@@ -103,12 +103,10 @@ class NavigationBar(Horizontal):
 
     DEFAULT_CSS = """
     NavigationBar {
-        height: 1; padding-left: 1; background: $panel; color: $foreground;
-        NavigationItem { width: auto; padding: 0 1 0 0; color: $text-muted; }
+        height: 1; background: $panel; color: $foreground;
+        NavigationItem { width: auto; color: $text-muted; }
         NavigationItem:hover { background: $boost; color: $text; }
-        NavigationItem.-here {
-            padding: 0 1; margin-right: 1; background: $primary; color: $background; text-style: bold;
-        }
+        NavigationItem.-here { background: $primary; color: $background; text-style: bold; }
         .spacer { width: 1fr; }
         JobSign { width: auto; padding: 0 1; background: $warning-muted; color: $text-warning; }
     }
@@ -130,15 +128,21 @@ class NavigationBar(Horizontal):
         self.fit()
 
     def fit(self) -> None:
-        """Beside a job's sign, as many names from the left on as there is room for, and keys only after them."""
-        if not self.content_size.width:
+        """All names in the longest form for which there is room, beside a job's sign in its longer one if possible."""
+        width = self.content_size.width
+        if not width:
             return  # not laid out yet: `on_resize` follows
-        items = list(self.query(NavigationItem))
-        room = self.content_size.width - (_SIGN_WIDTH if self.query_one(JobSign).display else 0)
-        room -= sum(item.full_width if item.here else item.key_width for item in items)
+        items, sign = list(self.query(NavigationItem)), self.query_one(JobSign)
+        needed = {form: sum(cell_len(item.text(form)) for item in items) for form in FORMS}
+        if sign.display:
+            short = width < needed["full"] + _SIGN_WIDTH
+            if short != sign.short:
+                sign.short = short
+                sign.refresh_job()
+            width -= _SHORT_SIGN_WIDTH if short else _SIGN_WIDTH
+        form = next((form for form in FORMS if needed[form] <= width), FORMS[-1])
         for item in items:
-            room -= 0 if item.here else item.full_width - item.key_width
-            item.fit(full=room >= 0)
+            item.fit(form)
 
 
 class KeyButton(Button):
@@ -199,36 +203,50 @@ class KeyButton(Button):
 
 
 class KeyBar(Footer):
-    """Textual's footer, made anew only where other keys are to be shown: every move of the focus asks for that.
+    """Textual's footer with as many keys as there is room for, none cut; help and the palette are always there.
 
-    A key that a button of the screen shows does not stand in it as well.
+    Made anew only where other keys are to be shown: every move of the focus asks for that.
     """
 
     DEFAULT_CSS = """
-    KeyBar.-compact FooterKey.-command-palette { margin-right: 0; padding-right: 1; }
+    KeyBar {
+        .always { dock: right; width: auto; height: 1; border-left: vkey $foreground 20%; }
+        .always FooterKey { margin: 0; padding-right: 1; }
+    }
     """
+    ALWAYS = ("help", "command_palette")
 
-    _shown: list[tuple[Any, ...]] | None = None
+    _shown: tuple[Any, ...] | None = None
+
+    def compose(self) -> ComposeResult:
+        """The keys that fit, then those that are always there."""
+        keys: list[Any] = list(super().compose())
+        always = [key for action in self.ALWAYS for key in keys if key.action == action]
+        room = self.size.width - sum(map(_width, always))
+        for key in keys:
+            if key not in always:
+                room -= _width(key)
+                if room < 0:
+                    break
+                yield key
+        if always:
+            always[-1].remove_class("-command-palette")  # it would stand at the edge, over the others
+            yield Horizontal(*always, classes="always")
 
     async def recompose(self) -> None:
         """Show the keys that work now."""
         told = self._told_by_buttons
         active = self.screen.active_bindings.values()
-        shown = [
-            (each.binding, each.enabled, each.tooltip)
-            for each in active
-            if each.binding.show and each.binding.id not in told
-        ]
+        shown = (self.size.width, *((each.binding, each.enabled, each.tooltip) for each in active if each.binding.show))
         if shown != self._shown:
             self._shown = shown
             await super().recompose()
 
-    def compose(self) -> ComposeResult:
-        """Textual's keys, without those of buttons."""
-        told = self._told_by_buttons
-        actions = {each.binding.action for each in self.screen.active_bindings.values() if each.binding.id in told}
-        yield from [key for key in super().compose() if getattr(key, "action", None) not in actions]
+    def on_resize(self) -> None:
+        """Another width."""
+        self.call_after_refresh(self.recompose)
 
-    @property
-    def _told_by_buttons(self) -> set[str]:
-        return {button.binding for button in self.screen.query(KeyButton) if button.tells_key}
+
+def _width(key: Any) -> int:
+    """Cells of a key of the footer, its words, and the blank behind them."""
+    return cell_len(f"{key.key_display} {key.description} ")

@@ -153,7 +153,7 @@ async def take(folder: Path, prompts: Path) -> None:
         await pilot.press("e")
         await camera.until(lambda: app.screen.query("#export").results(Button), "export")
         await camera.shoot("export")
-        for key, name in (("f7", "forge"), ("f8", "settings")):
+        for key, name in (("f6", "forge"), ("f7", "settings")):
             await pilot.press(key)
             await pilot.pause(2)
             await camera.shoot(name)

@@ -349,7 +349,7 @@ async def test_a_theme_only_tried_on_does_not_stay(app_folders: Path) -> None:
         assert themes.has_focus and app.theme == "drop-dark"
         await pilot.press("down")
         await until(pilot, lambda: app.theme == "drop-light", "the theme under the cursor")
-        await pilot.press("f2")
+        await pilot.press("f10")
         await until(pilot, lambda: app.current_mode == "drop", "another screen")
         assert app.theme == "drop-dark"
         await opened(pilot, app, "look")
