@@ -3,6 +3,7 @@
     dnd-tui [PATH]           --> launch.py, the terminal app
     dnd-tui COMMAND ...      --(options.py)--> request --(headless.py)--> engine.jobs.run --> stdout, exit code
     dnd-tui lab COMMAND ...  the same, for those who train generators and judge arms
+    dnd-tui library ...      library_commands.py, the library of the app
 
 Which commands there are stands in `engine.jobs.declared`. Nothing heavy is imported here, so that `--help` answers at
 once.
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dnd_tui import __version__
+from dnd_tui import __version__, library_commands
 from dnd_tui.headless import WRONG_USE, complain, run
 from dnd_tui.options import build_asked, parameters
 from engine.jobs.command_line import LAB, NAME
@@ -37,6 +38,7 @@ _LOOK: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 app = typer.Typer(**_LOOK, epilog=f"Help on a command: {NAME} COMMAND --help")
+LIBRARY = library_commands.NAME
 lab = typer.Typer(**_LOOK, epilog=f"Help on a command: {NAME} {LAB} COMMAND --help")
 
 
@@ -57,7 +59,7 @@ def root(
         typer.echo(f"{NAME} {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        complain(f"--headless needs a command: {', '.join([*_commands(lab=False), LAB])}")
+        complain(f"--headless needs a command: {', '.join([*_commands(lab=False), LIBRARY, LAB])}")
         raise typer.Exit(WRONG_USE)
 
 
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _is_for_app(given: Sequence[str]) -> bool:
     """Whether the app is asked for: no --headless, no command, no help on all of it."""
     first = given[0] if given else None
-    words = {"-h", "--help", "--version", LAB, *_commands(lab=False), *_commands(lab=True)}
+    words = {"-h", "--help", "--version", LAB, LIBRARY, *_commands(lab=False), *_commands(lab=True)}
     return "--headless" not in given and first not in words
 
 
@@ -93,7 +95,7 @@ def _mistyped(given: Sequence[str]) -> str | None:
     """The command that the first word is close to; None where it may well be a file for the app."""
     if not given or given[0].startswith("-") or os.path.lexists(given[0]):
         return None
-    names = {name: name for name in ("open", "serve", *_commands(lab=False))}
+    names = {name: name for name in ("open", "serve", LIBRARY, *_commands(lab=False))}
     names |= {name: f"{LAB} {name}" for name in _commands(lab=True)}
     if given[0] in names:
         return None
@@ -150,4 +152,5 @@ def _flag(name: str, text: str) -> inspect.Parameter:
 for _request_type, _job in JOBS.items():
     if _job.command and not _job.switch:
         _add(_request_type)
+library_commands.add_to(app, **_LOOK)
 app.add_typer(lab, name=LAB)

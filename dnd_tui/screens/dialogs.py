@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, Static, TextArea
 
 from dnd_tui.services import app_of
 from dnd_tui.text import sentence
+from dnd_tui.widgets.path_inputs import DropTextArea
 from engine.host import Failed
 
 Answer = TypeVar("Answer")
@@ -158,6 +159,58 @@ class TextQuestion(FormDialog[str]):
     @on(Input.Submitted)
     def _save(self) -> None:
         self.dismiss(self.query_one(Input).value)
+
+
+class LongTextQuestion(FormDialog[str]):
+    """Asks for a text of any number of lines; None when the person thinks better of it.
+
+    Args:
+        label: stands above. text: what there is so far.
+        placeholder: shown while there is none.
+    """
+
+    DEFAULT_CSS = """
+    LongTextQuestion {
+        TextArea { height: 10; max-height: 50vh; }
+        .remark { color: $text-muted; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Cancel", id="long_text.cancel", tooltip="Leave it as it was"),
+        Binding("ctrl+s", "save", "Save", id="long_text.save", priority=True, tooltip="Keep this text"),
+    ]
+
+    def __init__(self, label: str, text: str = "", placeholder: str = "") -> None:
+        super().__init__()
+        self._label, self._text, self._placeholder = label, text, placeholder
+
+    def compose(self) -> ComposeResult:
+        """The text, how to leave."""
+        with Vertical(classes="frame") as frame:
+            frame.border_title = self._label
+            yield DropTextArea(self._text, placeholder=self._placeholder, id="text")
+            yield Static("Ctrl+S saves, Esc leaves it as it was", classes="remark", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button("Save", variant="primary", id="save")
+
+    def on_mount(self) -> None:
+        """Go on at the end."""
+        area = self.query_one(TextArea)
+        area.move_cursor(area.document.end)
+
+    @on(Button.Pressed, "#cancel")
+    @work(exclusive=True)
+    async def action_leave(self) -> None:
+        """Leave; what was typed is not thrown away unasked."""
+        question = Question("Leave, and lose what you typed?", yes="Leave", no="Go on writing")
+        if self.query_one(TextArea).text == self._text or await self.app.push_screen_wait(question):
+            self.dismiss(None)
+
+    @on(Button.Pressed, "#save")
+    def action_save(self) -> None:
+        """Hand the text over."""
+        self.dismiss(self.query_one(TextArea).text.strip())
 
 
 # Those under the fingers first; all of them are one key on every keyboard.

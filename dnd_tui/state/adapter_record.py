@@ -161,6 +161,15 @@ class AdapterRecord:
         return ModelChoice(base=self.base, generator=self.generator, device=self.device, dtype=self.dtype)
 
     @property
+    def score_words(self) -> str:
+        """The means of all arms, the base's first, by the metric measured last: "label 0.12 → 0.80, 40 rows"."""
+        if not self.scores:
+            return "not measured"
+        last = self.scores[-1]
+        means = " → ".join(f"{score.mean:.2f}" for score in self.scores if score.metric == last.metric)
+        return f"{last.metric} {means}, {last.rows} row{'' if last.rows == 1 else 's'}"
+
+    @property
     def source_words(self) -> str:
         """In a few words for people: its data set, the sum that it is, or the name of what was imported."""
         if self.origin == "combined":

@@ -43,6 +43,7 @@ class Subject:
     form: name of the format, of `FORMATS`. float_type: of the numbers in it.
     provenance: None for an adapter that this program neither made nor imported.
     export_command: the command line that wrote this form, after the one of the provenance; None where that was enough.
+    note: what a person wrote about the adapter; "" without one.
     """
 
     base_id: str
@@ -52,6 +53,7 @@ class Subject:
     float_type: str = "float32"
     provenance: Origin | None = None
     export_command: str | None = None
+    note: str = ""
 
 
 def adapter_card(subject: Subject) -> str:
@@ -62,6 +64,7 @@ def adapter_card(subject: Subject) -> str:
         _front_matter(subject),
         f"# {base} with a LoRA adapter merged in" if merged else f"# LoRA adapter for {base}",
         FORMATS[subject.form].about,
+        *_note(subject.note),
         _table(
             ("Property", "Value"),
             {
@@ -76,6 +79,11 @@ def adapter_card(subject: Subject) -> str:
     if subject.provenance is not None:
         parts += _origin(subject.provenance, subject.export_command)
     return "\n\n".join([*parts, *_usage(subject)]) + "\n"
+
+
+def _note(note: str) -> list[str]:
+    """As a quotation: whatever stands in it stays inside."""
+    return ["\n".join(f"> {line}".rstrip() for line in note.strip().splitlines())] if note.strip() else []
 
 
 def card_files(subject: Subject) -> dict[str, str]:

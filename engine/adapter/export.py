@@ -95,7 +95,7 @@ class Choice:
     form: name of the format, of `FORMATS`. float_type: of the numbers.
     archive: as one zip file.
     replace: whether a folder or file that is there may be replaced.
-    command: the command line of the export, for the card.
+    command: the command line of the export, for the card. note: of the person, for the card too.
     """
 
     form: str = "peft"
@@ -103,6 +103,7 @@ class Choice:
     archive: bool = False
     replace: bool = False
     command: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def write_checked_export(
         float_type=choice.float_type,
         provenance=provenance,
         export_command=choice.command,
+        note=choice.note,
     )
     writer = form.load_writer()(AdapterWork(adapter, base, base_id, where, choice.float_type, prompt_ids))
     total, differences = write_checked(

@@ -42,6 +42,7 @@ def export_job(request: ExportRequest, reporter: Reporter) -> Result:
         archive=request.zip,
         replace=request.replace,
         command=card_line(request, "adapter", "out"),
+        note=request.note,
     )
     ids = prompt_ids(base.tokenizer, CHECK_PROMPT)
     export = export_adapter(request.adapter, request.target, base, ids, choice, base_source=source, reporter=reporter)

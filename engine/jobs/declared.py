@@ -193,7 +193,7 @@ JOBS: Mapping[type[Request], Job] = {
     CombineRequest: Job(
         "engine.jobs.adapters:combine_job",
         "combine",
-        "Add adapters of one base up, with weights; or reduce the rank of one.",
+        "Average adapters of one base, or add them up with weights; or reduce the rank of one.",
         positional=("adapters",),
         check="engine.jobs.checks:check_combine",
         kept=WHOLE,

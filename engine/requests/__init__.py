@@ -21,6 +21,7 @@ from engine.requests.adapters import (
     ServeModelRequest,
     SheetRequest,
     TeachRequest,
+    average,
     export_target,
 )
 from engine.requests.chat import ChatRequest, Exchange
@@ -114,5 +115,6 @@ __all__ = [
     "TeachRequest",
     "TrainRequest",
     "TrainingTimeRequest",
+    "average",
     "export_target",
 ]

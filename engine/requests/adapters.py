@@ -184,6 +184,7 @@ class ExportRequest:
     format: "peft", "merged", "gguf", "gguf-merged", "ollama" or "mlx".
     float_type: "float32", "float16" or "bfloat16", of the written numbers; not every format has all of them.
     zip: write one zip file instead of a folder.
+    note: of the person, for the card.
     """
 
     models: ModelChoice
@@ -192,6 +193,7 @@ class ExportRequest:
     format: str = "peft"
     float_type: str = "float32"
     zip: bool = False
+    note: str = ""
     replace: bool = False
 
     @property
@@ -212,7 +214,7 @@ class CombineRequest:
     """Adapters of one base -> their weighted sum, written to `out` as a checked PEFT folder.
 
     adapters: PEFT folders.
-    weights: one an adapter, in their order; empty is 1 each.
+    weights: one an adapter, in their order; empty is the average.
     rank: of the result, by a truncated SVD; None keeps the sum exact, with the ranks added up.
     names: what the adapters are called in the record of the sum; empty is the names of their folders, which in the
         app's library are all the same.
@@ -234,7 +236,12 @@ class CombineRequest:
     @property
     def factors(self) -> tuple[float, ...]:
         """The weights, those not given too."""
-        return self.weights or (1.0,) * len(self.adapters)
+        return self.weights or average(len(self.adapters))
+
+
+def average(count: int) -> tuple[float, ...]:
+    """Weights of an average of so many adapters."""
+    return (1 / count,) * count
 
 
 @dataclass(frozen=True, kw_only=True)

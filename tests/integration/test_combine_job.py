@@ -55,7 +55,7 @@ def logits(base: Path, adapter: Path, weight: float = 1.0) -> torch.Tensor:
 def test_the_sum_is_what_peft_makes_by_merging_one_after_the_other(
     tmp_path: Path, tiny_llama_folder: Path, adapters: tuple[Path, Path]
 ) -> None:
-    told = combine(tiny_llama_folder, adapters, tmp_path / "sum")
+    told = combine(tiny_llama_folder, adapters, tmp_path / "sum", weights=(1.0, 1.0))
     assert told["rank"] == 5 and told["kept_energy"] is None and told["logit_difference"] <= 1e-5
     one_by_one = merged_weights(tiny_llama_folder, *adapters)
     for name, weight in merged_weights(tiny_llama_folder, tmp_path / "sum").items():
@@ -69,7 +69,7 @@ def test_weights_scale_as_in_peft_and_a_difference_takes_a_part_out_again(
     combine(tiny_llama_folder, (first,), tmp_path / "half", weights=(0.5,))
     half = logits(tiny_llama_folder, first, 0.5)
     torch.testing.assert_close(logits(tiny_llama_folder, tmp_path / "half"), half, rtol=0, atol=1e-5)
-    combine(tiny_llama_folder, adapters, tmp_path / "sum")
+    combine(tiny_llama_folder, adapters, tmp_path / "sum", weights=(1.0, 1.0))
     combine(tiny_llama_folder, (tmp_path / "sum", second), tmp_path / "back", weights=(1.0, -1.0), rank=2)
     back = logits(tiny_llama_folder, tmp_path / "back")
     torch.testing.assert_close(back, logits(tiny_llama_folder, first), rtol=0, atol=1e-4)

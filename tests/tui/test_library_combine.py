@@ -74,8 +74,8 @@ async def test_problems_stand_beside_their_fields(app_folders: Path) -> None:
         await pilot.press("space", "down", "space", "m")
         await asked(pilot, app)
         dogs, cats, rank, name = fields(app)
-        assert [dogs.value, cats.value, rank.value, name.value] == ["1", "1", "", "dogs + cats"]
-        assert told(app) == "The exact sum has rank 12." and not any(problems(app))
+        assert [dogs.value, cats.value, rank.value, name.value] == ["0.5", "0.5", "", "dogs + cats"]
+        assert told(app) == "The average has rank 12." and not any(problems(app))
         assert dogs.has_focus
         for field, text, problem in (
             (dogs, "half", "must be a number like 0.5 or -1"),
@@ -138,7 +138,7 @@ async def test_a_sum_and_a_smaller_one(app_folders: Path, tiny_models: ModelChoi
         await pilot.press("space", "down", "space")
         await pilot.click("#combine")
         await asked(pilot, app)
-        fields(app)[1].value = "-0.5"
+        fields(app)[0].value, fields(app)[1].value = "1", "-0.5"
         await pilot.press("enter")
         record = await made(pilot, app, f"{second.name} + {first.name}")
         assert (record.origin, record.prompts, record.rank, record.kept) == ("combined", None, 4, {})

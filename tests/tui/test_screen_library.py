@@ -12,13 +12,14 @@ from textual.widgets import DataTable, Input, Static
 from dnd_tui.app import DndApp
 from dnd_tui.config import data_folder
 from dnd_tui.screens.compare.screen import CompareScreen
-from dnd_tui.screens.dialogs import ErrorDialog, TextQuestion
+from dnd_tui.screens.dialogs import ErrorDialog, LongTextQuestion, Question, TextQuestion
 from dnd_tui.screens.export.screen import ExportScreen
 from dnd_tui.screens.library.screen import LibraryScreen
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from dnd_tui.state.library import Library
 from dnd_tui.widgets.lines import Facts
 from tests.tui.conftest import until
+from tests.tui.on_screen import shows
 
 RECORD = AdapterRecord(
     id="",
@@ -66,7 +67,7 @@ def names(app: DndApp) -> list[str]:
 async def opened(pilot: Pilot[None], app: DndApp, count: int) -> None:
     await app.go("library")
     await until(pilot, lambda: len(names(app)) == count, f"{count} adapters")
-    screen(app).query_one("#table").focus()
+    await until(pilot, lambda: screen(app).query_one("#table").has_focus, "the focus on the list")
     await pilot.pause()
 
 
@@ -81,6 +82,7 @@ async def test_the_newest_is_first_and_its_facts_are_shown(app_folders: Path) ->
         assert names(app) == ["newer", "older"]
         facts = dict(screen(app).query_one(Facts).lines)
         assert facts["dataset"] == "/data/animals.jsonl" and "seed 3" in facts["prompts"]
+        await until(pilot, lambda: shows(app, "exact_match 0.25 → 0.50, 40 rows"), "the scores")
         assert facts["exact_match"] == "base 0.250, adapted 0.500 on 40 rows"
         assert facts["picks"] == "base 1, adapted 3"
         await pilot.press("down")
@@ -91,7 +93,7 @@ async def test_rename_delete_and_undo(app_folders: Path) -> None:
     record = recorded("first")
     recorded("second")
     app = DndApp()
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await opened(pilot, app, 2)
         await pilot.press("down", "r")
         await until(pilot, lambda: isinstance(app.screen, TextQuestion), "the question")
@@ -99,10 +101,20 @@ async def test_rename_delete_and_undo(app_folders: Path) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, LibraryScreen) and "second 2" in names(app), "the new name")
         assert app.library.record(record.id).name == "second 2"
+        assert not shows(app, "u Undo")
         await pilot.press("d")
         await until(pilot, lambda: names(app) == ["second"], "the deletion")
+        # At every width the way back is in sight, and no remark covers button or key.
+        app.notify("A remark", timeout=600)
+        for width in (60, 80, 120):
+            await pilot.resize_terminal(width, 24)
+            await until(pilot, lambda: shows(app, "u Undo") and shows(app, "A remark"), "the way back")
+            undo = screen(app).query_one("#undo")
+            assert not undo.disabled and app.screen.get_widget_at(*undo.region.center)[0] is undo  # type: ignore[arg-type]
+            assert shows(app, "f1 Help")
         await pilot.press("u")
         await until(pilot, lambda: names(app) == ["second", "second 2"], "its undoing")
+        await until(pilot, lambda: not shows(app, "u Undo"), "nothing more to bring back")
         assert (record.folder / "adapter_model.safetensors").exists()
 
 
@@ -118,12 +130,38 @@ async def test_search_looks_at_everything_that_is_known(app_folders: Path) -> No
             await until(pilot, lambda expected=expected: names(app) == expected, text)
 
 
+async def test_a_note_is_written_kept_shown_and_found(app_folders: Path) -> None:
+    record = recorded("cats")
+    recorded("dogs")
+    app = DndApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await opened(pilot, app, 2)
+        await pilot.press("down", "n")
+        await until(pilot, lambda: isinstance(app.screen, LongTextQuestion) and app.focused, "the editor")
+        await pilot.press(*"short", "enter", *"whiskers", "ctrl+s")
+        await until(pilot, lambda: app.library.record(record.id).note == "short\nwhiskers", "the note on the disk")
+        await until(pilot, lambda: dict(screen(app).query_one(Facts).lines).get("note"), "the note on the screen")
+        screen(app).query_one("#search", Input).value = "whiskers"
+        await until(pilot, lambda: names(app) == ["cats"], "the adapter of the note")
+        screen(app).query_one("#table").focus()
+        # What was typed is not lost by a slip.
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, LongTextQuestion) and app.focused, "the editor")
+        await pilot.press("x", "escape")
+        await until(pilot, lambda: isinstance(app.screen, Question), "a question")
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, LibraryScreen), "the library")
+        assert app.library.record(record.id).note == "short\nwhiskers"
+
+
 async def test_marked_adapters_are_compared_together(app_folders: Path) -> None:
     made = [recorded(name) for name in ("one", "two", "three")]
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, app, 3)
-        await pilot.press("space", "down", "down", "space", "c")
+        await pilot.press("space", "down", "down", "space")
+        await until(pilot, lambda: shows(app, "2 marked: c compares"), "the count")
+        await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the Compare screen")
         assert isinstance(app.screen, CompareScreen)
         assert [record.id for record in app.screen._records] == [made[2].id, made[0].id]

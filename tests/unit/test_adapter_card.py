@@ -104,6 +104,13 @@ def test_card_without_scores_or_provenance_leaves_them_out() -> None:
     assert "## Use" in card
 
 
+def test_a_note_is_quoted_whatever_stands_in_it() -> None:
+    subject = Subject(base_id="b", architecture="llama", layout=LAYOUT)
+    card = cards.adapter_card(replace(subject, note="Good on short tickets.\n\n## Not a heading\n---\n"))
+    assert "> Good on short tickets.\n>\n> ## Not a heading\n> ---\n\n" in card
+    assert "\n>" not in cards.adapter_card(replace(subject, note=" \n"))
+
+
 def test_backticks_and_bars_stay_inside_their_place() -> None:
     odd = replace(PROVENANCE, prompts_name="a`|b.txt", command="echo ```")
     card = adapter_card(odd, base_id="b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
             format=choices.form,
             float_type=choices.float_type,
             zip=choices.zip,
+            note=self.record.note,
             replace=replacing,
         )
 
@@ -169,6 +171,8 @@ that uses the new folder: choose one with the arrow keys and copy it.
         place = await self._decide_place()
         if place is None:
             return
+        with suppress(EngineError):  # deleted meanwhile: the engine explains
+            self.record = await asyncio.to_thread(self.dnd.library.record, self.record.id)  # its note may be new
         request = self._request(place[0], replacing=place[1])
         form = self.query_one(ExportForm)
         form.begin((*STAGES, "zip") if request.zip else STAGES)

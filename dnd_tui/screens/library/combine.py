@@ -25,7 +25,7 @@ from engine.adapter.combine import check_weights
 from engine.adapter.peft_folder import CONFIG_FILE
 from engine.errors import EngineError
 from engine.files import read_json
-from engine.requests import CombineRequest, ModelChoice
+from engine.requests import CombineRequest, ModelChoice, average
 
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
@@ -63,7 +63,7 @@ class CombinePlan:
             models=self.models,
             adapters=tuple(record.folder for record in self.records),
             out=folder,
-            weights=() if set(self.weights) == {1} else self.weights,
+            weights=() if self.weights == average(len(self.records)) else self.weights,
             rank=self.rank,
             names=tuple(record.name for record in self.records),
         )
@@ -117,6 +117,7 @@ class CombineDialog(FormDialog[CombinePlan]):
     CombineDialog {
         FormField .label { width: 24; height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding-right: 1; }
         FormField .problem { margin-left: 24; }
+        .titles { text-style: bold; color: $text-muted; }
         .remark { color: $text-muted; margin-top: 1; }
     }
     """
@@ -129,7 +130,9 @@ class CombineDialog(FormDialog[CombinePlan]):
         self._records = tuple(records)
         self._exact = sum(ranks)
         rank = "" if len(self._records) > 1 else str(max(self._exact // 2, 1))
-        self._weights = [DropInput("1", validators=FiniteNumber(), compact=True) for _ in self._records]
+        # Of an average: 1 alone, 0.5 of two, 0.3333 of three.
+        self._share = f"{1 / len(self._records):.4g}"
+        self._weights = [DropInput(self._share, validators=FiniteNumber(), compact=True) for _ in self._records]
         whole = WholeNumber(1, empty=True)
         self._rank = DropInput(rank, placeholder=f"exact: {self._exact}", validators=whole, compact=True, id="rank")
         self._called = DropInput(_sum_name(self._records), compact=True, id="name")
@@ -139,8 +142,9 @@ class CombineDialog(FormDialog[CombinePlan]):
         with Vertical(classes="frame") as frame:
             frame.border_title = "Combine" if len(self._records) > 1 else "Reduce the rank"
             with VerticalScroll(can_focus=False):
+                yield Static("Weights", classes="titles")
                 for record, weight in zip(self._records, self._weights, strict=True):
-                    help = "Factor of this adapter in the sum; 1 and -1 give the difference of two"
+                    help = "Weight of this adapter in the sum; 1 and -1 give the difference of two"
                     yield FormField(one_line(record.name), weight, help)
                 yield FormField("Rank", self._rank, "Rank of the result; empty keeps the sum exact")
                 yield FormField("Name", self._called, "What the new adapter is called")
@@ -160,7 +164,8 @@ class CombineDialog(FormDialog[CombinePlan]):
         for field, problem in zip(self.query(FormField), self._problems(), strict=True):
             field.complain(problem)
         rank = self._rank.value.strip()
-        words = f"The exact sum has rank {self._exact}"
+        averaged = len(self._records) > 1 and all(one.value == self._share for one in self._weights)
+        words = f"{'The average' if averaged else 'The exact sum'} has rank {self._exact}"
         if rank and not self._wrong:
             words += f"; what rank {rank} keeps of it is shown afterwards"
         self.query_one("#remark", Static).update(f"{words}.")
@@ -190,6 +195,8 @@ class CombineDialog(FormDialog[CombinePlan]):
 
     @property
     def _chosen_weights(self) -> tuple[float, ...]:
+        if all(one.value == self._share for one in self._weights):
+            return average(len(self._records))
         return tuple(float(one.value) for one in self._weights)
 
     @property

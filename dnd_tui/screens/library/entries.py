@@ -39,7 +39,7 @@ Entry = AdapterRecord | DamagedAdapter
 
 # Sums can be long; the facts have all of it.
 _WIDEST_FROM = 24
-COLUMNS = ("Name", "Base → adapted", "Made", "From", "Time", "Base")
+COLUMNS = ("Name", "Score, base → adapter", "Made", "From", "Time", "Base")
 
 
 def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
@@ -48,20 +48,12 @@ def cells(entry: Entry, today: datetime) -> tuple[str, ...]:
         return (entry.id, "damaged", "", "", "", "")
     return (
         one_line(entry.name),
-        scores(entry),
+        entry.score_words,
         when_words(entry.made, today),
         fitted(one_line(entry.source_words), _WIDEST_FROM).rstrip(),
         duration(sum(entry.seconds.values())),
         one_line(entry.base_id.rpartition("/")[2]),
     )
-
-
-def scores(record: AdapterRecord) -> str:
-    """The mean of every arm under the metric measured last, the base's first."""
-    if not record.scores:
-        return "not measured"
-    metric = record.scores[-1].metric
-    return " → ".join(f"{score.mean:.2f}" for score in record.scores if score.metric == metric)
 
 
 def facts(entry: Entry) -> list[tuple[str, str]]:

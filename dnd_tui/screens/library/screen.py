@@ -17,15 +17,13 @@ from textual.widget import Widget
 from textual.widgets import Button, DataTable, Input, Static
 
 from dnd_tui.screens.base import AppScreen
-from dnd_tui.screens.dialogs import TextQuestion
-from dnd_tui.screens.drop.start import FOUR_STEPS
+from dnd_tui.screens.dialogs import LongTextQuestion, TextQuestion
 from dnd_tui.screens.generate.plan import Training, plan_of
 from dnd_tui.screens.library.combine import ask_how_to_combine
 from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, Search, cells, facts, finished_words
 from dnd_tui.screens.library.importing import ask_what_to_import
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import printable
-from dnd_tui.widgets.bars import KeyButton
+from dnd_tui.text import one_line, printable
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
@@ -33,11 +31,9 @@ from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.jobs.command_line import command_line
 
-_EMPTY = f"Nothing here yet. Make the first adapter (key 1), or import one (key i)\n\n{FOUR_STEPS}"
-
-
-# A table of more is slow to draw, and nobody looks through it.
-_MOST_ROWS = 500
+# Actions on the entry under the cursor.
+_NEED_ENTRY = frozenset({"compare", "mark", "export", "again", "train", "rename", "note", "delete", "copy_command"})
+_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
 
 
 class LibraryScreen(AppScreen):
@@ -55,10 +51,14 @@ Choose one and compare it with its base, export it, rename it or generate it aga
 them side by side, or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights
 1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
 
+A **note** (key n) stays with the adapter: the search finds it, and the card of an export holds it.
+
 An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of llama.cpp. Drop it on the app, or choose
 it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is shown.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
+        # Only while there is something to bring back, and then before all others.
+        Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
         Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter, to compare or combine"),
         Binding("m", "combine", "Combine", id="library.combine",
@@ -70,9 +70,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         Binding("t", "train", "Train on", id="library.train",
                 tooltip="Train this adapter on all answers of its prompts; the result is a new one"),
         Binding("r", "rename", "Rename", id="library.rename", show=False, tooltip="Give this adapter another name"),
-        Binding("n", "note", "Note", id="library.note", show=False, tooltip="Write a note about this adapter"),
+        Binding("n", "note", "Note", id="library.note", tooltip="Write a note about this adapter"),
         Binding("d,delete", "delete", "Delete", id="library.delete", tooltip="Delete this adapter; u brings it back"),
-        Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
         Binding("y", "copy_command", "Command", id="library.command", show=False,
                 tooltip="Copy the headless command for the same"),
         Binding("slash", "search", "Search", id="library.search", tooltip="Search names, data sets, bases, notes"),
@@ -174,10 +173,9 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         if here in table.rows:
             table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
         table.display = bool(shown)
-        more = self.query_one("#more", Static)
-        more.display = len(found) > len(shown)
-        more.update(f"The newest {len(shown):,} of {len(found):,}; search for the others")
-        empty = self.query_one("#empty")
+        if shown and self.focused is None and self.is_current:
+            table.focus()
+        empty = self.query_one("#empty", Static)
         empty.display = not shown
         text = self._trouble or ("No adapter matches" if self._entries else _EMPTY)
         empty.query_one(Static).update(text)
@@ -201,6 +199,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
     @on(DataTable.RowHighlighted)
     def _show_details(self) -> None:
         entry = self._entries.get(self._chosen_id or "")
+        self._show_marked()
         self.query_one("#facts", Facts).set(facts(entry) if entry else [])
         picture = self.query_one(AdapterMap)
         norms = entry.norms if isinstance(entry, AdapterRecord) else {}
@@ -214,6 +213,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         self.query_one("#import", Button).disabled = running
         self.query_one("#delete", Button).disabled = entry is None
         self.query_one("#undo", Button).disabled = not self._deleted
+        self.refresh_bindings()
 
     @on(DataTable.RowSelected)
     async def _row_selected(self) -> None:
@@ -245,6 +245,13 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             table = self.query_one("#table", DataTable)
             mark = Text("✓" if self.chosen.id in self._marked else " ")
             table.update_cell_at(Coordinate(table.cursor_row, 0), mark)
+            self._show_marked()
+
+    def _show_marked(self) -> None:
+        """How many are marked, and what for."""
+        count = len(self._marked)
+        adapters = self.query_one("#adapters", Pane)
+        adapters.border_subtitle = f"{count} marked: c compares, m combines them" if count else ""
 
     @property
     def _picked(self) -> list[AdapterRecord]:
@@ -295,11 +302,12 @@ it here. It is checked on its base, brought into our form, and kept beside the o
 
     @work(group="library")
     async def action_note(self) -> None:
-        """Ask for a note."""
+        """Write a note, or another one."""
         record = self.chosen
         if record:
-            note = await self.app.push_screen_wait(TextQuestion("Note", record.note))
-            if note is not None:
+            dialog = LongTextQuestion(f"Note on {one_line(record.name)}", record.note, "What is it good for?")
+            note: str | None = await self.app.push_screen_wait(dialog)
+            if note is not None and note != record.note:
                 await self._change(lambda: self.dnd.library.set_note(record.id, note))
 
     async def action_delete(self) -> None:
@@ -310,14 +318,13 @@ it here. It is checked on its base, brought into our form, and kept beside the o
                 self._deleted.append(id)
                 self.notify("Deleted. Press u to bring it back", timeout=6)
             self._show_details()
-            self.refresh_bindings()
 
     async def action_undo(self) -> None:
         """Bring back what was deleted last."""
         if self._deleted:
             id = self._deleted.pop()
             await self._change(lambda: self.dnd.library.undo_delete(id))
-            self.refresh_bindings()
+            self._show_details()
 
     def action_copy_command(self) -> None:
         """Copy the headless command that makes the same adapter."""
@@ -360,15 +367,18 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         """One adapter is made at a time; there is not always something to stop or to bring back."""
         if action == "undo":
             return bool(self._deleted)
+        if self.is_mounted and action in _NEED_ENTRY:
+            return True if (self._chosen_id if action == "delete" else self.chosen) else None
         if action in ("combine", "import", "stop") and self.is_mounted:
             running = self.query_one(LibraryJob).running
-            return running if action == "stop" else None if running else True
+            if action == "stop":
+                return running
+            return None if running or (action == "combine" and not self._picked) else True
         return True
 
     @on(LibraryJob.Changed)
     def _job_changed(self) -> None:
         self._show_details()
-        self.refresh_bindings()
 
     @on(LibraryJob.Added)
     async def _added(self, message: LibraryJob.Added) -> None:
