@@ -53,6 +53,10 @@ class Settings:
     metric: Annotated[str | None, _as_option("metric", "rouge_l")] = None
     load_ahead: Annotated[bool, Setting("Whether models come into memory while you look at prompts.")] = True
     animations: Annotated[bool, Setting("Whether things move on the screen while work is done.")] = True
+    exports: Annotated[
+        Path | None,
+        Setting("Folder in which exports are proposed. Without it: exports, beside the library.", "~/exports"),
+    ] = None
     editor: Annotated[
         str | None,
         Setting("Command that edits text. Without it: $VISUAL, then $EDITOR, then what is installed.", "nano"),

@@ -36,9 +36,10 @@ NAME = "animals and legs"
 
 @pytest.fixture
 def record(app_folders: Path, tiny_llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AdapterRecord:
-    """An adapter of the library; the working folder is an empty one."""
-    (app_folders / "here").mkdir()
-    monkeypatch.chdir(app_folders / "here")
+    """An adapter of the library; the working folder is the one of exports, which is empty."""
+    exports = app_folders / "data" / "exports"
+    exports.mkdir(parents=True)
+    monkeypatch.chdir(exports)
     return add_adapter(app_folders, tiny_llama_folder, NAME)
 
 
@@ -140,7 +141,7 @@ async def test_by_keyboard(record: AdapterRecord) -> None:
     app = DndApp()
     async with app.run_test(size=(200, 60)) as pilot:
         await opened(pilot, app, record)
-        assert field(app).value == os.path.join(".", "animals-and-legs-float32")
+        assert field(app).value == os.path.join(os.getcwd(), "animals-and-legs-float32")
         assert isinstance(app.focused, Button) and app.focused.id == "export"
         before = {entry.program: entry for entry in programs(app).entries}
         assert before["vLLM"].accepts and not before["vLLM"].command
@@ -153,8 +154,8 @@ async def test_by_keyboard(record: AdapterRecord) -> None:
         folder = Path("animals-and-legs-float32", "it's new").absolute()
         await ended(pilot, app, "✓ Exported")
         assert read_peft_folder(folder)[0].layout == read_peft_folder(record.folder)[0].layout
-        assert result(app)["reloaded"] == "largest logit difference 0.0e+00"
-        assert result(app)["rounding"].endswith("0.0e+00") and result(app)["folder"] == str(folder)
+        assert result(app)["reloaded"] == result(app)["against float32"] == "equal logits"
+        assert result(app)["folder"] == str(folder)
         assert names(folder.parent) == [folder.name]
         # The commands work with the new folder; what is copied is what is shown.
         accepting = [entry for entry in programs(app).entries if entry.accepts]
@@ -183,13 +184,17 @@ async def test_by_mouse_in_float16(record: AdapterRecord) -> None:
         folder = Path("animals-and-legs-float16")
         size = sum(file.stat().st_size for file in folder.iterdir())
         assert size < record.bytes and "float16" in result(app)["size"]
-        assert not result(app)["rounding"].endswith("0.0e+00")
+        assert result(app)["against float32"].startswith("logits differ by ")
         vllm = next(index for index, entry in enumerate(programs(app).entries) if entry.program == "vLLM")
         line = next(y for y, text in enumerate(shown(app).splitlines()) if "✓ vLLM" in text)
         await pilot.click(offset=(100, line))
         await until(pilot, lambda: programs(app).highlighted == vllm, "vLLM under the cursor")
         await pilot.click("#copy")
         await until(pilot, lambda: f"adapted={folder.absolute()}" in app.clipboard, "the command")
+        # Another format is another export: what the one before came to is gone.
+        await pilot.click(full)
+        await until(pilot, lambda: not told(app) and not screen(app).query_one("#result").display, "a clean form")
+        assert not any(entry.command for entry in programs(app).entries[:-1])
 
 
 async def test_the_command_line_follows_the_choices(record: AdapterRecord) -> None:
@@ -422,7 +427,7 @@ async def test_small_terminal(record: AdapterRecord) -> None:
         await ended(pilot, app, "✓ Exported")
         await until(pilot, lambda: "reloaded" in shown(app), "the result")
         await pilot.press("y")
-        await until(pilot, lambda: app.focused is programs(app) and "accepted" in shown(app), "the programs")
+        await until(pilot, lambda: app.focused is programs(app) and "yes, reads" in shown(app), "the programs")
         assert not app.clipboard and screen(app).query_one(Tabs).active == "tab-readers"
         await pilot.press("down", "y")
         await until(pilot, lambda: app.clipboard.startswith("vllm serve"), "the command")

@@ -31,10 +31,12 @@ SMALL, LARGE = (60, 20), (120, 40)
 
 @pytest.fixture
 def here(app_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: exports go there. Paths in it would break markup, if they were taken for it."""
+    """The working folder: the settings have exports go there. Paths in it would break markup, if taken for it."""
     folder = app_folders / "here ["
     folder.mkdir()
     monkeypatch.chdir(folder)
+    (app_folders / "config").mkdir()
+    (app_folders / "config" / "config.toml").write_text(f"exports = '{folder}'\n")
     return folder
 
 
@@ -162,7 +164,7 @@ async def test_the_default_model_and_the_released_generator(
             base, adapted = (prompt.answers[arm].text.split() for arm in ("base", record.name))
             assert len(adapted) == 1 < len(base), "the instruction is to answer with one word"
         await pilot.press("e")
-        await until(pilot, lambda: shows(app, "accepted"), "the programs")
+        await until(pilot, lambda: shows(app, "yes, reads"), "the programs")
         await pilot.press("x")
         await exported(pilot, app)
         assert read_peft_folder(here / "topics-float32")[0].layout == read_peft_folder(record.folder)[0].layout

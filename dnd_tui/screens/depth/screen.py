@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -364,7 +363,9 @@ base's side by side, or **export** it for other programs.
         subject = self.subject
         if subject is None:
             return
-        dialog = ChainExportDialog(subject.models, subject.place, subject.adapter, subject.name, Path.cwd())
+        dialog = ChainExportDialog(
+            subject.models, subject.place, subject.adapter, subject.name, self.dnd.exports_folder
+        )
         request: ChainExportRequest | None = await self.app.push_screen_wait(dialog)
         if request is None:
             return

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from dnd_tui.screens.export.choices import ExportChoices, contents, folder_name
+from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable, short_path
 from dnd_tui.widgets.disk import ask_disk
@@ -26,9 +27,9 @@ from engine.text import readable_size
 
 STAGES = ("import", "load", "read", "write", "check")
 _DIFFERENCES = (
-    ("logit_difference", "reloaded", "largest logit difference"),
-    ("rounding_difference", "rounding", "largest logit difference to float32"),
-    ("tensor_difference", "read back", "largest difference of a value"),
+    ("logit_difference", "reloaded", "logits"),
+    ("rounding_difference", "against float32", "logits"),
+    ("tensor_difference", "read back", "values"),
 )
 
 
@@ -55,7 +56,7 @@ class ExportForm(VerticalScroll, can_focus=False):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._record: AdapterRecord | None = None
-        self._above = os.curdir
+        self._above: Path | None = None
         self._proposed = ""
         self._following = False
         self._choices = ExportChoices()
@@ -123,10 +124,10 @@ class ExportForm(VerticalScroll, can_focus=False):
 
     def remember(self, target: Path) -> None:
         """The next folder is proposed beside this one."""
-        self._above = str(target.parent)
+        self._above = target.parent
 
     def _propose(self) -> None:
-        self._proposed = os.path.join(self._above, self.folder_name)
+        self._proposed = str((self._above or app_of(self).exports_folder) / self.folder_name)
         self._folder.value = self._proposed
 
     @on(ExportChoices.Changed)
@@ -175,6 +176,11 @@ class ExportForm(VerticalScroll, can_focus=False):
         if self._following:
             self.scroll_end(animate=False)
 
+    @property
+    def has_outcome(self) -> bool:
+        """Whether it is shown how an export ended."""
+        return bool(self.query_one("#outcome", Static).content)
+
     def show_outcome(self, outcome: str) -> None:
         """How the export ended."""
         self.query_one("#outcome", Static).update(outcome)
@@ -184,7 +190,10 @@ class ExportForm(VerticalScroll, can_focus=False):
         found = [(label, what, data[key]) for key, label, what in _DIFFERENCES if data[key] is not None]
         self._show_lines(
             (
-                *((label, f"{what} {value:.1e}") for label, what, value in found),
+                *(
+                    (label, f"{what} differ by {value:.1e} at most" if value else f"equal {what}")
+                    for label, what, value in found
+                ),
                 ("size", f"{readable_size(data['bytes'])}, {data['float_type']}"),
                 ("folder", data["adapter"]),
             )

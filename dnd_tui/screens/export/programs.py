@@ -1,14 +1,14 @@
 """Which programs read the adapter, why the others do not, and what to type. Last, the command line of this export.
 
-✓ vLLM: accepted, reads PEFT folders of rank 8
+✓ vLLM: yes, reads PEFT folders of rank 8
     vllm serve HuggingFaceTB/SmolLM2-135M-Instruct --enable-lora --max-lora-rank 8 --lora-modules ...
-✗ llama.cpp: refused, reads GGUF adapters and merged GGUF models, no PEFT folders
+✗ llama.cpp: no, reads GGUF adapters and merged GGUF models, no PEFT folders
     Choose GGUF adapter under Format
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -23,8 +23,7 @@ from textual.widgets.option_list import Option
 
 from dnd_tui.screens.export.choices import form_title
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.text import one_line, printable
-from dnd_tui.widgets.bars import KeyButton
+from dnd_tui.text import command_lines, one_line, printable
 from engine.adapter.consumers import Verdict, advice
 from engine.errors import EngineError
 
@@ -50,7 +49,7 @@ class ProgramEntry:
     @classmethod
     def of(cls, verdict: Verdict, *, with_command: bool) -> ProgramEntry:
         """What a program takes."""
-        word = "accepted" if verdict.accepts else "refused"
+        word = "yes" if verdict.accepts else "no"
         command = verdict.command or "" if with_command else ""
         words = advice(verdict, lambda form: f"Choose {form_title(form)} under Format")
         return cls(verdict.consumer, f"{word}, {verdict.reason}", words, command, verdict.accepts)
@@ -67,9 +66,9 @@ class ProgramEntry:
         signs = {True: ("✓ ", "bold $text-success"), False: ("✗ ", "bold $text-error"), None: ("$ ", "bold")}
         head = Content.assemble((self.program, "bold"), f": {one_line(self.head)}")
         parts = [
-            (Content.styled(*signs[self.accepts]), head),
-            (_INDENT, Content.styled(one_line(self.advice), "$foreground-muted")),
-            (_INDENT, Content.styled(printable(self.command), "$text-accent")),
+            (Content.styled(*signs[self.accepts]), head, False),
+            (_INDENT, Content.styled(one_line(self.advice), "$foreground-muted"), False),
+            (_INDENT, Content.styled(printable(self.command), "$text-accent"), True),
         ]
         return _Paragraphs(*(part for part in parts if part[1].plain))
 
@@ -128,15 +127,25 @@ class ProgramList(OptionList):
 
 
 class _Paragraphs(Visual):
-    """Texts below one another, each with something before its first line."""
+    """Texts below one another, each with something before its first line.
 
-    def __init__(self, *parts: tuple[Content, Content]) -> None:
+    Args:
+        parts: what stands before; the text; whether it is a command, of which no word is broken in two.
+    """
+
+    def __init__(self, *parts: tuple[Content, Content, bool]) -> None:
         self._parts = parts
+
+    def _texts(self, width: int) -> Iterator[tuple[Content, Content]]:
+        """What stands before, and the text for this width."""
+        for before, text, is_command in self._parts:
+            lines = command_lines(text.plain, width - before.cell_length) if is_command else []
+            yield before, Content.styled("\n".join(lines), text.spans[0].style if text.spans else "") if lines else text
 
     def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:
         """The lines of all."""
         strips = []
-        for before, text in self._parts:
+        for before, text in self._texts(width):
             indent = before.cell_length
             sign = before.render_strips(indent, 1, style, options)
             for line in text.render_strips(width - indent, None, style, options):
@@ -150,7 +159,7 @@ class _Paragraphs(Visual):
 
     def get_height(self, rules: RulesMap, width: int) -> int:
         """That of all."""
-        return sum(text.get_height(rules, width - before.cell_length) for before, text in self._parts)
+        return sum(text.get_height(rules, width - before.cell_length) for before, text in self._texts(width))
 
 
 class NothingChosen(Vertical):

@@ -58,8 +58,9 @@ Before the export takes its place, it is read back: the logits of an adapter or 
 merged GGUF model, are compared with what was meant. *Rounding* shows what a number format loses against float32. If
 anything goes wrong, what was there before stays.
 
-An export that is there already is replaced only after a question. A folder that holds other files is never replaced:
-the export goes into a new folder inside of it.
+Exports are proposed in one folder, *exports* beside the library; the Settings can name another one. An export that is
+there already is replaced only after a question. A folder that holds other files is never replaced: the export goes into
+a new folder inside of it.
 
 On the right is which programs take what is chosen, and why the others do not. After the export each has the command
 that uses the new folder: choose one with the arrow keys and copy it.
@@ -275,10 +276,13 @@ that uses the new folder: choose one with the arrow keys and copy it.
     def _choices_changed(self) -> None:
         if self.record is None or self.running:
             return
-        if (form := self.query_one(ExportForm).choices.form) != self._form_shown:
-            self._form_shown = form
+        form = self.query_one(ExportForm)
+        if form.choices.form != self._form_shown or form.has_outcome:
+            # What an earlier export came to is not what these choices come to.
+            form.begin(())
+            self._form_shown = form.choices.form
             self._show_readers()
-        target = self.query_one(ExportForm).target
+        target = form.target
         self.query_one(ProgramList).show_command_line(command_line(self._request(target)) if target else "")
 
     @on(ExportForm.Decided)

@@ -57,7 +57,6 @@ An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of 
 it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is shown.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        # Only while there is something to bring back, and then before all others.
         Binding("u", "undo", "Undo", id="library.undo", tooltip="Bring the adapter deleted last back"),
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
         Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter, to compare or combine"),

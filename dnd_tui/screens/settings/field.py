@@ -19,6 +19,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static
 
+from dnd_tui.screens.settings.model_rows import folder_looked_up
 from dnd_tui.screens.theme_dialog import ThemeList
 from dnd_tui.services import app_of
 from dnd_tui.settings import Settings, about, checked_value
@@ -194,6 +195,7 @@ class EnginePane(VerticalScroll, can_focus=False):
         """In the order of their use."""
         for name in _NAMES:
             yield SettingField(name)
+        yield SettingField("exports", look_up=folder_looked_up)
 
     def show(self) -> None:
         """Show the settings as they are now."""

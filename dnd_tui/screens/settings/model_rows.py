@@ -151,6 +151,13 @@ def generator_looked_up(text: str) -> tuple[str, str]:
     return path, ""
 
 
+def folder_looked_up(text: str) -> tuple[str, str]:
+    """A folder that need not be there as the person typed it: what to keep, what is wrong. Asks the disk."""
+    path = os.path.abspath(os.path.expanduser(text))
+    there = os.path.exists(path) and not os.path.isdir(path)
+    return path, "is a file, not a folder" if there else ""
+
+
 def _own_base(base: str) -> ModelRow:
     path = Path(os.path.expanduser(base))
     there = os.path.exists(path)
