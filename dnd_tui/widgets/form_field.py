@@ -103,6 +103,13 @@ class Form(Vertical):
     class Changed(Message):
         """A choice was changed; perhaps to one that cannot be."""
 
+    def focus_problem(self) -> bool:
+        """Focus the first field with a problem, which is shown beside it; False where there is none."""
+        wrong = next((field for field in self.query(FormField) if field.problem), None)
+        if wrong is not None:
+            wrong.focus_control()
+        return wrong is not None
+
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
         message.stop()

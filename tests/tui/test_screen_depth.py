@@ -109,7 +109,7 @@ async def test_the_whole_way(rows: Path, models: ModelChoice, tmp_path: Path, mo
 
         await pilot.press("g")
         await until(pilot, lambda: "best so far" in line(app, "found"), "the best so far")
-        assert "of the layers that a naive search runs" in line(app, "figures")
+        assert "of the work of trying each on every row" in line(app, "figures")
         assert screen(app).query_one(LayerStrip).chain
         await until(pilot, lambda: not screen(app).running and screen(app).subject, "the result")
         assert "o reliable gain" in line(app, "headline") or "No chain is better" in line(app, "headline")
@@ -172,7 +172,8 @@ async def test_stopped_early_it_shows_the_best_and_goes_on(rows: Path, models: M
     again = DndApp(models=models)
     async with again.run_test(size=(100, 30)) as pilot:
         await opened(pilot, again)
-        await until(pilot, lambda: screen(again).query_one("#search", KeyButton).title == "Go on", "it goes on")
+        await until(pilot, lambda: str(screen(again).query_one("#search", Button).label) == "Go on", "it goes on")
+        await until(pilot, lambda: "Stopped early" in line(again, "headline"), "what was found so far")
         known = len(json.loads((out / "search.json").read_text())["chains"])
         await pilot.press("g")
         await until(pilot, lambda: len(screen(again)._figures.points) > known, "chains that were not looked at before")
@@ -195,12 +196,15 @@ async def test_an_accepted_chain_is_there_the_next_time(rows: Path, models: Mode
     again = DndApp(models=models)
     async with again.run_test(size=(120, 40)) as pilot:
         await opened(pilot, again)
+        # What the search found stands beside its choices again, and there is nothing to go on with.
+        await until(pilot, lambda: screen(again).subject and "verdict" in facts(again), "the result of the search")
+        assert shows(again, "layers of the base") and str(screen(again).query_one("#search", Button).label) == "Search"
         accepted = screen(again).query_one("#accepted-list", OptionList)
         await until(pilot, lambda: accepted.option_count == 1, "the list")
         accepted.focus()
         await pilot.press("enter")
-        await until(pilot, lambda: screen(again).subject, "the chain")
-        assert chain in facts(again)["chain"] and facts(again)["accepted for"] == "rows.jsonl"
+        await until(pilot, lambda: facts(again).get("accepted for") == "rows.jsonl", "the chain")
+        assert chain in facts(again)["chain"]
         assert disabled(again, "accept") and not disabled(again, "compare") and not disabled(again, "export")
         # The base has other weights now: the export says so.
         [file] = (tmp_path / "data" / "chains").glob("*/chain.json")
@@ -268,6 +272,10 @@ async def test_what_cannot_be_searched_is_told(rows: Path, models: ModelChoice, 
             assert not screen(app).running and "failed" in line(app, "headline")
         form.query_one("#rows").value = "four"  # type: ignore[attr-defined]
         await until(pilot, lambda: shows(app, "number, 8 or more"), "the remark at the field")
+        # It is said once: no dialog repeats it.
+        await pilot.press("escape", "g")
+        await until(pilot, lambda: form.query_one("#rows").has_focus, "the focus on the field")
+        assert isinstance(app.screen, DepthScreen)
 
 
 async def test_the_first_time_and_drops(app_folders: Path, models: ModelChoice, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
@@ -13,9 +14,10 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from dnd_tui.config import data_folder
 from dnd_tui.screens.depth.chain_view import small_strip
-from dnd_tui.screens.depth.chains import FoundChain, FoundChains
-from dnd_tui.state.chains import AcceptedChain
+from dnd_tui.screens.depth.chains import FoundChain, FoundChains, Subject
+from dnd_tui.state.chains import AcceptedChain, AcceptedChains
 from dnd_tui.text import one_line, when_words
 from dnd_tui.widgets.lines import Cell, TableLine
 from engine.depth.chain import parse_chain
@@ -95,6 +97,7 @@ class AcceptedList(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._kept = AcceptedChains(data_folder() / "chains")
         self._records: list[AcceptedChain] = []
 
     def compose(self) -> ComposeResult:
@@ -105,6 +108,25 @@ class AcceptedList(Vertical):
     def on_mount(self) -> None:
         """Nothing is known yet."""
         self.show([])
+
+    async def load(self) -> None:
+        """Show those on the disk; raises EngineError where it cannot be read."""
+        self.show(await asyncio.to_thread(self._kept.newest_first))
+
+    async def accept(self, subject: Subject) -> None:
+        """Keep a chain as the one of its data set; raises EngineError where it cannot be written."""
+        record, data = subject.accepted()
+        await asyncio.to_thread(self._kept.accept, record, data)
+        await self.load()
+
+    async def forget(self, record: AcceptedChain) -> None:
+        """Keep it no longer; raises EngineError where it cannot be removed."""
+        await asyncio.to_thread(self._kept.remove, record)
+        await self.load()
+
+    def subject(self, record: AcceptedChain) -> Subject:
+        """One of them, to be looked at."""
+        return Subject.of_accepted(record, self._kept.place(record))
 
     @property
     def under_cursor(self) -> AcceptedChain | None:

@@ -19,7 +19,6 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
-from dnd_tui.config import data_folder
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.depth.chain_view import ChainView
 from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words
@@ -29,13 +28,11 @@ from dnd_tui.screens.depth.lists import AcceptedList, ChainMenu
 from dnd_tui.screens.depth.search import STAGES, ParetoPlot, SearchFigures, SearchStanding, kept_chains
 from dnd_tui.screens.depth.setup import DepthForm, SearchSetup
 from dnd_tui.state.adapter_record import AdapterRecord
-from dnd_tui.state.chains import AcceptedChains
 from dnd_tui.text import one_line
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import Dropped
 from dnd_tui.widgets.stages import ending
-from engine.depth.chain import format_chain, identity
 from engine.errors import EngineError
 from engine.events import Note
 from engine.host import Failed, Finished, Stopped
@@ -89,10 +86,10 @@ base's side by side, or **export** it for other programs.
 
     def __init__(self) -> None:
         super().__init__()
-        self._accepted = AcceptedChains(data_folder() / "chains")
         self._loaded = False
         self._figures = SearchFigures()
         self._found: FoundChains | None = None
+        self._request: DepthRequest | None = None
         self._export: jobs.Job | None = None
         self._exported: Lines = []
         self.subject: Subject | None = None
@@ -131,35 +128,30 @@ base's side by side, or **export** it for other programs.
     def on_screen_resume(self) -> None:
         """Adapters may have come, files may have changed while another screen was open."""
         if self._loaded:
-            self._reload()
+            self._load()
 
     @work(exclusive=True, group="load")
     async def _load(self) -> None:
         await self._read_lists()
-        setup = self.query_one(SearchSetup)
-        await setup.load()
-        self._loaded = True
+        setup, first = self.query_one(SearchSetup), not self._loaded
+        if first:
+            await setup.load()
+            self._loaded = True
         await setup.look()
-        if self.focused is None:
+        if first and self.focused is None:
             # Not the field itself: keys would type there, and those of the other screens are wanted too.
             self.query_one("#search" if setup.form.choices.source else "#source Button").focus()
-
-    @work(exclusive=True, group="load")
-    async def _reload(self) -> None:
-        await self._read_lists()
-        await self.query_one(SearchSetup).look()
 
     async def _read_lists(self) -> None:
         """Adapters to choose from, and the chains accepted so far."""
         try:
             entries = await asyncio.to_thread(self.dnd.library.entries)
-            accepted = await asyncio.to_thread(self._accepted.newest_first)
+            await self.query_one(AcceptedList).load()
         except EngineError as error:
             # No dialog: it would come again as soon as it is closed.
             self.dnd.journal.add(str(error), warning=True)
             return
         self.query_one(SearchSetup).offer([entry for entry in entries if isinstance(entry, AdapterRecord)])
-        self.query_one(AcceptedList).show(accepted)
 
     @on(Dropped)
     def _dropped(self, message: Dropped) -> None:
@@ -180,12 +172,16 @@ base's side by side, or **export** it for other programs.
         """Begin a search, or go on with it."""
         if self.running:
             return
+        if self.query_one(DepthForm).focus_problem():
+            self.query_one(Panes).show("search-pane")
+            return
         try:
             request = await self.query_one(SearchSetup).request()
         except EngineError as error:
             self.dnd.show_error(error)
             return
         self._figures, self._found, self.subject, self._exported = SearchFigures(), None, None, []
+        self._request = request
         self.query_one(ChainMenu).show(None)
         self.query_one(ChainView).clear()
         self.query_one(ParetoPlot).show([])
@@ -236,20 +232,34 @@ base's side by side, or **export** it for other programs.
             view.end("done", stages=False)
         elif isinstance(outcome, Stopped):
             found = await kept_chains(request.out) if self._figures.best else None
+            found = found if found and found.stopped else None
             view.end("stopped", stages=found is None)
         else:
             view.end("failed", stages=bool(self._figures.place))  # refused before it began, it has no stages
             self.dnd.show_error(outcome)
+        self._show_found(found, stopped=isinstance(outcome, Stopped))
+        if found is not None and self.is_current and self.focused is self.query_one("#stop"):
+            self.query_one(ChainMenu).focus()
+        await self.query_one(SearchSetup).look()
+
+    def _show_found(self, found: FoundChains | None, *, stopped: bool) -> None:
+        """How a search ended, and the chains to choose from."""
         self._found = found
         lines = self._figures.lines(running=False)
-        headline = outcome_words(found, stopped=isinstance(outcome, Stopped))
-        self.query_one(SearchStanding).show_lines(headline, *lines[:1])
+        self.query_one(SearchStanding).show_lines(outcome_words(found, stopped=stopped), *lines[:1])
         if found is not None:
             self.query_one(ChainMenu).show(found)
             self._look_at(found.best)
-            if self.is_current and self.focused is self.query_one("#stop"):
-                self.query_one(ChainMenu).focus()
-        await self.query_one(SearchSetup).look()
+
+    @on(SearchSetup.Looked)
+    def _looked(self) -> None:
+        """What an earlier search with these choices found stands beside them."""
+        setup = self.query_one(SearchSetup)
+        shown = self._request and setup.wanted and self._request.out == setup.wanted.out
+        if setup.kept is not None and not self.running and not shown:
+            self._figures, self._request = SearchFigures(), setup.wanted
+            self._show_found(setup.kept, stopped=setup.kept.stopped)
+        self._settle()
 
     # -- the chain that is looked at
 
@@ -260,20 +270,19 @@ base's side by side, or **export** it for other programs.
 
     def _look_at(self, number: int) -> None:
         """Show a chain that was found: strip, figures, its place in the plot."""
-        assert self._found and self._job and isinstance(self._job.request, DepthRequest)
-        adapter = self.query_one(SearchSetup).adapter_in(self._job.request.adapter)
-        self._show_subject(Subject.of_found(self._found, number, self._job.request, adapter))
-        found = self._found
-        front = [one.chain for one in found.chains[1:]]
-        own = format_chain(identity(found.layers))
-        self.query_one(ParetoPlot).show(self._figures.points, front, own, found.chains[number].chain)
+        found, request = self._found, self._request
+        assert found and request
+        adapter = self.query_one(SearchSetup).adapter_in(request.adapter)
+        self._show_subject(Subject.of_found(found, number, request, adapter))
+        base, *front = [one.chain for one in found.chains]
+        self.query_one(ParetoPlot).show(self._figures.points, front, base, found.chains[number].chain)
 
     @on(AcceptedList.Chosen)
     def _accepted_chosen(self, message: AcceptedList.Chosen) -> None:
         if self.running:
             self.notify("Stop the search first", severity="warning")
             return
-        self._show_subject(Subject.of_accepted(message.record, self._accepted.place(message.record)))
+        self._show_subject(self.query_one(AcceptedList).subject(message.record))
         self.query_one(SearchStanding).show_lines(f"Accepted for {one_line(message.record.dataset)}")
         self.query_one(Panes).show("chain-pane")
 
@@ -286,14 +295,13 @@ base's side by side, or **export** it for other programs.
 
     # -- what is shown
 
-    @on(SearchSetup.Looked)
     @on(jobs.JobBegan)
     def _settle(self) -> None:
         """Buttons and texts as the state has it."""
         running, busy = self.running, self._export is not None and self._export.outcome is None
         self.query_one(DepthForm).disabled = running
-        search = self.query_one("#search", KeyButton)
-        search.title = "Go on" if self.query_one(SearchSetup).begun else "Search"
+        search, setup = self.query_one("#search", Button), self.query_one(SearchSetup)
+        search.label = "Go on" if setup.begun and not (setup.kept and not setup.kept.stopped) else "Search"
         search.disabled = running
         self.query_one("#stop", Button).disabled = not (running or busy)
         possible = self.subject is not None and self.subject.is_other and not running and not busy
@@ -330,27 +338,24 @@ base's side by side, or **export** it for other programs.
         """Keep the chain as the one of the data set."""
         if self.subject is None or not self.subject.acceptable:
             return
-        record, data = self.subject.accepted()
+        record = self.subject.record
         try:
-            await asyncio.to_thread(self._accepted.accept, record, data)
+            await self.query_one(AcceptedList).accept(self.subject)
         except EngineError as error:
             self.dnd.show_error(error)
             return
-        await self._read_lists()
         self.notify(f"Accepted {record.chain} for {one_line(record.dataset)}")
 
     @work(exclusive=True, group="accept")
     async def action_remove(self) -> None:
         """Forget the accepted chain under the cursor."""
-        record = self.query_one(AcceptedList).under_cursor
-        if record is None:
-            return
-        if await self.dnd.ask(f"Forget the chain accepted for {one_line(record.dataset)}?", yes="Forget"):
+        accepted = self.query_one(AcceptedList)
+        record = accepted.under_cursor
+        if record and await self.dnd.ask(f"Forget the chain accepted for {one_line(record.dataset)}?", yes="Forget"):
             try:
-                await asyncio.to_thread(self._accepted.remove, record)
+                await accepted.forget(record)
             except EngineError as error:
                 self.dnd.show_error(error)
-            await self._read_lists()
 
     async def action_compare(self) -> None:
         """Base and chain, side by side on the held-out rows."""
@@ -360,8 +365,7 @@ base's side by side, or **export** it for other programs.
     @work(exclusive=True, group="export")
     async def action_export(self) -> None:
         """Ask for form and folder, then write the chain."""
-        subject = self.subject
-        if subject is None:
+        if (subject := self.subject) is None:
             return
         dialog = ChainExportDialog(
             subject.models, subject.place, subject.adapter, subject.name, self.dnd.exports_folder
@@ -387,8 +391,7 @@ base's side by side, or **export** it for other programs.
 
     def action_copy(self) -> None:
         """Copy the command."""
-        command = self.query_one(SearchSetup).command
-        if command:
+        if command := self.query_one(SearchSetup).command:
             self.dnd.copy_text(command, "the command")
         else:
             self.dnd.show_error(EngineError("no prompts are named", hint="Name a file of labelled prompts"))

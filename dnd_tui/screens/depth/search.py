@@ -148,7 +148,7 @@ class ParetoPlot(DrawnSoon):
 
 STAGES = ("import", "load", "read", "search", "judge", "speed")
 _DOING = {"search": "searching, chain", "judge": "judging on held-out rows,", "speed": "measuring base and chain"}
-_ROUNDS = ("in the tree", "first round of halving", "second round of halving")
+_ROUNDS = ("a first look", "a second look at the better ones", "a last look at the best ones")
 
 
 class SearchFigures:
@@ -203,7 +203,7 @@ class SearchFigures:
         last, best = self.last, self.best
         if last is None or best is None:
             return []
-        share = "" if last.share is None else f", {last.share:.0%} of the layers that a naive search runs"
+        share = "" if last.share is None else f", {last.share:.0%} of the work of trying each on every row"
         left = self._running.left(self._seconds) if running and self._running else None
         rest = f", {duration(left)} left" if left is not None else ""
         looked = f"{len(self._looked_at)} chains, {_ROUNDS[last.round]}{share}{rest}"
@@ -215,12 +215,11 @@ class SearchFigures:
 
 
 async def kept_chains(folder: Path) -> FoundChains | None:
-    """What a search that was stopped left in its folder; None where it left nothing, or the disk does not answer."""
+    """What the last search left in its folder; None where it left nothing, or the disk does not answer."""
     try:
-        found = FoundChains.of(await ask_disk(partial(read_json, folder / CHAIN_FILE)))
+        return FoundChains.of(await ask_disk(partial(read_json, folder / CHAIN_FILE)))
     except (EngineError, TimeoutError, KeyError, TypeError, ValueError):
         return None
-    return found if found.stopped else None
 
 
 class SearchStanding(Vertical):

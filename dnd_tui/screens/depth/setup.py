@@ -16,6 +16,8 @@ from textual.timer import Timer
 from textual.widgets import Collapsible, Input, Select
 
 from dnd_tui.config import data_folder
+from dnd_tui.screens.depth.chains import FoundChains
+from dnd_tui.screens.depth.search import kept_chains
 from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
@@ -124,7 +126,9 @@ class SearchSetup(VerticalScroll, can_focus=False):
     """The choices, remembered from session to session.
 
     command: the headless command of the choices; empty while they cannot be.
+    wanted: their request; None while they cannot be.
     begun: a search with these choices was begun before, and goes on.
+    kept: what the last search with these choices found.
     """
 
     DEFAULT_CSS = """
@@ -135,12 +139,14 @@ class SearchSetup(VerticalScroll, can_focus=False):
     """
 
     class Looked(Message):
-        """The choices were looked at: `command` and `begun` are new."""
+        """The choices were looked at: `command`, `wanted`, `begun`, `kept` are new."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.command = ""
+        self.wanted: DepthRequest | None = None
         self.begun = False
+        self.kept: FoundChains | None = None
         self._remembered = RememberedDepth(data_folder())
         self._choices = DepthChoices()
         self._adapters: dict[str, AdapterRecord] = {}
@@ -215,10 +221,11 @@ class SearchSetup(VerticalScroll, can_focus=False):
             self._remember(choices)
         try:
             request = await self.request()
-            self.command = command_line(request)
+            self.command, self.wanted = command_line(request), request
+            self.kept = await kept_chains(request.out)
             self.begun = await ask_disk((request.out / "search.json").is_file)
         except (EngineError, TimeoutError, OSError):
-            self.command, self.begun = "", False
+            self.command, self.wanted, self.begun, self.kept = "", None, False, None
         self.query_one("#command", Facts).set([("command", self.command)])
         self.query_one(Collapsible).display = bool(self.command)
         self.post_message(self.Looked())
