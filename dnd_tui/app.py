@@ -96,7 +96,7 @@ class DndApp(DropApp[None]):
         Binding("ctrl+o", "jump", "Jump", id="app.jump", show=False,
                 tooltip="Show a letter on everything that can have the focus; the letter moves it there"),
         Binding("ctrl+t", "stop_job", "Stop", id="app.stop", priority=True, show=False,
-                tooltip="Stop the job under way"),
+                tooltip="Stop the running job"),
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True, tooltip="Leave; asks while a job runs"),
     ]  # fmt: skip
 
@@ -353,7 +353,7 @@ class DndApp(DropApp[None]):
         """Stop what the device works on, or else what waits first."""
         job = self.engine.running or next(iter(self.engine.jobs), None)
         if job is None:
-            self.notify("No job is under way", timeout=2)
+            self.notify("No job is running", timeout=2)
         else:
             self.engine.stop(job)
 
@@ -361,7 +361,7 @@ class DndApp(DropApp[None]):
     async def action_leave(self) -> None:
         """Leave; a job is stopped if the person agrees. Models that are loaded ahead are nothing to lose."""
         job = next((job for job in self.engine.jobs if not isinstance(job.request, LoadRequest)), None)
-        if job is None or await self.ask(f"Still running: {job.title}. Stop it and leave?", yes="Stop and leave"):
+        if job is None or await self.ask(f"Still at work: {job.title}. Stop that and leave?", yes="Stop and leave"):
             self.exit()
 
     def action_change_theme(self) -> None:

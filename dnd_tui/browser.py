@@ -7,6 +7,7 @@ Notable:
   no other site that is open in the same browser; nor one whose name was made to lead to this machine; nor, where other
   machines reach the server, anybody without the key that it prints.
 - Nothing is fetched from elsewhere: the page of textual-serve asks another server for a font that it has itself.
+- Keys go to the app as soon as the page is there: without a script of ours a click has to come first.
 - An app ends with its page, and with the server, however that one went.
 """
 
@@ -31,6 +32,18 @@ _OUTSIDE = re.compile(r'<link[^>]*href="https?://[^>]*>')
 _FONT = """<style>@font-face {
     font-family: "Roboto Mono"; src: url("/static/fonts/RobotoMono-VariableFont_wght.ttf");
 }</style>"""
+# What shows the app takes keys by a text area of its own, which is there a moment after the page.
+_FOCUS = """<script>
+      function takeKeys() {
+        const area = document.querySelector(".xterm-helper-textarea");
+        if (area) area.focus({ preventScroll: true });
+        return area !== null;
+      }
+      window.addEventListener("load", () => {
+        const timer = setInterval(() => { if (takeKeys()) clearInterval(timer); }, 50);
+      });
+      window.addEventListener("focus", takeKeys);
+    </script>"""
 
 
 class AppServer(Server):
@@ -62,6 +75,7 @@ class AppServer(Server):
         outside = [link for link in _OUTSIDE.findall(page.text or "") if self.public_url not in link]
         for link in outside:
             page.text = (page.text or "").replace(link, _FONT)
+        page.text = (page.text or "").replace("</head>", f"{_FOCUS}\n  </head>")
         return page
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:

@@ -43,19 +43,30 @@ def listens(port: int) -> bool:
 async def opened(client: aiohttp.ClientSession, address: str) -> aiohttp.ClientWebSocketResponse:
     """A page on which the preview has come."""
     page = await client.ws_connect(f"http://{address}/ws?width=100&height=30", origin=f"http://{address}")
+    await shows(page, b"All rows 12")
+    return page
+
+
+async def shows(page: aiohttp.ClientWebSocketResponse, text: bytes) -> bytes:
+    """All that is drawn until a text has come."""
     received = b""
     began = time.monotonic()
-    while b"All rows 12" not in received and time.monotonic() - began < PATIENCE:
+    while text not in received and time.monotonic() - began < PATIENCE:
         message = await page.receive(PATIENCE)
         received += message.data if message.type is aiohttp.WSMsgType.BINARY else b""
-    assert b"All rows 12" in received
-    return page
+    assert text in received
+    return received
 
 
 async def test_the_page_needs_nothing_from_elsewhere_and_its_app_ends_with_it(address: str) -> None:
     async with aiohttp.ClientSession() as client:
         async with client.get(f"http://{address}") as answer:
             page = await answer.text()
+        # Keys reach the app without a click: the page focuses what the served script takes them by.
+        taker = re.search(r'querySelector\("\.([\w-]+)"\)', page)
+        assert taker and "area.focus(" in page
+        async with client.get(f"http://{address}/static/js/textual.js") as answer:
+            assert taker[1] in await answer.text()
         needed = re.findall(r"""(?:(?:href|src)=|url\()"([^"]+)""", page)
         assert len(needed) > 3
         for each in needed:
@@ -64,6 +75,8 @@ async def test_the_page_needs_nothing_from_elsewhere_and_its_app_ends_with_it(ad
             async with client.get(place) as answer:
                 assert answer.status == 200
         websocket = await opened(client, address)
+        await websocket.send_json(["stdin", "\x1b"])
+        assert b"this terminal" not in await shows(websocket, b"Files of the machine that serves this page")
         assert len(running("dnd_tui")) == 2 and running("engine.host")
         await websocket.close()
         await asyncio.to_thread(wait_for, lambda: len(processes()) == 1, "the end of the app")

@@ -33,8 +33,8 @@ STAGES = ("import", "load", "write", "check")
 # A folder with this one is that of a search, which goes on there.
 _STATE_FILE = "search.json"
 _CHECKED = (
-    "What is written is read back and its logits are compared. A form that cannot hold this chain of this base is "
-    "refused, with the reason."
+    "What is written is read back and its logits are compared. A form that cannot hold this chain of this base is not "
+    "written, and the reason is shown."
 )
 
 

@@ -250,7 +250,7 @@ class SearchStanding(Vertical):
             headline = "Stopping; the best chain so far is kept"
         elif job.began is None:
             before = app_of(self).engine.running
-            headline = f"Waits for: {before.title if before else 'a job'}"
+            headline = f"Begins after: {before.title}" if before else "Starting"
         else:
             headline = f"{figures.place[:1].upper()}{figures.place[1:]}"
         self.show_lines(headline, *figures.lines(running=True))

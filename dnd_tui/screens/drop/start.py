@@ -82,6 +82,12 @@ class DropZone(Vertical, can_focus=True):
         """A click beside the buttons browses."""
         await self.run_action("screen.browse")
 
+    def on_mount(self) -> None:
+        """A browser hands no paths over: nothing can be dropped there."""
+        if self.app.is_web:
+            self.query_one(".title", Static).update("Choose a prompt file or dataset folder")
+            self.query_one(".hint", Static).update("Files of the machine that serves this page")
+
 
 class SourceOption(Option):
     """A line of the list that knows its source."""
