@@ -1,4 +1,13 @@
-"""What the command palette offers: what can be done on the open screen, every screen, and what works everywhere."""
+"""What the command palette offers, in groups, the likeliest first.
+
+    Library    what the keys of the open screen do
+    Screens    the other screens
+    App        theme, help, the bug report, leaving
+    Again      the newest adapters and the prompts used last
+
+Before anything is typed, only what is likely is listed: no key that the bar below does not show either, and three of
+the last group.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +32,30 @@ from engine.errors import EngineError
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
-# Adapters, and prompts, that are offered by name.
-_NEWEST = 8
+# Adapters, and prompts, that are found by name; and those that are listed before anything is typed.
+_NEWEST, _LISTED = 8, 3
+_SCREENS, _APP, _AGAIN = "Screens", "App", "Again"
+# What a match in the words about an entry counts, beside one in its name.
+_ABOUT = 0.2
 
 
 @dataclass(frozen=True)
 class Command:
-    """One entry. `name` is short, `about` explains it and names the key; both are searched."""
+    """One entry. `name` is short, `about` explains it and names the key; both are searched.
 
+    listed: it is shown before anything is typed.
+    """
+
+    group: str
     name: str
     about: str
     run: Callable[[], Any]
+    listed: bool = True
+
+    @property
+    def help(self) -> str:
+        """What stands below the name."""
+        return f"{self.group}: {self.about}"
 
 
 class Commands(Provider):
@@ -47,34 +69,36 @@ class Commands(Provider):
             self._commands += await ask_disk(partial(_commands_on_disk, app))
 
     async def discover(self) -> Hits:
-        """All of them, before anything is typed."""
+        """The likely ones, before anything is typed."""
         for command in self._commands:
-            yield DiscoveryHit(command.name, command.run, help=command.about)
+            if command.listed:
+                yield DiscoveryHit(command.name, command.run, help=command.help)
 
     async def search(self, query: str) -> Hits:
-        """Those that are like `query`."""
-        matcher = self.matcher(query)
+        """Those whose name is like `query`; behind them those that every word of it is written about."""
+        matcher, words = self.matcher(query), query.casefold().split()
         for command in self._commands:
-            # The name of an entry counts more than what is written about it.
-            score = max(matcher.match(command.name), matcher.match(command.about) / 2)
+            score = matcher.match(command.name)
+            if score <= 0 and all(word in command.help.casefold() for word in words):
+                score = _ABOUT
             if score > 0:
-                yield Hit(score, matcher.highlight(command.name), command.run, text=command.name, help=command.about)
+                yield Hit(score, matcher.highlight(command.name), command.run, text=command.name, help=command.help)
 
 
 def _commands_now(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     """What can be done here, elsewhere, everywhere."""
     if app.engine.jobs:
-        yield Command("Stop the job", app.engine.jobs[0].title, app.action_stop_job)
+        yield Command(_APP, "Stop the job", app.engine.jobs[0].title, app.action_stop_job)
     yield from _commands_here(app, screen)
     for mode, place in PLACES.items():
         if mode != getattr(screen, "MODE", None):
-            keys = app.settings.keys.get(f"go.{mode}", place.key)
-            yield Command(f"Go to {place.name}", f"Key {shown_keys(keys)}", partial(app.action_go, mode))
-    yield Command("Change theme", "Colours of the app; kept in the settings", app.action_change_theme)
-    yield Command("Jump", "Put a letter on everything that can have the focus", app.action_jump)
-    yield Command("Help", "What this screen does, and its keys", app.action_help)
-    yield Command("Copy bug report", "Versions, terminal, settings, the end of the logs", partial(_copy_report, app))
-    yield Command("Quit", "Leave the app; asks while a job runs", app.action_leave)
+            keys = app.settings.keys.get(f"go.{mode}", place.keys)
+            yield Command(_SCREENS, f"Go to {place.name}", f"key {shown_keys(keys)}", partial(app.action_go, mode))
+    yield Command(_APP, "Help", "what this screen does, and its keys", app.action_help)
+    yield Command(_APP, "Change theme", "colours; kept in the settings", app.action_change_theme)
+    yield Command(_APP, "Jump", "put a letter on everything that can have the focus", app.action_jump)
+    yield Command(_APP, "Copy bug report", "versions, settings, the end of the logs", partial(_copy_report, app))
+    yield Command(_APP, "Quit", "leave; asks while a job runs", app.action_leave)
 
 
 def _commands_on_disk(app: DndApp) -> list[Command]:
@@ -82,13 +106,14 @@ def _commands_on_disk(app: DndApp) -> list[Command]:
     found = []
     with suppress(EngineError):
         records = [entry for entry in app.library.entries() if isinstance(entry, AdapterRecord)]
-        for record in records[:_NEWEST]:
-            about = f"Compare this adapter with its base; from {one_line(record.source_words)}"
-            found.append(Command(f"Compare {one_line(record.name)}", about, partial(app.compare, [record])))
+        for number, record in enumerate(records[:_NEWEST]):
+            name, about = f"Compare {one_line(record.name)}", f"with its base; from {one_line(record.source_words)}"
+            found.append(Command(_AGAIN, name, about, partial(app.compare, [record]), number < _LISTED))
     with suppress(EngineError):
-        for source in app.recent.newest_first()[:_NEWEST]:
+        for number, source in enumerate(app.recent.newest_first()[:_NEWEST]):
             drop = partial(app.post_message, Dropped((source.path,)))
-            found.append(Command(f"Drop {one_line(source.path.name)}", f"Again; {one_line(str(source.path))}", drop))
+            name = f"Drop {one_line(source.path.name)}"
+            found.append(Command(_AGAIN, name, one_line(str(source.path)), drop, number < _LISTED))
     return found
 
 
@@ -100,6 +125,7 @@ async def _copy_report(app: DndApp) -> None:
 def _commands_here(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
     """The keys of the open screen and of the widget that has the focus; moving a cursor is no command."""
     known = set()
+    place = PLACES.get(getattr(screen, "MODE", ""))
     for active in screen.active_bindings.values():
         binding, node = active.binding, active.node
         hidden = isinstance(node, Widget) and not isinstance(node, Screen) and not binding.show
@@ -110,4 +136,4 @@ def _commands_here(app: DndApp, screen: Screen[Any]) -> Iterator[Command]:
         known.add(binding.id)
         run = partial(app.run_action, binding.action, default_namespace=node)
         about = f"{binding.tooltip or binding.description}; key {shown_keys(binding.key)}"
-        yield Command(binding.description, about, run)
+        yield Command(place.name if place else "Here", binding.description, about, run, binding.show)

@@ -20,6 +20,8 @@ from dnd_tui.screens.log.screen import LogScreen
 from dnd_tui.screens.settings.screen import SettingsScreen
 from dnd_tui.screens.theme_dialog import ThemeDialog
 from tests.tui.conftest import until
+from tests.tui.test_screen_library import names as library_names
+from tests.tui.test_screen_library import recorded
 
 
 def config(folder: Path, text: str) -> Path:
@@ -178,6 +180,31 @@ async def test_the_palette_knows_what_can_be_done_now(app_folders: Path, prompt_
         await pilot.press("escape")
         await run_command(pilot, app, "Copy bug report")
         await until(pilot, lambda: isinstance(app.screen, LogScreen) and "### Versions" in app.clipboard, "the report")
+
+
+async def test_the_palette_is_short_grouped_and_finds_what_is_meant(app_folders: Path) -> None:
+    for number in range(9):
+        recorded(f"adapter number {number}")
+    app = DndApp()
+    async with app.run_test(size=(100, 60)) as pilot:
+        await ready(pilot, app)
+        await app.go("library")
+        await until(pilot, lambda: len(library_names(app)) == 9, "the library")
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: CommandPalette.is_open(app) and commands(app), "the entries")
+        listed = list(commands(app))
+        # What can be done here comes first, then the screens, the app, and a few of the newest adapters.
+        assert listed[0] == "Compare" and listed.index("Export") < listed.index("Go to Drop") < listed.index("Help")
+        assert [name for name in listed if name.startswith("Compare ")] == [
+            f"Compare adapter number {number}" for number in (8, 7, 6)
+        ] and listed[-1] == "Compare adapter number 6"
+        app.screen.query_one(Input).value = "theme"
+        await until(pilot, lambda: commands(app) == ["Change theme"], f"the theme alone, not {commands(app)}")
+        app.screen.query_one(Input).value = "number 2"
+        await until(pilot, lambda: commands(app)[:1] == ["Compare adapter number 2"], "an older adapter by its name")
+        # What is written about an entry is found too, by whole words.
+        app.screen.query_one(Input).value = "colours"
+        await until(pilot, lambda: commands(app) == ["Change theme"], "what it is about")
 
 
 # -- jumping
