@@ -24,6 +24,7 @@ from pathlib import Path
 
 from textual import events
 from textual.app import App, ReturnType
+from textual.keys import REPLACED_KEYS, key_to_character
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.timer import Timer
@@ -65,6 +66,10 @@ class DropInput(Input):
         """Keep a drop out of the text."""
         await _take_drop(self, event)
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Whether the key is typed; the bar of keys does not show it then."""
+        return super().check_consume_key(key, character or _typed_by(key))
+
 
 class DropTextArea(TextArea):
     """A `TextArea` for text, through which a drop passes as `Dropped`."""
@@ -73,6 +78,15 @@ class DropTextArea(TextArea):
         """Keep a drop out of the text. If it is read-only, the paste is the app's."""
         if not self.read_only:
             await _take_drop(self, event)
+
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        """Whether the key is typed; the bar of keys does not show it then."""
+        return super().check_consume_key(key, character or _typed_by(key))
+
+
+def _typed_by(key: str) -> str | None:
+    """The character of a key, also of those for which Textual has names that it does not look up: "slash", "at"."""
+    return key_to_character(REPLACED_KEYS.get(key, key))
 
 
 async def _take_drop(widget: Input | TextArea, event: events.Paste) -> None:
