@@ -146,7 +146,7 @@ class DatasetChain:
         best, rows = self.best, self.search["rows"]
         scores, judgement = self.judged[best.chain]
         share = self.search["share"]
-        spared = "" if share is None else f", {share:.0%} of the work of trying each on every row"
+        spared = "" if share is None else f", {share:.0%} of the work of a full search"
         right = f"{best.scores.right} of {rows} right, the base {self._base_on_search_rows().right}"
         lines = [
             ("best chain", length_words(best.chain, self.layers)),

@@ -109,7 +109,7 @@ async def test_the_whole_way(rows: Path, models: ModelChoice, tmp_path: Path, mo
 
         await pilot.press("g")
         await until(pilot, lambda: "best so far" in line(app, "found"), "the best so far")
-        assert "of the work of trying each on every row" in line(app, "figures")
+        assert "of the work of a full search" in line(app, "figures")
         assert screen(app).query_one(LayerStrip).chain
         await until(pilot, lambda: not screen(app).running and screen(app).subject, "the result")
         assert "o reliable gain" in line(app, "headline") or "No chain is better" in line(app, "headline")

@@ -1,4 +1,4 @@
-"""Every screen as text, empty and filled, in three sizes; and without colours.
+"""Every screen as text, empty and filled, in four sizes; and without colours.
 
 Where a screen is meant to look otherwise than before: look at the difference, then `pytest --snapshot-update`.
 """
@@ -21,6 +21,7 @@ from dnd_tui.config import data_folder
 from dnd_tui.screens.compare.screen import CompareScreen
 from dnd_tui.screens.depth.export import ChainExportDialog
 from dnd_tui.screens.depth.screen import DepthScreen
+from dnd_tui.screens.settings.screen import SettingsScreen
 from dnd_tui.screens.teach.answers import TaughtDialog
 from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.path_inputs import Dropped
@@ -31,7 +32,7 @@ from tests.tui.still_chains import accept_chain
 from tests.tui.still_life import ASKED, fill_library, still_life  # noqa: F401 - a fixture
 
 PICTURES = Path(__file__).parent / "__snapshots__" / "test_snapshots"
-SIZES = ((80, 24), (60, 20), (120, 40))
+SIZES = ((80, 24), (60, 20), (120, 36), (200, 50))
 
 
 class ScreenText(SingleFileSnapshotExtension):
@@ -119,6 +120,7 @@ async def history(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
 
 async def export(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     record = fill_library(prompts)[0]
+    app.change_settings(exports=Path("/exports"))
     await app.export(replace(record, folder=Path("/library/topics/adapter")))
 
 
@@ -130,8 +132,21 @@ async def library(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
 async def combining(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
     await library(pilot, app, prompts)
     await settled(pilot)
-    app.screen.query_one("#table").focus()
     await pilot.press("space", "down", "space", "m")
+
+
+async def writing_note(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    await library(pilot, app, prompts)
+    await settled(pilot)
+    await pilot.press("n")
+    await settled(pilot)
+    await pilot.press(*"short tickets", "enter", *"not for mails")
+
+
+async def all_keys(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
+    screen = await app.go("settings")
+    assert isinstance(screen, SettingsScreen)
+    screen.open_tab("keys")
 
 
 async def importing(pilot: Pilot[None], app: DndApp, prompts: Path) -> None:
@@ -182,9 +197,11 @@ STATES = {
     "library": empty("library"),
     "library, two adapters": library,
     "library, combining": combining,
+    "library, a note": writing_note,
     "library, importing": importing,
     "forge": empty("forge"),
     "settings": empty("settings"),
+    "settings, keys": all_keys,
     "log": empty("log"),
     "depth": empty("depth"),
     "depth, a chain found": depth,

@@ -117,7 +117,7 @@ def test_figures_of_a_search_under_way() -> None:
     figures.handle(scored("0-2,5", 4, 4, 3, best="0-2,5"))
     figures.handle(StageAdvanced("search", 2, 34, 20.0))
     looked, found = figures.lines(running=True)
-    assert looked == "2 chains, a first look, 12% of the work of trying each on every row, 5 min 20 s left"
+    assert looked == "2 chains, first look, 12% of the work of a full search, 5 min 20 s left"
     assert found == "best so far: 4 layers, 3 of 4 right (the base 2), score 0.750"
     assert figures.place == "searching, chain 2/34"
     figures.handle(scored("0-5", 6, 16, 9, best="0-5", part=1))

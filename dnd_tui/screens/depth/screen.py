@@ -50,8 +50,8 @@ class DepthScreen(JobScreen):
 A model's layers can run in another order: one left out is *skipped*, one that comes again is *looped*. Here a chain of
 layers is searched for a data set, on some labelled rows, and judged on rows that the search never saw.
 
-- **Search** looks at many chains on few rows, then at fewer on more (halving). You see the best so far. It can be
-  stopped at any moment: the best chain is kept, and the same choices go on from there.
+- **Search** looks at many chains on few rows, then twice at the better ones on more; a full search would try each on
+  all rows. It can be stopped at any moment: the best chain is kept, and the same choices go on from there.
 - The **strip** has a cell for each layer of the base: ■ runs once, · is skipped, 2× runs twice. ↺ is where the chain
   goes back.
 - The **plot** has every chain looked at: its score by the number of layers it runs.

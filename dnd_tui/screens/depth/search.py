@@ -148,7 +148,7 @@ class ParetoPlot(DrawnSoon):
 
 STAGES = ("import", "load", "read", "search", "judge", "speed")
 _DOING = {"search": "searching, chain", "judge": "judging on held-out rows,", "speed": "measuring base and chain"}
-_ROUNDS = ("a first look", "a second look at the better ones", "a last look at the best ones")
+_ROUNDS = ("first look", "second look", "last look")
 
 
 class SearchFigures:
@@ -203,7 +203,7 @@ class SearchFigures:
         last, best = self.last, self.best
         if last is None or best is None:
             return []
-        share = "" if last.share is None else f", {last.share:.0%} of the work of trying each on every row"
+        share = "" if last.share is None else f", {last.share:.0%} of the work of a full search"
         left = self._running.left(self._seconds) if running and self._running else None
         rest = f", {duration(left)} left" if left is not None else ""
         looked = f"{len(self._looked_at)} chains, {_ROUNDS[last.round]}{share}{rest}"

@@ -127,7 +127,7 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._above = target.parent
 
     def _propose(self) -> None:
-        self._proposed = str((self._above or app_of(self).exports_folder) / self.folder_name)
+        self._proposed = short_path((self._above or app_of(self).exports_folder) / self.folder_name)
         self._folder.value = self._proposed
 
     @on(ExportChoices.Changed)
