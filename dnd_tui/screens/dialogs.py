@@ -161,7 +161,7 @@ class TextQuestion(FormDialog[str]):
         self.dismiss(self.query_one(Input).value)
 
 
-class LongTextQuestion(FormDialog[str]):
+class LongTextQuestion(ModalScreen[str | None]):
     """Asks for a text of any number of lines; None when the person thinks better of it.
 
     Args:
@@ -169,11 +169,13 @@ class LongTextQuestion(FormDialog[str]):
         placeholder: shown while there is none.
     """
 
-    DEFAULT_CSS = """
-    LongTextQuestion {
-        TextArea { height: 10; max-height: 50vh; }
-        .remark { color: $text-muted; }
-    }
+    DEFAULT_CSS = f"""
+    LongTextQuestion {FRAME}
+    LongTextQuestion {{
+        .frame {{ border: round $primary; }}
+        TextArea {{ height: 10; max-height: 50vh; }}
+        .remark {{ color: $text-muted; }}
+    }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="long_text.cancel", tooltip="Leave it as it was"),

@@ -147,7 +147,12 @@ async def test_a_note_is_written_kept_shown_and_found(app_folders: Path) -> None
         # What was typed is not lost by a slip.
         await pilot.press("n")
         await until(pilot, lambda: isinstance(app.screen, LongTextQuestion) and app.focused, "the editor")
-        await pilot.press("x", "escape")
+        await pilot.press("x")
+        await pilot.click("#cancel")
+        await until(pilot, lambda: isinstance(app.screen, Question), "a question")
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, LongTextQuestion), "the editor again")
+        await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Question), "a question")
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, LibraryScreen), "the library")
