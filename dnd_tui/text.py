@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from rich.cells import cell_len, set_cell_size
-
 # Model output and file names may hold escape sequences, which a terminal would obey, and halves of surrogate
 # pairs (so Python shows bytes that are no text), which no terminal takes; and signs that turn the direction of what
 # follows, so that it reads otherwise than it is.
@@ -36,27 +34,6 @@ def short_path(path: Path) -> str:
         return str(Path("~") / path.relative_to(Path.home()))
     except (ValueError, RuntimeError):  # elsewhere; nobody knows whose folder is whose
         return str(path)
-
-
-def command_lines(command: str, width: int) -> list[str]:
-    """A command in lines of at most `width` cells; of its words only those are broken that fit no line.
-
-    These are paths nearly always, and are broken behind a slash where there is one.
-    """
-    lines = [""]
-    for word in command.split(" "):
-        if lines[-1] and cell_len(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-            continue
-        if lines[-1]:
-            lines.append("")
-        while cell_len(word) > width:
-            head = set_cell_size(word, max(width, 2)).rstrip()
-            head = head[: head.rfind("/") + 1] or head
-            lines[-1:] = [head, ""]
-            word = word[len(head) :]
-        lines[-1] = word
-    return lines
 
 
 def answers_words(count: int, taught_by: Mapping[str, int]) -> str:

@@ -36,6 +36,27 @@ def fitted(text: str, width: int) -> str:
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
+def command_lines(command: str, width: int) -> list[str]:
+    """A command in lines of at most `width` cells; of its words only those are broken that fit no line.
+
+    These are paths nearly always, and are broken behind a slash where there is one.
+    """
+    lines = [""]
+    for word in command.split(" "):
+        if lines[-1] and cell_len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        if lines[-1]:
+            lines.append("")
+        while cell_len(word) > width:
+            head = set_cell_size(word, max(width, 2)).rstrip()
+            head = head[: head.rfind("/") + 1] or head
+            lines[-1:] = [head, ""]
+            word = word[len(head) :]
+        lines[-1] = word
+    return lines
+
+
 _GAP = 2
 
 

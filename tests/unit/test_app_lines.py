@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from dnd_tui.text import command_lines
+from dnd_tui.widgets.lines import command_lines
 
 words = st.lists(st.text(st.sampled_from("ab/-é漢"), min_size=1, max_size=30), min_size=1, max_size=8)
 
