@@ -225,11 +225,6 @@ class DndApp(DropApp[None]):
             base=chosen.base, generator=chosen.generator, device=chosen.device, dtype=chosen.dtype
         )
 
-    @property
-    def exports_folder(self) -> Path:
-        """Where exports are proposed: one place, wherever the app was started."""
-        return self.settings.exports or data_folder() / "exports"
-
     def choose_models(self, models: ModelChoice) -> None:
         """Use other models until the app ends; the settings stay as they are."""
         self._models = models

@@ -229,6 +229,11 @@ def data_folder() -> Path:
     return _named(DATA_VARIABLE) or user_data_path("dnd-tui")
 
 
+def exports_folder(settings: Settings) -> Path:
+    """Where exports are proposed: one place, wherever the app was started."""
+    return settings.exports or data_folder() / "exports"
+
+
 def log_folder() -> Path:
     """The folder of log files, inside of the data folder."""
     return data_folder() / "logs"

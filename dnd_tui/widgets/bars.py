@@ -205,7 +205,8 @@ class KeyButton(Button):
 class KeyBar(Footer):
     """Textual's footer with as many keys as there is room for, none cut; help and the palette are always there.
 
-    Made anew only where other keys are to be shown: every move of the focus asks for that.
+    A key that a button of the screen shows does not stand in it as well. Made anew only where other keys are to be
+    shown: every move of the focus asks for that.
     """
 
     DEFAULT_CSS = """
@@ -220,7 +221,9 @@ class KeyBar(Footer):
 
     def compose(self) -> ComposeResult:
         """The keys that fit, then those that are always there."""
-        keys: list[Any] = list(super().compose())
+        told = self._told_by_buttons
+        actions = {each.binding.action for each in self.screen.active_bindings.values() if each.binding.id in told}
+        keys: list[Any] = [key for key in super().compose() if getattr(key, "action", None) not in actions]
         always = [key for action in self.ALWAYS for key in keys if key.action == action]
         room = self.size.width - sum(map(_width, always))
         for key in keys:
@@ -236,7 +239,7 @@ class KeyBar(Footer):
     async def recompose(self) -> None:
         """Show the keys that work now."""
         told = self._told_by_buttons
-        active = self.screen.active_bindings.values()
+        active = [each for each in self.screen.active_bindings.values() if each.binding.id not in told]
         shown = (self.size.width, *((each.binding, each.enabled, each.tooltip) for each in active if each.binding.show))
         if shown != self._shown:
             self._shown = shown
@@ -245,6 +248,10 @@ class KeyBar(Footer):
     def on_resize(self) -> None:
         """Another width."""
         self.call_after_refresh(self.recompose)
+
+    @property
+    def _told_by_buttons(self) -> set[str]:
+        return {button.binding for button in self.screen.query(KeyButton) if button.tells_key}
 
 
 def _width(key: Any) -> int:

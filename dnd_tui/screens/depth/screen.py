@@ -19,6 +19,7 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from dnd_tui import jobs
+from dnd_tui.config import exports_folder
 from dnd_tui.screens.base import JobScreen
 from dnd_tui.screens.depth.chain_view import ChainView
 from dnd_tui.screens.depth.chains import FoundChains, Lines, Subject, outcome_words
@@ -170,10 +171,8 @@ base's side by side, or **export** it for other programs.
     @work(exclusive=True, group="search")
     async def action_search(self) -> None:
         """Begin a search, or go on with it."""
-        if self.running:
-            return
-        if self.query_one(DepthForm).focus_problem():
-            self.query_one(Panes).show("search-pane")
+        if self.running or self.query_one(DepthForm).focus_problem():
+            self.query_one(Panes).show("chain-pane" if self.running else "search-pane")
             return
         try:
             request = await self.query_one(SearchSetup).request()
@@ -245,8 +244,8 @@ base's side by side, or **export** it for other programs.
     def _show_found(self, found: FoundChains | None, *, stopped: bool) -> None:
         """How a search ended, and the chains to choose from."""
         self._found = found
-        lines = self._figures.lines(running=False)
-        self.query_one(SearchStanding).show_lines(outcome_words(found, stopped=stopped), *lines[:1])
+        figures = self._figures.lines(running=False)[:1]
+        self.query_one(SearchStanding).show_lines(outcome_words(found, stopped=stopped), *figures)
         if found is not None:
             self.query_one(ChainMenu).show(found)
             self._look_at(found.best)
@@ -255,8 +254,8 @@ base's side by side, or **export** it for other programs.
     def _looked(self) -> None:
         """What an earlier search with these choices found stands beside them."""
         setup = self.query_one(SearchSetup)
-        shown = self._request and setup.wanted and self._request.out == setup.wanted.out
-        if setup.kept is not None and not self.running and not shown:
+        other = setup.wanted and (self._request is None or self._request.out != setup.wanted.out)
+        if setup.kept is not None and other and not self.running:
             self._figures, self._request = SearchFigures(), setup.wanted
             self._show_found(setup.kept, stopped=setup.kept.stopped)
         self._settle()
@@ -274,8 +273,8 @@ base's side by side, or **export** it for other programs.
         assert found and request
         adapter = self.query_one(SearchSetup).adapter_in(request.adapter)
         self._show_subject(Subject.of_found(found, number, request, adapter))
-        base, *front = [one.chain for one in found.chains]
-        self.query_one(ParetoPlot).show(self._figures.points, front, base, found.chains[number].chain)
+        base, *front = chains = [one.chain for one in found.chains]
+        self.query_one(ParetoPlot).show(self._figures.points, front, base, chains[number])
 
     @on(AcceptedList.Chosen)
     def _accepted_chosen(self, message: AcceptedList.Chosen) -> None:
@@ -300,8 +299,8 @@ base's side by side, or **export** it for other programs.
         """Buttons and texts as the state has it."""
         running, busy = self.running, self._export is not None and self._export.outcome is None
         self.query_one(DepthForm).disabled = running
-        search, setup = self.query_one("#search", Button), self.query_one(SearchSetup)
-        search.label = "Go on" if setup.begun and not (setup.kept and not setup.kept.stopped) else "Search"
+        search, setup = self.query_one("#search", KeyButton), self.query_one(SearchSetup)
+        search.title = "Go on" if setup.begun and not (setup.kept and not setup.kept.stopped) else "Search"
         search.disabled = running
         self.query_one("#stop", Button).disabled = not (running or busy)
         possible = self.subject is not None and self.subject.is_other and not running and not busy
@@ -367,9 +366,8 @@ base's side by side, or **export** it for other programs.
         """Ask for form and folder, then write the chain."""
         if (subject := self.subject) is None:
             return
-        dialog = ChainExportDialog(
-            subject.models, subject.place, subject.adapter, subject.name, self.dnd.exports_folder
-        )
+        above = exports_folder(self.dnd.settings)
+        dialog = ChainExportDialog(subject.models, subject.place, subject.adapter, subject.name, above)
         request: ChainExportRequest | None = await self.app.push_screen_wait(dialog)
         if request is None:
             return

@@ -14,6 +14,7 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
+from dnd_tui.config import exports_folder
 from dnd_tui.screens.export.choices import ExportChoices, contents, folder_name
 from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import AdapterRecord
@@ -127,7 +128,7 @@ class ExportForm(VerticalScroll, can_focus=False):
         self._above = target.parent
 
     def _propose(self) -> None:
-        self._proposed = short_path((self._above or app_of(self).exports_folder) / self.folder_name)
+        self._proposed = short_path((self._above or exports_folder(app_of(self).settings)) / self.folder_name)
         self._folder.value = self._proposed
 
     @on(ExportChoices.Changed)

@@ -24,6 +24,7 @@ from textual.widgets.option_list import Option
 from dnd_tui.screens.export.choices import form_title
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import command_lines
 from engine.adapter.consumers import Verdict, advice
 from engine.errors import EngineError

@@ -21,6 +21,7 @@ from textual.widgets import Button, Static
 
 from dnd_tui import jobs
 from dnd_tui.screens.generate.facts import RunFacts
+from dnd_tui.screens.generate.plan import plan_of
 from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, AdapterRecord, DamagedAdapter
 from dnd_tui.text import answers_words, duration, one_line, short_path, when_words
@@ -144,6 +145,12 @@ class Search:
 
 # Where the command that makes an adapter again writes it, beside the places of the library.
 AGAIN = "again"
+
+
+def command_of(record: AdapterRecord, library: Path) -> str:
+    """The headless command that makes the same adapter, beside the places of the library."""
+    plan = plan_of(record)
+    return command_line(plan.request(library / AGAIN)) if plan else record.command
 
 
 class Plan(Protocol):

@@ -18,22 +18,25 @@ from textual.widgets import Button, DataTable, Input, Static
 
 from dnd_tui.screens.base import AppScreen
 from dnd_tui.screens.dialogs import LongTextQuestion, TextQuestion
+from dnd_tui.screens.drop.start import FOUR_STEPS
 from dnd_tui.screens.generate.plan import Training, plan_of
 from dnd_tui.screens.library.combine import ask_how_to_combine
-from dnd_tui.screens.library.entries import AGAIN, COLUMNS, Entry, LibraryJob, Search, cells, facts, finished_words
+from dnd_tui.screens.library.entries import COLUMNS, Entry, LibraryJob, Search, cells, command_of, facts, finished_words
 from dnd_tui.screens.library.importing import ask_what_to_import
 from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.text import one_line, printable
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
-from engine.jobs.command_line import command_line
 
 # Actions on the entry under the cursor.
 _NEED_ENTRY = frozenset({"compare", "mark", "export", "again", "train", "rename", "note", "delete", "copy_command"})
-_EMPTY = "Nothing here yet. Drop a prompt file to make the first adapter (key 1), or import one (key i)"
+_EMPTY = f"Nothing here yet. Make the first adapter (key 1), or import one (key i)\n\n{FOUR_STEPS}"
+# A table of more is slow to draw, and nobody looks through it.
+_MOST_ROWS = 500
 
 
 class LibraryScreen(AppScreen):
@@ -44,14 +47,12 @@ class LibraryScreen(AppScreen):
     HELP = """
 # Library
 
-Every adapter you have generated is kept here, with its data set, its base, its times and its scores.
-
+Every adapter is kept here, with its data set, its base, its times and its scores.
 Choose one and compare it with its base, export it, rename it or generate it again. Where its prompts have answers,
-*Train on* makes a new adapter from it, trained on all of them. Mark several with Space to compare
-them side by side, or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights
-1 and -1 give the difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week.
-
-A **note** (key n) stays with the adapter: the search finds it, and the card of an export holds it.
+*Train on* makes a new adapter from it, trained on all of them. Mark several with Space to compare them side by side,
+or to **combine** them: their weighted sum becomes a new adapter, exact or of a smaller rank; weights 1 and -1 give the
+difference of two. Of one adapter alone, the rank can be reduced. Deleting can be undone for a week. A **note** (key n)
+stays with the adapter: the search finds it, and the card of an export holds it.
 
 An adapter of another tool is **imported**: a PEFT folder, or a GGUF adapter of llama.cpp. Drop it on the app, or choose
 it here. It is checked on its base, brought into our form, and kept beside the others; what was changed is shown.
@@ -61,7 +62,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         Binding("c", "compare", "Compare", id="library.compare", tooltip="Compare the marked adapters, or this one"),
         Binding("space", "mark", "Mark", id="library.mark", tooltip="Mark this adapter, to compare or combine"),
         Binding("m", "combine", "Combine", id="library.combine",
-                tooltip="Add the marked adapters up, with weights; or reduce the rank of this one"),
+                tooltip="Average the marked adapters, or add them up with weights; or reduce the rank of this one"),
         Binding("i", "import", "Import", id="library.import",
                 tooltip="Take in an adapter of another tool: a PEFT folder or a GGUF adapter"),
         Binding("e", "export", "Export", id="library.export", tooltip="Export this adapter"),
@@ -174,10 +175,12 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         table.display = bool(shown)
         if shown and self.focused is None and self.is_current:
             table.focus()
-        empty = self.query_one("#empty", Static)
+        more = self.query_one("#more", Static)
+        more.display = len(found) > len(shown)
+        more.update(f"The newest {len(shown):,} of {len(found):,}; search for the others")
+        empty = self.query_one("#empty")
         empty.display = not shown
-        text = self._trouble or ("No adapter matches" if self._entries else _EMPTY)
-        empty.query_one(Static).update(text)
+        empty.query_one(Static).update(self._trouble or ("No adapter matches" if self._entries else _EMPTY))
         self._show_details()
 
     # -- the chosen adapter
@@ -198,7 +201,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
     @on(DataTable.RowHighlighted)
     def _show_details(self) -> None:
         entry = self._entries.get(self._chosen_id or "")
-        self._show_marked()
+        count = len(self._marked)
+        self.query_one("#adapters", Pane).border_subtitle = f"{count} marked: c compares, m combines" if count else ""
         self.query_one("#facts", Facts).set(facts(entry) if entry else [])
         picture = self.query_one(AdapterMap)
         norms = entry.norms if isinstance(entry, AdapterRecord) else {}
@@ -244,13 +248,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             table = self.query_one("#table", DataTable)
             mark = Text("✓" if self.chosen.id in self._marked else " ")
             table.update_cell_at(Coordinate(table.cursor_row, 0), mark)
-            self._show_marked()
-
-    def _show_marked(self) -> None:
-        """How many are marked, and what for."""
-        count = len(self._marked)
-        adapters = self.query_one("#adapters", Pane)
-        adapters.border_subtitle = f"{count} marked: c compares, m combines them" if count else ""
+            self._show_details()
 
     @property
     def _picked(self) -> list[AdapterRecord]:
@@ -327,11 +325,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
 
     def action_copy_command(self) -> None:
         """Copy the headless command that makes the same adapter."""
-        record = self.chosen
-        plan = plan_of(record) if record else None
-        if record:
-            command = command_line(plan.request(self.dnd.library.folder / AGAIN)) if plan else record.command
-            self.dnd.copy_text(command, "the command")
+        if self.chosen:
+            self.dnd.copy_text(command_of(self.chosen, self.dnd.library.folder), "the command")
 
     # -- new adapters
 
@@ -370,9 +365,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             return True if (self._chosen_id if action == "delete" else self.chosen) else None
         if action in ("combine", "import", "stop") and self.is_mounted:
             running = self.query_one(LibraryJob).running
-            if action == "stop":
-                return running
-            return None if running or (action == "combine" and not self._picked) else True
+            possible = not running and (action != "combine" or bool(self._picked))
+            return running if action == "stop" else possible or None
         return True
 
     @on(LibraryJob.Changed)
