@@ -90,9 +90,7 @@ OPTIONS: Mapping[str, Option] = {
     "temperature": Option("0 takes the likeliest token; higher is more varied.", "T", minimum=0),
     "sampling_seed": Option("Seed of the tokens drawn above temperature 0, the same for all adapters.", "N"),
     "metric": Option(
-        "How answers are scored where there are labels.",
-        default="the one that fits the labels",
-        choices=METRICS,
+        "How answers are scored where there are labels.", default="the one that fits the labels", choices=METRICS
     ),
     "decoder": Option(
         "What writes the answers: llama.cpp is several times as fast on a CPU; auto takes it where it answers as "
