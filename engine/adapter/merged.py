@@ -103,7 +103,7 @@ def write_merged(
     if generation is not None:
         generation.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
-    if reads_images(base.ref.config):
+    if reads_images(base.model.config):
         for file in Path(base.ref.folder).glob("*processor_config.json"):  # its processor is as it was
             (folder / file.name).write_bytes(file.read_bytes())
     return digests

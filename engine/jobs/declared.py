@@ -111,7 +111,7 @@ JOBS: Mapping[type[Request], Job] = {
     GenerateEachRequest: Job(
         "engine.jobs.each:generate_each_job",
         "generate",
-        "Make an adapter of each dataset, in a folder of its name below --out; what is finished there is skipped.",
+        "Make an adapter of each dataset, in a folder of its name; what is finished there is skipped.",
         switch="each",
         positional=("sources",),
         prepare="engine.jobs.checks:prepare_generate_each",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import EngineError, setting
+from engine.errors import EngineError
 from engine.prompts.columnar import broken_dataset
 from engine.prompts.packed import ARCHIVE, PACKED, archive_entries, name_unpacked
 from engine.prompts.streams import as_engine_errors, file_mode, refuse_special
@@ -109,7 +109,7 @@ def find_datasets(sources: Sequence[Path]) -> dict[str, Path]:
 
 def _datasets_in(folder: Path) -> list[Path]:
     if is_saved_dataset(folder):
-        raise EngineError("is one dataset", where=str(folder), hint=f"Leave out {setting('each')}, or name its parent")
+        raise EngineError("is one dataset", where=str(folder), hint="Make one adapter of it, or name its parent")
     with as_engine_errors(folder):
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     kept = [

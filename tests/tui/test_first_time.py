@@ -111,7 +111,7 @@ async def test_a_first_user_needs_few_keys(
         await person.presses_enter("Export")
         await person.sees("Exported, reloaded and compared")
         assert person.presses == 6 <= MOST_KEYS
-        check(app, tickets.parent / "tickets-float32")
+        check(app, app_folders / "data" / "exports" / "tickets-float32")
 
 
 async def test_a_first_user_needs_few_clicks(app_folders: Path, tiny_models: ModelChoice, tickets: Path) -> None:
@@ -127,7 +127,7 @@ async def test_a_first_user_needs_few_clicks(app_folders: Path, tiny_models: Mod
         await person.clicks("Export x")
         await person.sees("Exported, reloaded and compared")
         assert person.presses == 4 <= MOST_CLICKS
-        check(app, tickets.parent / "tickets-float32")
+        check(app, app_folders / "data" / "exports" / "tickets-float32")
 
 
 async def test_screens_open_on_what_they_are_for_and_name_each_key_once(still_life: Path) -> None:  # noqa: F811

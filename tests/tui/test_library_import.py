@@ -127,7 +127,7 @@ async def test_a_dropped_folder_is_imported_compared_and_exported(
         await until(pilot, lambda: compare.shown and compare.shown.number == 1 and compare.shown.done, "its answers")
         await until(pilot, lambda: app.library.record(record.id).scores, "the scores")
         await pilot.press("e")
-        await until(pilot, lambda: isinstance(app.screen, ExportScreen) and shows(app, "accepted"), "the programs")
+        await until(pilot, lambda: isinstance(app.screen, ExportScreen) and shows(app, "yes"), "the programs")
         assert shows(app, "made from  foreign peft")
 
 

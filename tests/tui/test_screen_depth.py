@@ -172,7 +172,7 @@ async def test_stopped_early_it_shows_the_best_and_goes_on(rows: Path, models: M
     again = DndApp(models=models)
     async with again.run_test(size=(100, 30)) as pilot:
         await opened(pilot, again)
-        await until(pilot, lambda: str(screen(again).query_one("#search", Button).label) == "Go on", "it goes on")
+        await until(pilot, lambda: screen(again).query_one("#search", KeyButton).title == "Go on", "it goes on")
         await until(pilot, lambda: "Stopped early" in line(again, "headline"), "what was found so far")
         known = len(json.loads((out / "search.json").read_text())["chains"])
         await pilot.press("g")
@@ -198,7 +198,7 @@ async def test_an_accepted_chain_is_there_the_next_time(rows: Path, models: Mode
         await opened(pilot, again)
         # What the search found stands beside its choices again, and there is nothing to go on with.
         await until(pilot, lambda: screen(again).subject and "verdict" in facts(again), "the result of the search")
-        assert shows(again, "layers of the base") and str(screen(again).query_one("#search", Button).label) == "Search"
+        assert shows(again, "layers of the base") and screen(again).query_one("#search", KeyButton).title == "Search"
         accepted = screen(again).query_one("#accepted-list", OptionList)
         await until(pilot, lambda: accepted.option_count == 1, "the list")
         accepted.focus()

@@ -41,10 +41,10 @@ class Asking(DndApp):
     """Keeps what is asked for instead of going on to the next screen."""
 
     CSS_PATH = Path(dnd_tui.__file__).parent / "styles" / "app.tcss"
-    asked: tuple[PromptChoice, ModelChoice, ContextChoice] | None = None
+    wished: tuple[PromptChoice, ModelChoice, ContextChoice] | None = None
 
     async def generate(self, prompts: PromptChoice, models: ModelChoice, solve: ContextChoice) -> None:
-        self.asked = (prompts, models, solve)
+        self.wished = (prompts, models, solve)
 
 
 @pytest.fixture
@@ -288,8 +288,8 @@ async def test_another_column(models: ModelChoice, tmp_path: Path) -> None:
         await pilot.press("enter", "down", "down", "enter")
         await until(pilot, lambda: ready(app) and all("about" in line for line in drawn(app)), "the other column")
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[0].column == "topic"
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[0].column == "topic"
 
 
 async def test_without_a_known_column_the_likeliest_is_named(models: ModelChoice, tmp_path: Path) -> None:
@@ -300,8 +300,8 @@ async def test_without_a_known_column_the_likeliest_is_named(models: ModelChoice
         await previewed(pilot, app, source)
         assert "sentence" in note(app) and "The cat sat" in drawn(app)[0]
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[0].column == "sentence"
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[0].column == "sentence"
 
 
 @pytest.mark.parametrize(("field", "text"), [("count", "0"), ("count", "many"), ("seed", "x"), ("seed", "")])
@@ -317,7 +317,7 @@ async def test_a_value_that_cannot_be_is_marked_and_generate_leads_to_it(
         form_field = next(node for node in control.ancestors if isinstance(node, FormField))
         assert "must be a whole number" in form_field.problem
         await pilot.press("ctrl+g")
-        assert app.asked is None and app.focused is control and control.region.area
+        assert app.wished is None and app.focused is control and control.region.area
         control.value = "3"
         await until(pilot, lambda: ready(app) and not form_field.problem, "all is well again")
 
@@ -331,8 +331,8 @@ async def test_generate_gets_the_choices(models: ModelChoice, prompt_file: Path,
         await until(pilot, lambda: len(sampled(app)) == 3, "three rows")
         drop_screen(app).query_one("#generate").focus()
         await pilot.press(*keys)
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked == (PromptChoice(source=prompt_file, count=3), models, ContextChoice())
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished == (PromptChoice(source=prompt_file, count=3), models, ContextChoice())
 
 
 async def test_generate_works_while_typing(models: ModelChoice, prompt_file: Path) -> None:
@@ -341,8 +341,8 @@ async def test_generate_works_while_typing(models: ModelChoice, prompt_file: Pat
         await previewed(pilot, app, prompt_file)
         await type_into(pilot, app, "seed", "7")
         await pilot.press("ctrl+g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[0].seed == 7
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[0].seed == 7
 
 
 async def test_a_drop_while_typing_opens_the_file(models: ModelChoice, prompt_file: Path, many_rows: Path) -> None:
@@ -389,8 +389,8 @@ async def test_models_chosen_in_the_settings_meanwhile_are_taken_over(
         await pilot.press("1")
         await until(pilot, lambda: drop_screen(app).query_one("#base", Input).value == str(tmp_path), "the base")
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[1] == ModelChoice(base=str(tmp_path), generator=models.generator)
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[1] == ModelChoice(base=str(tmp_path), generator=models.generator)
 
 
 async def test_escape_leaves_the_preview_for_good(models: ModelChoice, prompt_file: Path) -> None:
@@ -459,8 +459,8 @@ async def test_answers_are_told_and_used(no_generator: ModelChoice, prompt_file:
         assert "How many legs has a" in typed and "→" not in typed and read.count("→") == 2
         assert not drop_screen(app).query_one("#notice").display
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked == (PromptChoice(source=prompt_file), no_generator, ContextChoice())
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished == (PromptChoice(source=prompt_file), no_generator, ContextChoice())
 
 
 async def test_a_typed_instruction_is_previewed_and_handed_over(no_generator: ModelChoice, prompt_file: Path) -> None:
@@ -475,8 +475,8 @@ async def test_a_typed_instruction_is_previewed_and_handed_over(no_generator: Mo
         assert "Answer with a number." not in typed and "Answer with a number." in read
         await until(pilot, lambda: ready(app), "the button")
         await pilot.press("ctrl+g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[2] == ContextChoice(context="Answer with a number.")
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[2] == ContextChoice(context="Answer with a number.")
 
 
 async def test_a_kind_that_cannot_be_is_marked_until_it_can(no_generator: ModelChoice, prompt_file: Path) -> None:
@@ -488,7 +488,7 @@ async def test_a_kind_that_cannot_be_is_marked_until_it_can(no_generator: ModelC
         assert problems(app) == ["the prompts do not begin with a common instruction"]
         assert made_from(app).startswith("✗")
         await pilot.press("ctrl+g")
-        assert app.asked is None and app.focused and app.focused.id == "made-from"
+        assert app.wished is None and app.focused and app.focused.id == "made-from"
         # What has nothing to do with it does not make it possible.
         drop_screen(app).query_one("#dtype", Select).value = "float32"
         await until(pilot, lambda: not problems(app), "the mark is taken away")
@@ -519,8 +519,8 @@ async def test_another_label_column(no_generator: ModelChoice, tmp_path: Path) -
         await pilot.press("enter", "end", "enter")
         await until(pilot, lambda: ready(app) and facts(app)["labels"].startswith("topic"), "the other column")
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[0].label == "topic"
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[0].label == "topic"
 
 
 async def test_a_template_makes_prompts_while_it_is_typed(no_generator: ModelChoice, tmp_path: Path) -> None:
@@ -536,8 +536,8 @@ async def test_a_template_makes_prompts_while_it_is_typed(no_generator: ModelCho
         assert drop_screen(app).query_one("#column", Select).disabled
         assert "columns not read: room, topic" in facts(app)["read as"]
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked[0].template == r"Classify: {ticket}\nTopic:" and app.asked[0].column is None
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished[0].template == r"Classify: {ticket}\nTopic:" and app.wished[0].column is None
 
 
 async def test_a_table_without_a_header_loses_no_row_and_the_first_line_can_be_made_one(
@@ -558,8 +558,8 @@ async def test_a_table_without_a_header_loses_no_row_and_the_first_line_can_be_m
         await until(pilot, lambda: ready(app), "the button")
         assert note(app) == "" and "Paid twice" in drawn(app)[0]
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[0].column == "Parcel" and app.asked[0].label is None
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[0].column == "Parcel" and app.wished[0].label is None
 
 
 async def test_what_a_prompt_is_in_text_files_is_guessed_and_can_be_chosen(
@@ -638,7 +638,7 @@ async def test_a_failure_is_shown_in_place_and_another_drop_works(
         # What cannot be made is not offered: neither as a button nor as a key.
         assert not shows(app, "Generate adapter") and not shows(app, "g Generate")
         await pilot.press("g", "enter")
-        assert app.asked is None
+        assert app.wished is None
         await previewed(pilot, app, prompt_file)
         assert failure(app) == ""
 
@@ -688,13 +688,13 @@ async def test_a_key_pressed_while_the_file_is_read_is_kept(models: ModelChoice,
         screen = drop_screen(app)
         screen.action_again()
         screen.action_generate()
-        assert not ready(app) and app.asked is None
-        await until(pilot, lambda: app.asked, "the wish, once the file is read")
+        assert not ready(app) and app.wished is None
+        await until(pilot, lambda: app.wished, "the wish, once the file is read")
         # With nothing focused, as while a file is read, Enter is the main action too.
-        app.asked = None
+        app.wished = None
         screen.set_focus(None)
         await pilot.press("enter")
-        await until(pilot, lambda: app.asked, "the wish again")
+        await until(pilot, lambda: app.wished, "the wish again")
 
 
 async def test_an_early_key_does_not_pass_what_would_be_better(models: ModelChoice, tmp_path: Path) -> None:
@@ -705,7 +705,7 @@ async def test_an_early_key_does_not_pass_what_would_be_better(models: ModelChoi
         screen.action_again()
         screen.action_generate()
         await until(pilot, lambda: screen.query_one(PreviewView).offers and ready(app), "the offer")
-        assert app.asked is None
+        assert app.wished is None
 
 
 # -- drops that are more or something else than one prompt source
@@ -736,8 +736,8 @@ async def test_a_dropped_generator_is_chosen(models: ModelChoice, prompt_file: P
         assert "generator" in note(app)
         await until(pilot, lambda: ready(app), "the button")
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[1].generator == other
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[1].generator == other
 
 
 async def test_a_dropped_base_is_chosen_for_the_next_prompts(
@@ -749,8 +749,8 @@ async def test_a_dropped_base_is_chosen_for_the_next_prompts(
         await until(pilot, lambda: "base model" in note(app), "the note")
         await previewed(pilot, app, prompt_file)
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[1].base == str(tiny_llama_folder)
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[1].base == str(tiny_llama_folder)
 
 
 async def test_what_is_dropped_into_the_field_of_the_base_is_the_base(
@@ -768,8 +768,8 @@ async def test_what_is_dropped_into_the_field_of_the_base_is_the_base(
         assert drop_screen(app).query_one(PreviewView).source == prompt_file
         await until(pilot, lambda: app.focused is drop_screen(app).query_one("#generate"), "the focus off the field")
         await pilot.press("g")
-        await until(pilot, lambda: app.asked, "the wish")
-        assert app.asked and app.asked[1].base == str(folder)
+        await until(pilot, lambda: app.wished, "the wish")
+        assert app.wished and app.wished[1].base == str(folder)
 
 
 async def test_prompts_dropped_into_the_field_of_the_base_are_opened(models: ModelChoice, tmp_path: Path) -> None:

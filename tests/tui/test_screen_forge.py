@@ -207,7 +207,7 @@ async def test_what_cannot_be_is_told_by_the_engine(choices: ForgeChoices, tmp_p
     (tmp_path / "library" / "library.json").write_text("{")
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(pilot, app, "Choose the folders")
+        await opened(pilot, app, "Name the folder of tasks")
         assert "broken JSON" in facts(app, "collect-plan")["✗ no plan"]
         # The key works once the button does, a moment after both plans are there.
         await until(pilot, lambda: not screen(app).query_one("#train", Button).disabled, "both plans")
@@ -223,13 +223,13 @@ async def test_the_first_time(app_folders: Path, choices: ForgeChoices) -> None:
     (app_folders / "data" / "forge.json").unlink()
     app = DndApp()
     async with app.run_test(size=(60, 20)) as pilot:
-        await opened(pilot, app, "Choose the folders")
+        await opened(pilot, app, "Name the folder of tasks")
         assert screen(app).query_one("#forge-panes Tabs").display
         await until(pilot, lambda: screen(app).query_one("#tasks", PathField).has_focus_within, "the first field")
         # Its button, not the field: a digit goes to another screen and is not typed.
         await pilot.press("1")
         await until(pilot, lambda: app.current_mode == "drop", "the other screen")
-        await opened(pilot, app, "Choose the folders")
+        await opened(pilot, app, "Name the folder of tasks")
         assert screen(app).query_one("#tasks", PathField).value == ""
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "what is missing")

@@ -46,7 +46,7 @@ def test_a_fresh_plan_names_tasks_and_leaves_the_time_open() -> None:
     assert told["left out"] == "1 of the split unseen"
     assert told["multi-task"] == "400 steps"
     assert told["disk"] == "2 MB to keep, 5 MB on the way; 80.0 GB free"
-    assert told["time"] == "after the first measured steps"
+    assert told["time"] == "press m: a few steps are timed, nothing is written"
     assert task_list(FRESH).splitlines() == [
         "✓ one: 1200 rows", "✓ two: 40 rows", "· judged: left out, of the split unseen",
     ]  # fmt: skip

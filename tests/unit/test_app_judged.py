@@ -8,7 +8,7 @@ import pytest
 
 from dnd_tui.judged import kept_as_examples, verdict_text
 from dnd_tui.screens.compare.arms import Compared, CompareOptions
-from dnd_tui.screens.compare.rows import Comparison
+from dnd_tui.screens.compare.rows import Answer, Comparison
 from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore
 from engine.events import AnswersScored, AnswerText
 from engine.requests import PromptChoice
@@ -76,9 +76,10 @@ def test_the_base_with_examples_is_an_arm_of_its_own_for_the_person_and_the_engi
 def test_the_library_keeps_scores_and_picks_of_one_adapter_and_its_base() -> None:
     one = Compared.of_records([record("mine")])
     comparison = Comparison(one.arms(8))
-    comparison.prompt(1, "prompt", ("ham",)).pick = "examples in the prompt"
+    prompt = comparison.prompt(1, "prompt", ("ham",))
+    prompt.pick = "examples in the prompt"
     for arm in comparison.arms:
-        comparison.take(AnswerText(1, arm, "ham", done=True, score=1.0))
+        prompt.answers.setdefault(arm, Answer()).take(AnswerText(1, arm, "ham", done=True, score=1.0))
     kept = one.kept(comparison.measured("label"), comparison.picks(one.earlier_picks))
     scores = [AdapterScore(arm=arm, metric="label", rows=1, mean=1.0) for arm in ("base", "adapted")]
     assert kept == ("mine", scores, {"base": 2, "adapted": 5})

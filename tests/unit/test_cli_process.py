@@ -24,6 +24,7 @@ import engine.jobs as jobs
 from engine.events import AnswerText
 
 class Made:
+    failed = ""
     def to_json(self): return {"out": "a", "word": "\\u00e9"}
     def summary(self, names): return [("adapter", "a")]
 """
