@@ -207,7 +207,8 @@ async def test_what_cannot_be_is_told_by_the_engine(choices: ForgeChoices, tmp_p
     (tmp_path / "library" / "library.json").write_text("{")
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:
-        await opened(pilot, app, "Name the folder of tasks")
+        await opened(pilot, app, "")
+        await until(pilot, lambda: "✗ no plan" in facts(app, "collect-plan"), "the refusal of the plan")
         assert "broken JSON" in facts(app, "collect-plan")["✗ no plan"]
         # The key works once the button does, a moment after both plans are there.
         await until(pilot, lambda: not screen(app).query_one("#train", Button).disabled, "both plans")
@@ -225,7 +226,7 @@ async def test_the_first_time(app_folders: Path, choices: ForgeChoices) -> None:
     async with app.run_test(size=(60, 20)) as pilot:
         await opened(pilot, app, "Name the folder of tasks")
         assert screen(app).query_one("#forge-panes Tabs").display
-        await until(pilot, lambda: screen(app).query_one("#tasks", PathField).has_focus_within, "the first field")
+        await until(pilot, lambda: app.focused is screen(app).query_one("#example"), "the offer of an example")
         # Its button, not the field: a digit goes to another screen and is not typed.
         await pilot.press("1")
         await until(pilot, lambda: app.current_mode == "drop", "the other screen")
