@@ -55,7 +55,7 @@ async def test_prompts_have_the_width_until_there_are_answers(still_life: Path) 
         listed, answers = screen.query_one("#prompts"), screen.query_one("#side")
         assert listed.size.width > 110 and not answers.display
         # The whole of the prompt under the cursor stands below, with what is known to be right.
-        assert "reference: sport" in "\n".join(lines(app))
+        await until(pilot, lambda: "reference: sport" in "\n".join(lines(app)), "the prompt in full")
         await pilot.press("a")
         await until(pilot, lambda: answers.display and answers.size.width > 60, "the answers")
         assert 40 < listed.size.width < 60 and not screen.query_one("#whole").display
