@@ -139,7 +139,6 @@ async def test_the_whole_way(choices: ForgeChoices) -> None:
         assert screen(app).query_one("#collect", Button).disabled
 
         await pilot.press("enter")  # the button that is wanted next has the focus
-        await until(pilot, lambda: screen(app).running, "training")
         await until(pilot, lambda: "Training is done" in line(app, "headline"), "the end of training")
         assert {"warm start", "language loss", "held out, generated"} <= set(screen(app).query_one(ForgeCurves)._curves)
         view = screen(app).query_one(GeneratorView)
