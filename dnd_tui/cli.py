@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from dnd_tui import __version__, library_commands
-from dnd_tui.headless import WRONG_USE, complain, run
+from dnd_tui.headless import AS_JSON, WRONG_USE, complain, run
 from dnd_tui.options import build_asked, parameters
 from engine.jobs.command_line import LAB, NAME
 from engine.jobs.declared import JOBS
@@ -123,7 +123,7 @@ def _add(request_type: type[Request]) -> None:
         raise typer.Exit(run(request, as_json=as_json, debug=debug))
 
     flags = [
-        _flag("json", "Print the data as JSON (one object a line) instead of text."),
+        _flag("json", AS_JSON),
         _flag("debug", "Show the traceback of an error and the warnings of libraries."),
     ]
     body.__signature__ = inspect.Signature(parameters(request_type) + flags)  # type: ignore[attr-defined]

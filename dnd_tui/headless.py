@@ -27,6 +27,8 @@ from engine.libraries import quiet_libraries_at_start
 from engine.requests import CompareRequest, Request
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+AS_JSON = "Print the data as JSON (one object a line) instead of text."
+"""What `--json` does."""
 
 _LOWER_MEMORY = {
     "batch": "a smaller --batch",

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from dnd_tui.headless import FAILED, complain
+from dnd_tui.headless import AS_JSON, FAILED, complain
 
 if TYPE_CHECKING:
     from dnd_tui.state.adapter_record import AdapterRecord
     from dnd_tui.state.library import Library
     from engine.errors import EngineError
 
-_Json = Annotated[
-    bool, typer.Option("--json", help="Print the data as JSON (one object a line) instead of text.", show_default=False)
-]
+_Json = Annotated[bool, typer.Option("--json", help=AS_JSON, show_default=False)]
 
 
 def show(ctx: typer.Context, as_json: _Json = False) -> None:

@@ -64,8 +64,7 @@ def prompt_text(
     if tokenizer.chat_template is None:
         first = f"{system}\n\n" if system else ""
         return first + "".join(f"{asked}\n{answer}\n\n" for asked, answer in examples) + f"{prompt}\n"
-    before = [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
-    turns = [*before, ("user", prompt)]
+    turns = [*example_turns(examples), ("user", prompt)]
     if system:
         with suppress(EngineError):
             shown = _render(tokenizer, [("system", system), *turns], answer_next=True)
@@ -74,6 +73,11 @@ def prompt_text(
                 return shown
         turns[0] = ("user", f"{system}\n\n{turns[0][1]}")
     return _render(tokenizer, turns, answer_next=True)
+
+
+def example_turns(examples: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(prompt, answer) pairs as turns, each of a role and a text."""
+    return [turn for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)]
 
 
 def fitting_examples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.adapter.attach import AttachedModel
 from engine.adapter.peft_folder import read_peft_folder
 from engine.base.images import ImagePrompts
-from engine.base.load import LoadedBase
+from engine.base.load import LoadedBase, reads_images
 from engine.events import AnswersBy, AnswersScored, Reporter
 from engine.jobs.answering import answering, answering_arms, chain_views
 from engine.jobs.compared import KnownAnswers, compared_rows, known_answers
@@ -31,7 +31,8 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
     at_once = (total or request.rows) * (1 + len(known.examples or ()))
     # Before anything is attached: llama.cpp's file is made of the base alone.
     decoder, by = answering(request, base, named, at_once, reporter)
-    images = ImagePrompts(base, trust_remote_code=request.models.trust_remote_code)
+    trusted = request.models.trust_remote_code
+    images = ImagePrompts(base, trust_remote_code=trusted) if reads_images(base.ref.config) else None
     # From the first adapter on: wherever the job is left, the base is clean for the next one.
     with AttachedModel(base) as attached:
         with reporter.stage("attach"):
@@ -47,7 +48,7 @@ def compare_job(request: CompareRequest, prompts: PromptSet | None, reporter: Re
             rows,
             views=views,
             decoder=decoder,
-            images=images if images.possible else None,
+            images=images,
             max_new_tokens=request.max_new_tokens,
             metric=known.metric,
             labels=known.labels,

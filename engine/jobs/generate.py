@@ -22,7 +22,7 @@ from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import check_adapter, make_adapter, make_streamed_adapter, start_of
 from engine.pipeline import load_chosen_base, load_pipeline
 from engine.prompts import PromptSet
-from engine.prompts.prompt_set import images_named, teachers, teachers_named
+from engine.prompts.prompt_set import as_learned, images_named, teachers, teachers_named
 from engine.released import released_generator
 from engine.requests import GenerateRequest, LoadRequest, ModelChoice
 from engine.solver.plan import BOTH, EXAMPLES, GENERATOR, INSTRUCTION, KIND_WORDS, ContextPlan
@@ -72,14 +72,13 @@ def _solved(request: GenerateRequest, prompts: PromptSet, plan: ContextPlan, rep
             raise NoGeneratorError(f"there is no generator for {base.ref.id}", where=setting("start"), hint=hint)
         made = make_adapter(base, plan, request.solve, seed, reporter, start)
         checked = check_adapter(base, {"solved": made.adapter}, plan, made.examples, seed, reporter)
-    texts = [[row.prompt, *row.references[:1]] for row in plan.rows]
     provenance = Solved(
         made_from=plan.kind,
         reason=plan.reason,
         start=made.start,
         instruction=plan.instruction,
         prompts_name=request.prompts.source.name,
-        prompts_digest=digest_json(texts),
+        prompts_digest=digest_json(as_learned(plan.rows)),
         rows=len(plan.rows),
         examples=made.examples,
         answers="base" if plan.kind == INSTRUCTION else "rows",

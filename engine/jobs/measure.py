@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from engine.base.chat import answers_ids, padding_id, prompts_ids
+from engine.base.chat import answers_ids, context_window, padding_id, prompts_ids
 from engine.base.device import explain_out_of_memory
 from engine.errors import EngineError, setting
 from engine.events import Reporter
@@ -128,9 +128,7 @@ def time_training(
 
 def training_rows(base: LoadedBase, labelled: Sequence[tuple[str, str]]) -> list[TokenRow]:
     """(prompt, answer) texts as token rows of at most `LONGEST_ROW` tokens, fewer where the base takes fewer."""
-    limit = min(
-        LONGEST_ROW, getattr(base.model.config.get_text_config(), "max_position_embeddings", None) or LONGEST_ROW
-    )
+    limit = min(LONGEST_ROW, context_window(base) or LONGEST_ROW)
     # Tokenizers spend seconds on megabytes, of which nothing would be left.
     most = limit * _CHARACTERS_A_TOKEN
     prompts = prompts_ids(base.tokenizer, [prompt[-most:] for prompt, _ in labelled])

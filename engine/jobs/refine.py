@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.adapter.attach import check_fits, naming_adapter
 from engine.adapter.peft_folder import WEIGHTS_FILE, read_peft_folder
-from engine.adapter.provenance import Solved, Trained, read_provenance
+from engine.adapter.provenance import Origin, Solved, Trained, read_provenance
 from engine.base.device import device_memory, explain_out_of_memory
 from engine.errors import Cancelled, setting
 from engine.events import Reporter, Stage
@@ -22,7 +22,7 @@ from engine.jobs.results import Result, stage_lines
 from engine.jobs.solve import Checked, check_adapter, emit_norms
 from engine.pipeline import load_chosen_base
 from engine.prompts import PromptRow, PromptSet
-from engine.prompts.prompt_set import counted_rows, images_named, teachers, teachers_named
+from engine.prompts.prompt_set import as_learned, counted_rows, images_named, teachers, teachers_named
 from engine.prompts.sample import reservoir
 from engine.requests import NO_ADAPTER, RefineRequest
 from engine.solver.context import short_enough, student_rows, window
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -> Result:
     """Train an adapter on answered rows until rows that are kept out of it gain no more; check and write it."""
     start = None if request.adapter == NO_ADAPTER else read_peft_folder(request.adapter)[0]
-    instruction = _instruction(request)
+    origin = None if start is None else read_provenance(request.adapter)
+    # What stands in the weights of the adapter that training begins with, prompts need no more.
+    instruction = origin.instruction if isinstance(origin, Solved | Trained) else ""
     with reporter.stage("read", unit="rows") as stage:
         rows = reservoir(counted_rows(prompts.every_row(), stage), MOST_ROWS, request.seed)
     plan = plan_context(
@@ -69,11 +71,11 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
     usable = short_enough(base, plan, window(base), reporter)
     watched = usable[len(usable) - watched_count(len(usable)) :]
     learned = usable[: len(usable) - len(watched)]
-    if known_before := len(set(watched) & set(_rows_of_start(request, plan.rows))):
+    if known_before := len(set(watched) & set(_rows_of_start(origin, plan.rows))):
         shown = f"{known_before} of the {len(watched)} rows that decide when training ends"
         reporter.note(f"{request.adapter.name} was made from {shown}, so it may end too early: add rows", warning=True)
     digest = "" if start is None else digest_file(request.adapter / WEIGHTS_FILE)
-    known = {"rows": [[row.prompt, *row.references[:1]] for row in usable], "start": digest}
+    known = {"rows": as_learned(usable), "start": digest}
     identity = digest_json({**known, "base": base.ref.fingerprint, **_settings(request)})
     state = request.out / STATE_FILE
     if is_unfinished(request.out):
@@ -204,18 +206,12 @@ class _Progress:
         self._reporter.note(text if memory is None else f"{text}; {readable_size(memory)} of memory in use")
 
 
-def _instruction(request: RefineRequest) -> str:
-    """What stands in the weights of the adapter that training begins with, so that prompts need it no more."""
-    record = None if request.adapter == NO_ADAPTER else read_provenance(request.adapter)
-    return record.instruction if isinstance(record, Solved | Trained) else ""
-
-
-def _rows_of_start(request: RefineRequest, rows: Sequence[PromptRow]) -> Sequence[PromptRow]:
-    """Those of `rows` that the adapter was solved from, where it was solved from the first of them."""
-    record = None if request.adapter == NO_ADAPTER else read_provenance(request.adapter)
-    first = rows[: record.rows] if isinstance(record, Solved) else ()
-    digest = digest_json([[row.prompt, *row.references[:1]] for row in first])
-    return first if isinstance(record, Solved) and record.prompts_digest == digest else ()
+def _rows_of_start(origin: Origin | None, rows: Sequence[PromptRow]) -> Sequence[PromptRow]:
+    """Those of `rows` that an adapter was solved from, where it was solved from the first of them."""
+    if not isinstance(origin, Solved):
+        return ()
+    first = rows[: origin.rows]
+    return first if origin.prompts_digest == digest_json(as_learned(first)) else ()
 
 
 def _fresh(base: LoadedBase, request: RefineRequest) -> LoraAdapter:

@@ -231,6 +231,11 @@ def teachers_named(rows: Sequence[PromptRow]) -> str:
     return f"{sum(named.values())} of {len(rows)} answers by {' and '.join(named)}" if named else ""
 
 
+def as_learned(rows: Iterable[PromptRow]) -> list[list[str]]:
+    """Prompt and answer of each row, of which records keep a digest; the prompt alone where there is no answer."""
+    return [[row.prompt, *row.references[:1]] for row in rows]
+
+
 def images_named(rows: Sequence[PromptRow]) -> str:
     """For people: in how many rows images are not looked at, since an adapter is made from text; "" without any."""
     count = sum(bool(row.images) for row in rows)

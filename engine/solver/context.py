@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.base.chat import answers_ids, fitting_examples, prompts_ids
+from engine.base.chat import answers_ids, context_window, fitting_examples, prompts_ids
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.prompts import PromptRow
@@ -96,8 +96,7 @@ def context_tokens(
 
 def window(base: LoadedBase) -> int:
     """Tokens that the base reads at once."""
-    found = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
-    return int(found) if found else 2048
+    return context_window(base) or 2048
 
 
 def short_enough(base: LoadedBase, plan: ContextPlan, limit: int, reporter: Reporter) -> list[PromptRow]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,6 +22,7 @@ from dnd_tui.screens.compare.rows import Comparison
 from dnd_tui.screens.dialogs import FormDialog, Question
 from dnd_tui.screens.drop.sources import source_of
 from dnd_tui.services import app_of
+from dnd_tui.state.stored import now
 from dnd_tui.state.transcript import Transcript, write_transcript
 from dnd_tui.widgets.disk import ask_disk
 from dnd_tui.widgets.form_field import FormField, WholeNumber
@@ -189,7 +189,7 @@ def transcript_of(
     dataset = {"dataset": str(compared.prompts.source)} if compared.prompts else {}
     decoder = {"decoder": comparison.decoder} if comparison.decoder else {}
     return Transcript(
-        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        made=now(),
         settings={"base": compared.base_id, **dataset, **options.lines(), **decoder},
         rows=comparison.transcript_rows(),
         metric=measured[0].metric if measured else None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnd_tui.screens.generate.facts import RunFacts
 from dnd_tui.state.adapter_record import REFINED, AdapterRecord
 from dnd_tui.state.library import ADAPTER_FOLDER
+from dnd_tui.state.stored import now
 from engine.errors import EngineError
 from engine.host import Failed
 from engine.requests import ContextChoice, GenerateRequest, ModelChoice, PromptChoice, RefineRequest
@@ -212,7 +212,7 @@ def record_of(
         verdict=(data.get("held_out") or {}).get("sentence", ""),
         device=models.device,
         dtype=models.dtype,
-        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        made=now(),
         seconds=dict(facts.seconds),
         warm=facts.warm,
         parameters=data["parameters"],

@@ -24,6 +24,7 @@ from dnd_tui.screens.generate.facts import RunFacts
 from dnd_tui.screens.generate.plan import plan_of
 from dnd_tui.services import app_of
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, AdapterRecord, DamagedAdapter
+from dnd_tui.state.stored import now
 from dnd_tui.text import answers_words, duration, one_line, short_path, when_words
 from dnd_tui.widgets.lines import fitted
 from dnd_tui.widgets.stages import StageList
@@ -306,7 +307,7 @@ class LibraryJob(Vertical):
             base=models.base,
             device=models.device,
             dtype=models.dtype,
-            made=datetime.now().astimezone().isoformat(timespec="seconds"),
+            made=now(),
             seconds=dict(data["seconds"]),
             warm=self._facts.warm,
             rank=data["rank"],
