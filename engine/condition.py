@@ -38,6 +38,11 @@ class ConditionSpec:
         return asdict(self)
 
 
+def answered_text(prompt: str, answer: str) -> str:
+    """How an answered row stands in a condition: the answer first, since the end of a long text is cut."""
+    return f"Answer: {answer}\n\n{prompt}"
+
+
 class TextEncoder:
     """A sentence encoder with its tokenizer, frozen.
 

@@ -110,13 +110,16 @@ def collect(
     log = RunLog(out / LOG_FILE, workers.is_main)
     run = _Run(base, layout, data, recipe, out, digest_json(facts), seed, log, workers)
     frame_path = out / FRAME_FILE
-    if not frame_path.is_file():
+    to_train = not frame_path.is_file()
+    # All processes look before one of them writes: each must take part in the same steps and waits.
+    workers.wait()
+    if to_train:
         frame = _train_multi_task(run, start.frame if start else fresh_frame(layout, recipe.frame.kind, seed), reporter)
         if workers.is_main:
             write_frame(frame_path, frame)
-        workers.wait()
     if workers.is_main:
         write_json(out / LIBRARY_FILE, facts | {"recipe": recipe.to_json()})
+    workers.wait()
     _train_library(run, read_frame(frame_path, layout, recipe.frame.kind), reporter)
     workers.wait()
     return open_library(out)

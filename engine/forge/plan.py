@@ -138,7 +138,7 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
     collected = len(list(checkpoint_folder(library).glob("*.safetensors")))
     run = run_folder(out) if out else None
     encoded = len(list(condition_folder(run).glob("*.safetensors"))) if run else 0
-    warm, language = recipe.warm_start.steps, recipe.language_loss.steps
+    warm, language, distilled = recipe.warm_start.steps, recipe.language_loss.steps, recipe.distillation.steps
     stages: tuple[StagePlan, ...] = (
         StagePlan("tokenize", "tasks", len(using)),
         StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
@@ -147,6 +147,11 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
         StagePlan(
             "language loss", "steps", language, _steps_of(run, "language-loss", language),
             tokens_a_step=recipe.language_loss.tasks * recipe.language_loss.packs * recipe.data.pack_tokens,
+        ),
+        StagePlan(
+            "distillation", "steps", distilled, _steps_of(run, "distillation", distilled),
+            # The frame reads each sequence once, the adapter once.
+            tokens_a_step=2 * recipe.distillation.tasks * recipe.data.pack_tokens,
         ),
         StagePlan("held-out loss", "tasks", chosen.held_out if chosen.held_out > 1 else 0),
     )  # fmt: skip
@@ -223,7 +228,7 @@ def _changed(library: Mapping[str, Any], using: Sequence[Task], folder: Path) ->
 
 
 def _other_run(run: Path | None, identity: str) -> str | None:
-    for name in ("warm-start", "language-loss"):
+    for name in ("warm-start", "language-loss", "distillation"):
         about = _state_about(run, name)
         if about and about.get("identity") != f"{name}/{identity}":
             return "holds a run with another recipe, data, base or seed"

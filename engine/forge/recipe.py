@@ -149,6 +149,33 @@ class LanguageLossRecipe:
 
 
 @dataclass(frozen=True)
+class DistillationRecipe:
+    """Context distillation (arXiv 2209.15189): a generated adapter acts as the frame does that reads the context.
+
+    The loss is the divergence of the generated adapter, whose query lacks the context, from the frame, whose query has
+    it, on the answers' tokens.
+
+    steps: optimizer steps, after those of the language loss; 0 leaves this stage out.
+    tasks: generated adapters a step, one packed sequence of queries each.
+    in_sight: part of the adapters whose queries keep their instruction: with it nothing may change.
+    answered: part of the adapters whose context is `examples` answered rows besides the instruction; their conditions
+        hold these rows, too.
+    few_prompts, learning_rate, warmup_steps, weight_decay, judge_every: as for the language loss.
+    """
+
+    steps: int = 0
+    tasks: int = 6
+    in_sight: float = 0.25
+    answered: float = 0.25
+    examples: int = 8
+    few_prompts: float = 0.25
+    learning_rate: float = 2e-3
+    warmup_steps: int = 30
+    weight_decay: float = 0.01
+    judge_every: int = 50
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything.
 
@@ -167,6 +194,7 @@ class Recipe:
     decoder: DecoderRecipe = field(default_factory=DecoderRecipe)
     warm_start: WarmStartRecipe = field(default_factory=WarmStartRecipe)
     language_loss: LanguageLossRecipe = field(default_factory=LanguageLossRecipe)
+    distillation: DistillationRecipe = field(default_factory=DistillationRecipe)
     exclude: tuple[str, ...] = ()
     held_out: int = 8
     compile: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from engine.base.chat import answers_ids, padding_id, prompts_ids
 from engine.base.network import has_full_attention
-from engine.condition import TextEncoder, fill_condition
+from engine.condition import TextEncoder, answered_text, fill_condition
 from engine.errors import EngineError
 from engine.events import Reporter
 from engine.files import digest_json, replacing_file
@@ -32,16 +33,22 @@ if TYPE_CHECKING:
 
 # Prompts encoded a task, in units of the condition's N: enough for fresh batches, small enough for the disk.
 POOL = 2
+ANSWERED_ROWS = 64
+"""So many of a task's rows are encoded with their answers, where these are asked for."""
 
 
 @dataclass(frozen=True)
 class TaskTokens:
-    """The usable training rows of a task; `hidden` are the same rows without their instruction."""
+    """The usable training rows of a task: `prompts` and `answers` as text, `rows` as tokens.
+
+    hidden: the same rows without their instruction.
+    """
 
     task: Task
     prompts: tuple[str, ...]
     rows: tuple[TokenRow, ...]
     hidden: tuple[TokenRow, ...]
+    answers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,10 +134,15 @@ def draw_batch(
         for tokens, without in zip(groups, hidden or [False] * len(groups), strict=True)
         for index in range(packs)
     ]
+    return as_batch(base, drawn, recipe)
+
+
+def as_batch(base: LoadedBase, packs: Sequence[Sequence[TokenRow]], recipe: DataRecipe) -> PackedBatch:
+    """Rows, grouped into packs, as one batch on the base's device, see `draw_batch`."""
     if not has_full_attention(base.model):
-        fewest = min(map(len, drawn))
-        drawn = [[row] for rows in drawn for row in rows[:fewest]]
-    return pack(drawn, padding_id(base.tokenizer), max(1, recipe.pad_to)).to(base.device)
+        fewest = min(map(len, packs))
+        packs = [[row] for rows in packs for row in rows[:fewest]]
+    return pack(packs, padding_id(base.tokenizer), max(1, recipe.pad_to)).to(base.device)
 
 
 def _tokenize(base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe) -> TaskTokens:
@@ -140,7 +152,8 @@ def _tokenize(base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe:
     prompts = [labelled[place].prompt for place in fitting]
     hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
     rows = tuple(full[place] for place in fitting)
-    return TaskTokens(task, tuple(prompts), rows, tuple(hidden))
+    texts = tuple(labelled[place].response for place in fitting)
+    return TaskTokens(task, tuple(prompts), rows, tuple(hidden), texts)
 
 
 def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:
@@ -157,10 +170,18 @@ class ConditionPool:
         self.tokens = tokens
         self._pools: dict[str, Tensor] = {}
 
-    def fill(self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter) -> None:
-        """Encode what is not on disk yet; several processes share the work."""
+    def fill(
+        self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter, *, answered: bool = False
+    ) -> None:
+        """Encode what is not on disk yet; several processes share the work.
+
+        Args:
+            answered: encode the first ANSWERED_ROWS rows with their answers too, in their order.
+        """
         workers, fingerprint = join_workers(), encoder.fingerprint
         texts = {each.name: _draw_texts(each, self.prompts * POOL, seed) for each in data}
+        if answered:
+            texts |= {answered_name(each.name): _answered_texts(each) for each in data}
         paths = {
             name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, drawn])[:12]}.safetensors"
             for name, drawn in texts.items()
@@ -183,16 +204,46 @@ class ConditionPool:
         with replacing_file(path) as part:
             save_file({"hidden": hidden[:, :used].contiguous()}, part)
 
-    def draw(self, task: str, place: str, few: float = 0.0, device: torch.device | None = None) -> Tensor:
-        """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts."""
+    def draw(
+        self,
+        task: str,
+        place: str,
+        few: float = 0.0,
+        device: torch.device | None = None,
+        answered: Sequence[int] = (),
+    ) -> Tensor:
+        """A prompt batch of a task as a condition (N, L, C) float32; a part `few` of them from 1 to N prompts.
+
+        Args:
+            answered: rows of the task that come first, with their answers, in the place of as many prompts.
+        """
         chance = random.Random(f"{place}/{task}")
         pool = self._pools[task]
-        count = chance.randint(1, self.prompts) if chance.random() < few else self.prompts
+        most = self.prompts - len(answered)
+        count = chance.randint(1, most) if chance.random() < few else most
         places = chance.sample(range(pool.shape[0]), min(count, pool.shape[0]))
+        parts = [self._taken(task, places, device)]
+        if answered:
+            parts.insert(0, self._taken(answered_name(task), answered, device))
+        return fill_condition(torch.cat(parts), self.prompts)
+
+    def _taken(self, name: str, places: Sequence[int], device: torch.device | None) -> Tensor:
+        pool = self._pools[name]
         hidden = torch.zeros(len(places), self.tokens, pool.shape[2], device=device)
         # What is sent to a device is as small as it is kept.
         hidden[:, : pool.shape[1]] = pool[torch.tensor(places)].to(device)
-        return fill_condition(hidden, self.prompts)
+        return hidden
+
+
+def answered_name(task: str) -> str:
+    """Under what name a pool keeps a task's answered rows."""
+    return f"{task}.answered"
+
+
+def _answered_texts(tokens: TaskTokens) -> list[str]:
+    """Rows without their instruction: the prompts beside them have it."""
+    pairs = islice(zip(tokens.prompts, tokens.answers, strict=True), ANSWERED_ROWS)
+    return [answered_text(without_instruction(prompt), answer) for prompt, answer in pairs]
 
 
 def _draw_texts(tokens: TaskTokens, count: int, seed: int) -> list[str]:

@@ -4,6 +4,7 @@
                       (arXiv 2506.16406, sections 3.2 and 3.5: random pairing, weighted squared error)
     2. language loss  prompt batch -> adapter -> answers to other rows of the task
                       (arXiv 2506.06105, section 3: what generalises is trained through the model)
+    3. distillation   prompt batch -> adapter -> what the frame answers that reads the context (arXiv 2209.15189)
 
 An empty condition gives the frame's own adapter exactly, whatever the decoder learns. That is the multi-task adapter,
 or, with `language_loss.frame_learning_rate`, what the second stage makes of it.
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,12 +27,21 @@ from engine.base.device import device_memory
 from engine.events import Reporter, Stage
 from engine.forge.library import Library
 from engine.forge.places import LOG_FILE, state_file
-from engine.forge.recipe import LanguageLossRecipe, Recipe, training_identity
-from engine.forge.rows import ConditionPool, TaskTokens, draw_batch
+from engine.forge.queries import Queries, draw_queries, drawn_queries, others
+from engine.forge.recipe import DistillationRecipe, LanguageLossRecipe, Recipe, training_identity
+from engine.forge.rows import ConditionPool, TaskTokens, as_batch, draw_batch
 from engine.generator.generator import Generator
-from engine.tasks.arms import GENERATED, MULTI_TASK, OTHER_PROMPTS
+from engine.tasks.arms import GENERATED, HIDDEN, MULTI_TASK, OTHER_PROMPTS
 from engine.training.loop import BestState, RunLog, TrainingState, apply_update, cosine
-from engine.training.losses import Body, adapters_in_batch, compiled_body, token_losses
+from engine.training.losses import (
+    Body,
+    adapters_in_batch,
+    answer_logits,
+    compiled_body,
+    divergence,
+    mean_by_adapter,
+    token_losses,
+)
 from engine.training.packing import PackedBatch
 from engine.weights.frame import Frame, in_half_precision
 from engine.workers import Workers, join_workers
@@ -38,6 +49,7 @@ from engine.workers import Workers, join_workers
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
+WARM_START, LANGUAGE_LOSS, DISTILLATION = "warm start", "language loss", "distillation"
 _HELD_OUT_ARMS = (MULTI_TASK, GENERATED, OTHER_PROMPTS)
 
 
@@ -112,6 +124,9 @@ def train_generator(
         if recipe.language_loss.steps:
             with compiled_body(base.model, recipe.compile) as body:
                 _language_loss(run, body, reporter)
+        if recipe.distillation.steps:
+            with compiled_body(base.model, recipe.compile) as body:
+                _distillation(run, body, reporter)
         return held_out_losses(run, reporter)
 
 
@@ -140,7 +155,7 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
     state = TrainingState(state_file(run.out, "warm-start"), parameters, optimizer, f"warm-start/{run.identity}")
     first = state.restore()
     names = sorted(targets)
-    with reporter.stage("warm start", settings.steps) as stage:
+    with reporter.stage(WARM_START, settings.steps) as stage:
         stage.advance(first)
         for step in range(first, settings.steps):
             place = f"{run.seed}/warm-start/{step}"
@@ -159,90 +174,142 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
             _update(run, optimizer, parameters, rate)
             if run.workers.is_main:
                 state.save(step + 1, last=step + 1 == settings.steps)
-            run.log.add(stage="warm start", step=step + 1, loss=loss.item(), seconds=time.perf_counter() - began)
+            run.log.add(stage=WARM_START, step=step + 1, loss=loss.item(), seconds=time.perf_counter() - began)
             stage.memory = device_memory(device)
             stage.advance(loss=loss.item())
 
 
 def _language_loss(run: _Run, body: Body, reporter: Reporter) -> None:
     settings, generator, base = run.recipe.language_loss, run.generator, run.base
-    parameters = dict(generator.decoder.named_parameters())
-    groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    moving: dict[str, Tensor] = {}
+    groups: list[dict[str, Any]] = []
     if settings.frame_learning_rate:
         moving = {f"frame.{path}": matrix.clone().requires_grad_() for path, matrix in run.frame.b.items()}
         run.frame = replace(run.frame, b={name.removeprefix("frame."): value for name, value in moving.items()})
         factor = settings.frame_learning_rate / settings.learning_rate
         groups.append({"params": list(moving.values()), "rate_factor": factor, "weight_decay": 0.0})
-        parameters |= moving
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    state = TrainingState(state_file(run.out, "language-loss"), parameters, optimizer, f"language-loss/{run.identity}")
-    best = BestState(state_file(run.out, "best"), parameters, state.identity)
-    first = state.restore()
-    with reporter.stage("language loss", settings.steps) as stage:
-        stage.advance(first)
-        for step in range(first, settings.steps):
-            place = f"{run.seed}/language-loss/{step}"
-            began = time.perf_counter()
-            chosen = run.workers.share(
-                random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
-            )
-            condition = torch.stack(
-                [run.data.pool.draw(t.name, place, settings.few_prompts, base.device) for t in chosen]
-            )
-            differences = _dropped(generator.differences(condition), settings.drop_condition, f"{place}/drop")
-            hidden, adapters = drawn_queries(len(chosen), settings, f"{place}/queries")
-            batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, hidden)
-            losses = _losses(run, _of(differences, adapters), batch, len(chosen), body)
-            loss, figures = losses.mean(), {"loss": losses.mean().item()}
-            if settings.swap_every and step % settings.swap_every == 0 and any(hidden) and len(chosen) > 1:
-                swapped = _losses(run, _of(differences, _others(len(chosen))), batch, len(chosen), body)
-                asked = torch.tensor(hidden, device=losses.device)
-                loss = loss + torch.relu(settings.margin - (swapped - losses)[asked]).mean()
-                figures["swapped_loss"] = swapped.mean().item()
-            loss.backward()
-            rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
-            _update(run, optimizer, parameters, rate)
-            seconds = time.perf_counter() - began
-            figures["tokens_per_second"] = batch.tokens * run.workers.count / seconds
-            run.log.add(stage="language loss", step=step + 1, seconds=seconds, **figures)
-            last = step + 1 == settings.steps
-            # Before the step counts as done: whoever goes on must not miss it.
-            if settings.judge_every and (last or (step + 1) % settings.judge_every == 0):
-                watched = _watch(run, step + 1, stage)
-                if watched and run.workers.is_main:
-                    best.offer(step + 1, watched[GENERATED])
-            if run.workers.is_main:
-                state.save(step + 1, last=last)
-            stage.memory = device_memory(base.device)
-            stage.advance(**figures)
-    # The others may have no such file: it may be another machine's.
-    if run.workers.is_main and (kept := best.restore()) not in (None, settings.steps):
-        reporter.note(f"taken as it was after step {kept}: the loss on the held-out tasks was lowest there")
-    run.workers.take_from_main(parameters.values())
+
+    def one_step(step: int, place: str, chosen: Sequence[TaskTokens]) -> _Step:
+        condition = torch.stack([run.data.pool.draw(t.name, place, settings.few_prompts, base.device) for t in chosen])
+        differences = _dropped(generator.differences(condition), settings.drop_condition, f"{place}/drop")
+        hidden, adapters = drawn_queries(len(chosen), settings, f"{place}/queries")
+        batch = draw_batch(base, chosen, settings.packs, run.recipe.data, place, hidden)
+        losses = _losses(run, _of(differences, adapters), batch, len(chosen), body)
+        loss, figures = losses.mean(), {"loss": losses.mean().item()}
+        if settings.swap_every and step % settings.swap_every == 0 and any(hidden) and len(chosen) > 1:
+            swapped = _losses(run, _of(differences, others(len(chosen))), batch, len(chosen), body)
+            asked = torch.tensor(hidden, device=losses.device)
+            loss = loss + torch.relu(settings.margin - (swapped - losses)[asked]).mean()
+            figures["swapped_loss"] = swapped.mean().item()
+        return _Step(loss, figures, batch.tokens)
+
+    _train_decoder(run, LANGUAGE_LOSS, settings, one_step, reporter, moving, groups)
     if settings.frame_learning_rate:
         b = {path: in_half_precision(matrix.detach()) for path, matrix in run.frame.b.items()}
         run.frame = replace(run.frame, b=b)
         generator.frame = run.frame.to(torch.device("cpu"))
 
 
-def drawn_queries(count: int, settings: LanguageLossRecipe, place: str) -> tuple[list[bool], list[int]]:
-    """What `count` tasks are asked at a step, drawn by `place`.
+def _distillation(run: _Run, body: Body, reporter: Reporter) -> None:
+    settings, base, data = run.recipe.distillation, run.base, run.recipe.data
 
-    Returns:
-        Which tasks' packs lose their instruction, and which task's adapter answers each task's packs: its own, or, for
-        `settings.other_adapter` of those whose instruction is in sight, its neighbour's.
+    def one_step(step: int, place: str, chosen: Sequence[TaskTokens]) -> _Step:
+        drawn = [draw_queries(base, tokens, settings, data, place) for tokens in chosen]
+        condition = torch.stack(
+            [
+                run.data.pool.draw(tokens.name, place, settings.few_prompts, base.device, queries.examples)
+                for tokens, queries in zip(chosen, drawn, strict=True)
+            ]
+        )
+        losses, tokens = _divergences(run, run.generator.differences(condition), drawn, body)
+        kinds = [queries.kind for queries in drawn]
+        figures = {"loss": losses.mean().item()} | {
+            kind: losses[[each == kind for each in kinds]].mean().item() for kind in sorted(set(kinds))
+        }
+        return _Step(losses.mean(), figures, tokens)
+
+    _train_decoder(run, DISTILLATION, settings, one_step, reporter)
+
+
+def _divergences(
+    run: _Run, differences: Mapping[str, Tensor], drawn: Sequence[Queries], body: Body
+) -> tuple[Tensor, int]:
+    """Mean divergence of each adapter from the frame that reads the context, nats a token (E,); the tokens computed."""
+    base, model = run.base, run.base.model
+    known: list[Tensor] = []
+    read = 0
+    _use(run, {name: torch.zeros_like(value[:1]) for name, value in differences.items()})
+    for queries in drawn:  # one by one: a context of examples is much longer than one without
+        batch = as_batch(base, [queries.teacher], run.recipe.data)
+        with torch.no_grad():
+            known.append(answer_logits(model, batch))
+        read += batch.tokens
+    batch = as_batch(base, [queries.student for queries in drawn], run.recipe.data)
+    _use(run, differences)
+    each = divergence(torch.cat(known), answer_logits(model, batch, body))
+    return mean_by_adapter(each, batch, len(drawn)), read + batch.tokens
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one step asks for: its loss, the figures to log, tokens that the base has read."""
+
+    loss: Tensor
+    figures: dict[str, float]
+    tokens: int
+
+
+def _train_decoder(
+    run: _Run,
+    stage_name: str,
+    settings: LanguageLossRecipe | DistillationRecipe,
+    one_step: Callable[[int, str, Sequence[TaskTokens]], _Step],
+    reporter: Reporter,
+    moving: Mapping[str, Tensor] = MappingProxyType({}),
+    groups: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Steps through the language model.
+
+    Args:
+        moving: trained along with the decoder, by name; `groups` are its settings, for the optimizer.
     """
-    chance = random.Random(place)
-    hidden = [chance.random() < settings.hide_instruction for _ in range(count)]
-    other = [chance.random() < settings.other_adapter for _ in range(count)]
-    return hidden, [
-        neighbour if swap and not without else own
-        for own, (neighbour, swap, without) in enumerate(zip(_others(count), other, hidden, strict=True))
-    ]
-
-
-def _others(count: int) -> list[int]:
-    return [(place - 1) % count for place in range(count)]
+    place_name = stage_name.replace(" ", "-")
+    parameters = dict(run.generator.decoder.named_parameters())
+    own: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    parameters |= moving
+    optimizer = torch.optim.AdamW([*own, *groups], lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state = TrainingState(state_file(run.out, place_name), parameters, optimizer, f"{place_name}/{run.identity}")
+    best = BestState(state_file(run.out, f"best-{place_name}"), parameters, state.identity)
+    first = state.restore()
+    with reporter.stage(stage_name, settings.steps) as stage:
+        stage.advance(first)
+        for step in range(first, settings.steps):
+            place = f"{run.seed}/{place_name}/{step}"
+            began = time.perf_counter()
+            chosen = run.workers.share(
+                random.Random(place).sample(run.data.train, min(settings.tasks, len(run.data.train)))
+            )
+            made = one_step(step, place, chosen)
+            made.loss.backward()
+            rate = cosine(step, settings.steps, settings.learning_rate, settings.warmup_steps)
+            _update(run, optimizer, parameters, rate)
+            seconds = time.perf_counter() - began
+            figures = made.figures | {"tokens_per_second": made.tokens * run.workers.count / seconds}
+            run.log.add(stage=stage_name, step=step + 1, seconds=seconds, **figures)
+            last = step + 1 == settings.steps
+            # Before the step counts as done: whoever goes on must not miss it.
+            if settings.judge_every and (last or (step + 1) % settings.judge_every == 0):
+                watched = _watch(run, step + 1, stage)
+                if watched and run.workers.is_main:
+                    best.offer(step + 1, watched[GENERATED] + watched.get(HIDDEN + GENERATED, 0.0))
+            if run.workers.is_main:
+                state.save(step + 1, last=last)
+            stage.memory = device_memory(run.base.device)
+            stage.advance(1, **figures)
+    # The others may have no such file: it may be another machine's.
+    if run.workers.is_main and (kept := best.restore()) not in (None, settings.steps):
+        reporter.note(f"taken as it was after step {kept}: the loss on the held-out tasks was lowest there")
+    run.workers.take_from_main(parameters.values())
 
 
 def _of(differences: Mapping[str, Tensor], adapters: Sequence[int]) -> Mapping[str, Tensor]:
@@ -263,7 +330,10 @@ def _dropped(differences: Mapping[str, Tensor], part: float, place: str) -> Mapp
 
 
 def held_out_losses(run: _Run, reporter: Reporter) -> dict[str, float]:
-    """Mean loss on the held-out tasks, in nats a token: multi-task adapter, matched prompts, another task's prompts."""
+    """Mean loss on the held-out tasks, in nats a token: multi-task adapter, matched prompts, another task's prompts.
+
+    After a distillation also on their rows without instruction, "hidden_" before each name.
+    """
     if len(run.data.held_out) < 2:
         return {}
     with reporter.stage("held-out loss", len(run.data.held_out), "tasks") as stage:
@@ -275,20 +345,23 @@ def _held_out_losses(run: _Run, on_task: Callable[[], None]) -> dict[str, float]
     """See `held_out_losses`; the processes share the tasks, and all of them must call this."""
     place = f"{run.seed}/held-out"
     tasks = list(run.data.held_out)
+    kinds = {"": False, HIDDEN: True} if run.recipe.distillation.steps else {"": False}
     own: dict[str, dict[str, float]] = {}
     for index in run.workers.share(range(len(tasks))):
         tokens, other = tasks[index], tasks[(index + 1) % len(tasks)]
-        batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place)
         matched, swapped = (run.data.pool.draw(t.name, place, device=run.base.device)[None] for t in (tokens, other))
         differences = run.generator.differences(matched)
         zero = {name: torch.zeros_like(value) for name, value in differences.items()}
-        made = (zero, differences, run.generator.differences(swapped))
-        losses = [_losses(run, each, batch, 1).item() for each in made]
-        own[tokens.name] = dict(zip(_HELD_OUT_ARMS, losses, strict=True))
+        made = dict(zip(_HELD_OUT_ARMS, (zero, differences, run.generator.differences(swapped)), strict=True))
+        own[tokens.name] = {}
+        for kind, hidden in kinds.items():
+            batch = draw_batch(run.base, [tokens], 2, run.recipe.data, place, [hidden])
+            own[tokens.name] |= {f"{kind}{arm}": _losses(run, each, batch, 1).item() for arm, each in made.items()}
         on_task()
     everywhere = run.workers.united(own)
     # In the order of the tasks, whatever the number of processes.
-    return {arm: sum(everywhere[task.name][arm] for task in tasks) / len(tasks) for arm in _HELD_OUT_ARMS}
+    names = [f"{kind}{arm}" for kind in kinds for arm in _HELD_OUT_ARMS]
+    return {name: sum(everywhere[task.name][name] for task in tasks) / len(tasks) for name in names}
 
 
 def _watch(run: _Run, step: int, stage: Stage) -> dict[str, float]:
@@ -303,9 +376,14 @@ def _watch(run: _Run, step: int, stage: Stage) -> dict[str, float]:
 def _losses(
     run: _Run, differences: Mapping[str, Tensor], batch: PackedBatch, adapters: int, body: Body | None = None
 ) -> Tensor:
+    _use(run, differences)
+    return token_losses(run.base.model, batch, adapters, body)
+
+
+def _use(run: _Run, differences: Mapping[str, Tensor]) -> None:
+    """Put the frame, moved by `differences`, into the base's linear modules."""
     for taken, made in zip((run.a, run.b), run.frame.shifted(differences), strict=True):
         taken.update(made)
-    return token_losses(run.base.model, batch, adapters, body)
 
 
 def _update(run: _Run, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], rate: float) -> None:

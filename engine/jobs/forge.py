@@ -112,7 +112,7 @@ def _training_data(
     pool = ConditionPool(folder, recipe.decoder.prompts, recipe.decoder.prompt_tokens)
     train = [task for task in tokens if task.name in library.about["tasks"]]
     held_out = [task for task in tokens if task.name in library.about["held_out"]]
-    pool.fill(encoder, tokens, request.seed, reporter)
+    pool.fill(encoder, tokens, request.seed, reporter, answered=recipe.distillation.steps > 0)
     return TrainingData(train, held_out, pool), encoder
 
 

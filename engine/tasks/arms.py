@@ -15,6 +15,8 @@ from engine.errors import EngineError
 
 GENERATED, MULTI_TASK, OTHER_PROMPTS, ORACLE = "generated", "multi_task", "other_prompts", "oracle"
 NO_PROMPTS = "no_prompts"
+HIDDEN = "hidden_"
+"""Before the name of an arm: on queries without the instruction."""
 SOLVED, SOLVED_ONLY, SOLVED_OTHER, SOLVED_INSTRUCTION = "solved_32", "solved_only", "solved_other", "solved_instruction"
 PLAIN, EXAMPLES_8, TAUGHT = "plain_32", "examples_8", "taught_32"
 SOLVED_COUNTS = (8, 32, 128)
@@ -227,4 +229,6 @@ def arm_title(arm: str) -> str:
     """The arm's name for people."""
     if arm in ARMS:
         return ARMS[arm].title
+    if arm.startswith(HIDDEN):
+        return f"{arm_title(arm.removeprefix(HIDDEN))}, without the instruction"
     return f"LoRA of {arm.removeprefix(LORA)}" if arm.startswith(LORA) else arm

@@ -90,8 +90,8 @@ def compiled_body(model: nn.Module, wanted: bool) -> Iterator[Body]:
         torch.compiler.reset()
 
 
-def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None) -> Tensor:
-    """Negative log-likelihood of every answer token, in nats: (T,) float32, line by line and row by row.
+def answer_logits(model: nn.Module, batch: PackedBatch, body: Body | None = None) -> Tensor:
+    """What the model makes of every answer token, before the softmax: (T, vocabulary), line by line and row by row.
 
     The output head runs at answer positions only. Packed rows never see one another, as long as the model reaches
     other tokens by full attention alone (`engine.base.network`): their mask is given to it as it is. Lines of one
@@ -106,21 +106,37 @@ def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None
         given = {"position_ids": batch.positions, "attention_mask": mask}
     run = without_head(model) if body is None else body
     hidden = run(input_ids=batch.ids, use_cache=False, **given).last_hidden_state  # type: ignore[operator]
-    asked = batch.targets != IGNORED
-    return nn.functional.cross_entropy(output_logits(model, hidden[asked]), batch.targets[asked], reduction="none")
+    return output_logits(model, hidden[batch.targets != IGNORED])
+
+
+def answer_losses(model: nn.Module, batch: PackedBatch, body: Body | None = None) -> Tensor:
+    """Negative log-likelihood of every answer token, in nats: (T,) float32, in the order of `answer_logits`."""
+    targets = batch.targets[batch.targets != IGNORED]
+    return nn.functional.cross_entropy(answer_logits(model, batch, body), targets, reduction="none")
 
 
 def token_losses(model: nn.Module, batch: PackedBatch, adapters: int, body: Body | None = None) -> Tensor:
     """Mean negative log-likelihood of the answer tokens of each adapter's rows, in nats: (E,) float32.
 
-    `body` as in `answer_losses`.
+    `body` as in `answer_logits`.
     """
-    losses, asked = answer_losses(model, batch, body), batch.targets != IGNORED
+    return mean_by_adapter(answer_losses(model, batch, body), batch, adapters)
+
+
+def mean_by_adapter(losses: Tensor, batch: PackedBatch, adapters: int) -> Tensor:
+    """Losses of the answer tokens (T,), in the order of `answer_logits` -> their mean over each adapter's rows (E,)."""
+    asked = batch.targets != IGNORED
     packs = batch.ids.shape[0] // adapters
     owner = (torch.arange(batch.ids.shape[0], device=batch.ids.device) // packs)[:, None].expand_as(asked)[asked]
     total = torch.zeros(adapters, device=losses.device).index_add(0, owner, losses)
     count = torch.zeros(adapters, device=losses.device).index_add(0, owner, torch.ones_like(losses))
     return total / count.clamp_min(1.0)
+
+
+def divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student from the teacher, in nats a token: (T, vocabulary) logits -> (T,)."""
+    known, made = (nn.functional.log_softmax(logits.float(), dim=-1) for logits in (teacher, student))
+    return (known.exp() * (known - made)).sum(-1)
 
 
 def bits_per_byte(nats: Sequence[float], sizes: Sequence[int]) -> float | None:
