@@ -71,9 +71,13 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
     usable = short_enough(base, plan, window(base), reporter)
     watched = usable[len(usable) - watched_count(len(usable)) :]
     learned = usable[: len(usable) - len(watched)]
-    if known_before := len(set(watched) & set(_rows_of_start(origin, plan.rows))):
+    known_before = len(set(watched) & set(_rows_of_start(origin, plan.rows)))
+    if known_before:
         shown = f"{known_before} of the {len(watched)} rows that decide when training ends"
-        reporter.note(f"{request.adapter.name} was made from {shown}, so it may end too early: add rows", warning=True)
+        reporter.note(
+            f"{request.adapter.name} was made from {shown}, so they may end it too early or too late: add rows",
+            warning=True,
+        )
     digest = "" if start is None else digest_file(request.adapter / WEIGHTS_FILE)
     known = {"rows": as_learned(usable), "start": digest}
     identity = digest_json({**known, "base": base.ref.fingerprint, **_settings(request)})
@@ -89,7 +93,7 @@ def refine_job(request: RefineRequest, prompts: PromptSet, reporter: Reporter) -
             first,
             student_rows(base, plan, learned),
             student_rows(base, plan, watched),
-            RefineSettings(request.steps, request.seconds, request.rate, request.seed),
+            RefineSettings(request.steps, request.seconds, request.rate, request.seed, start_knows=known_before > 0),
             state=state,
             identity=identity,
             on_step=progress.step,

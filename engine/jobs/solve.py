@@ -150,8 +150,8 @@ def make_streamed_adapter(
         explain_out_of_memory(setting("answered")),
         reporter.stage("solve", base.model.config.get_text_config().num_hidden_layers, "layers") as stage,
     ):
-        found = solve_streamed(base, tokens.groups, settings, checked=checked, on_layer=_on_layer(stage, reporter))
-        stage.note = f"base: {sum(found.right)} of {len(found.right)} answers right"
+        found = solve_streamed(base, tokens.read, settings, checked=checked, on_layer=_on_layer(stage, reporter))
+        stage.note = f"base: {tokens.right(found.right)}"
         stage.memory = device_memory(base.device)
     made = Made(found.adapter, tokens.examples, 0, FROM_BASE)
     if not held_out:
@@ -213,11 +213,11 @@ def _read(
     layers = base.model.config.get_text_config().num_hidden_layers
     with attach(base, under), reporter.stage("context", layers, "layers") as stage:
         context = read_context(
-            base, tokens.groups, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
+            base, tokens.read, on_layer=lambda share: stage.advance(int(share * layers + 1e-6) - stage.step)
         )
         stage.memory = device_memory(base.device)
         if start:
-            stage.note = f"{start}: {sum(context.right)} of {len(context.right)} answers right"
+            stage.note = f"{start}: {tokens.right(context.right)}"
     return context
 
 

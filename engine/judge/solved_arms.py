@@ -98,7 +98,9 @@ class SolvedArms:
             start = self.make(replace(plan, rows=plan.rows[:ROWS]), None, seed)
         rows = student_rows(self.base, plan, plan.rows)
         learned = len(rows) - watched_count(len(rows))
-        settings = RefineSettings(steps=REFINE_STEPS, seconds=math.inf, seed=seed)
+        settings = RefineSettings(
+            steps=REFINE_STEPS, seconds=math.inf, seed=seed, start_knows=count == ROWS and not fresh
+        )
         looks: list[Check] = []
         adapter = refine(self.base, start, rows[:learned], rows[learned:], settings, on_check=looks.append).adapter
         curve = self.kept.parent / CURVES / f"{name}-{count}-{'nothing' if fresh else 'solved'}-{seed}.json"

@@ -33,6 +33,7 @@ _GROUPS = 2
 # Teacher tokens of a group, its context counted once.
 _GROUP_TOKENS = 4096
 _FEWEST_ROWS = 4
+_IN_SIGHT_EVERY = 2
 # Examples of more tokens in all are shortened: a context is read once a group, but its length counts for every row.
 _WHOLE_TOKENS = 1024
 
@@ -47,11 +48,23 @@ class ContextTokens:
     groups: rows that share a context; of long rows fewer than there are, since more gain little and each costs time.
     examples: how many answered rows stood in each context, at least.
     rows: all rows as the student reads them, with their answers.
+    in_sight: some rows once more, where there is an instruction: the student reads it too. Groups as above.
     """
 
     groups: Sequence[Sequence[ContextRow]]
     examples: int
     rows: Sequence[TokenRow]
+    in_sight: Sequence[Sequence[ContextRow]] = ()
+
+    @property
+    def read(self) -> list[Sequence[ContextRow]]:
+        """All groups, those with the instruction in sight last."""
+        return [*self.groups, *self.in_sight]
+
+    def right(self, hits: Sequence[bool]) -> str:
+        """How many rows the teacher answers to the letter, of what it found in `read`, in words; none counts twice."""
+        own = hits[: sum(map(len, self.groups))]
+        return f"{sum(own)} of {len(own)} answers right"
 
 
 def context_tokens(
@@ -78,20 +91,26 @@ def context_tokens(
         shown = [plan.shown(row.prompt) for row in rows]
         texts = answers(shown)
         pairs = _pairs(base, plan, rows, texts, ())
-        return ContextTokens([pairs], 0, [pair.student for pair in pairs])
-    groups, fewest = [], examples
+        students = [pair.student for pair in pairs]
+        return ContextTokens([pairs], 0, students, [_in_sight(base, plan, rows, texts)])
+    fewest = examples
+    groups: list[Sequence[ContextRow]] = []
+    in_sight: list[Sequence[ContextRow]] = []
     for own, others in _groups(rows, seed):
         longest = max(map(len, answers_ids(base.tokenizer, [row.references[0] for row in own])))
         before = shown_examples(base, plan, in_turn(others, seed)[:examples])
         taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
-        groups.append(_affordable(_pairs(base, plan, own, [row.references[0] for row in own], taken)))
+        texts = [row.references[0] for row in own]
+        groups.append(_affordable(_pairs(base, plan, own, texts, taken)))
+        if plan.instruction:
+            in_sight.append(_affordable(_in_sight(base, plan, own, texts, taken)))
     if fewest == 0 and not plan.instruction:
         hint = "Use shorter examples, or another base"
         raise EngineError(f"no example fits before a prompt into the {limit:,} tokens that the base reads", hint=hint)
     if fewest < min(examples, len(rows) - 1):
         reporter.note(f"{fewest} examples a context instead of {examples}: more do not fit, or there are no more")
-    return ContextTokens(groups, fewest, student_rows(base, plan, rows))
+    return ContextTokens(groups, fewest, student_rows(base, plan, rows), in_sight)
 
 
 def window(base: LoadedBase) -> int:
@@ -153,6 +172,20 @@ def _pairs(
     teachers = _tokens(base, [plan.shown(row.prompt) for row in rows], answers, examples)
     students = _tokens(base, [plan.query(row.prompt) for row in rows], answers)
     return [ContextRow(*pair) for pair in zip(teachers, students, strict=True)]
+
+
+def _in_sight(
+    base: LoadedBase,
+    plan: ContextPlan,
+    rows: Sequence[PromptRow],
+    answers: Sequence[str],
+    examples: Sequence[tuple[str, str]] = (),
+) -> list[ContextRow]:
+    """Some rows once more, with the instruction before the student's query: there the adapter must do no harm."""
+    rows, answers = rows[::_IN_SIGHT_EVERY], answers[::_IN_SIGHT_EVERY]
+    prompts = [plan.shown(row.prompt) for row in rows]
+    both = _tokens(base, prompts, answers, examples), _tokens(base, prompts, answers)
+    return [ContextRow(*pair) for pair in zip(*both, strict=True)]
 
 
 def _affordable(pairs: Sequence[ContextRow]) -> Sequence[ContextRow]:

@@ -88,6 +88,27 @@ def test_an_instruction_leaves_the_query_and_the_base_answers_itself() -> None:
         assert text_of(base, row.student.answer).startswith("own ")
 
 
+def test_some_rows_are_read_with_the_instruction_in_sight_too() -> None:
+    base = base_of()
+    tokens, _ = told(base, planned([row._replace(references=()) for row in answered(6)]))
+    assert tokens.read == [*tokens.groups, *tokens.in_sight]
+    twins = [row for group in tokens.in_sight for row in group]
+    teachers = [row.teacher for group in tokens.groups for row in group]
+    assert 0 < len(twins) < len(teachers)
+    # Without examples in its context nothing is to change there.
+    assert all(row.teacher == row.student and row.teacher in teachers for row in twins)
+    both, _ = told(base, planned(answered(8), made_from="both"), examples=2)
+    for row in (row for group in both.in_sight for row in group):
+        teacher, student = text_of(base, row.teacher.prompt), text_of(base, row.student.prompt)
+        assert student.count(TASK) == 1 and teacher.count("colour") > student.count("colour")
+    assert not told(base, planned(answered(8)))[0].in_sight
+
+
+def test_a_row_that_is_read_twice_counts_once() -> None:
+    tokens, _ = told(base_of(), planned([row._replace(references=()) for row in answered(6)]))
+    assert tokens.right([True] * 4 + [False] * 2 + [True] * 3) == "4 of 6 answers right"
+
+
 def test_both_gives_the_teacher_examples_and_instruction() -> None:
     base = base_of()
     tokens, _ = told(base, planned(answered(6), made_from="both"), examples=2)

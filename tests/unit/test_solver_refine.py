@@ -102,3 +102,18 @@ def test_a_killed_run_goes_on_to_the_same_adapter(base: Any, tmp_path: Path) -> 
     assert same(whole.adapter, again.adapter) and (whole.start, whole.best) == (again.start, again.best)
     with pytest.raises(EngineError, match="another"):
         refine(base, start(base), rows, rows[:5], SETTINGS, state=state, identity="other")
+
+
+def test_a_start_that_knows_the_watched_rows_is_not_kept_for_what_they_show(base: Any) -> None:
+    rows = made_rows(12)
+    steps = RefineSettings(steps=8, seconds=1e9, rate=1e-2)
+    known = refine(base, start(base), rows, rows, RefineSettings(steps=60, seconds=1e9, rate=1e-2)).adapter
+    # What is learned from other rows is worse on these.
+    others = [TokenRow(row.prompt, made_rows(13)[-1].answer) for row in rows[:4]]
+    judged, flattered = (
+        refine(base, known, others, rows, RefineSettings(**{**vars(steps), "start_knows": knows}))
+        for knows in (False, True)
+    )
+    assert judged.best and judged.best.step == 0
+    assert flattered.best and flattered.start and flattered.best.step > 0
+    assert flattered.best.worth < flattered.start.worth and not same(flattered.adapter, judged.adapter)
