@@ -78,6 +78,13 @@ def refuse_special(path: Path, mode: int) -> None:
     raise EngineError(f"is {kind}, not a file", where=str(path), hint="Save the prompts to a file first")
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raises EngineError for what Git LFS keeps in place of a file."""
+    with as_engine_errors(path), open(path, "rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise _only_a_pointer(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file or of an entry of an archive, unpacked where they are packed.
