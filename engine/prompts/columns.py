@@ -51,10 +51,10 @@ PROMPT_COLUMNS = (
 """The first of these that a row has is the prompt."""
 
 # The same, but never a prompt themselves: half of a pair is none.
-_ONLY_BEFORE = (
-    "premise", "sentence", "retrieved_contexts", "passages", "paragraph", "paragraphs", "documents", "support", "hint",
-    "body",
-)  # fmt: skip
+_ONLY_BEFORE = ("premise", "retrieved_contexts")
+# And these only before what is a question by its name: beside other columns they may be anything.
+_BEFORE_QUESTIONS = ("sentence", "passages", "paragraph", "paragraphs", "documents", "support", "hint", "body")
+_QUESTIONS = frozenset({"question", "questionstem", "stem", "query", "problem", "userinput"})
 # With columns for both speakers, the user's is the prompt.
 _SPEAKERS = (("user", "assistant"), ("human", "assistant"), ("human", "bot"))
 
@@ -308,7 +308,8 @@ def _not_twice(options: Options, tables: Sequence[Table], main: str) -> Options 
 
 def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple[str, ...]:
     """Columns of passages, without those whose text stands in the prompts already."""
-    names = [name for name in present((*_PASSAGES, *_ONLY_BEFORE), tables) if name not in taken]
+    known = (*_PASSAGES, *_ONLY_BEFORE, *(_BEFORE_QUESTIONS if key_of(main) in _QUESTIONS else ()))
+    names = [name for name in present(known, tables) if name not in taken]
     texts = {name: [(passage_text(row.get(name)), scalar(row.get(main)) or "") for row in tables] for name in names}
     return tuple(
         name for name, pairs in texts.items()
