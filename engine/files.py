@@ -22,6 +22,9 @@ from typing import Any
 from engine.errors import ANOTHER_OUT, EngineError, setting
 from engine.text import readable_size
 
+LFS_POINTER = b"version https://git-lfs."
+"""How a file begins that Git LFS keeps in place of a large one."""
+LFS_HINT = "Fetch the file: run `git lfs pull` in its repository, or download it from where it is shown"
 # What is being written, beside where it will be: `.NAME.` and eight characters. "old" is what it takes the place of.
 _LEFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<ending>part|old)")
 
@@ -273,6 +276,12 @@ def read_json(source: Path, hint: str | None = None) -> Any:
     except (ValueError, RecursionError) as error:
         # Numbers of thousands of digits, endless nesting: no file of ours.
         raise EngineError(f"broken JSON: {error}", where=str(source), hint=hint) from error
+
+
+def is_lfs_pointer(source: Path) -> bool:
+    """Whether a file is what Git LFS keeps in place of a large one. Raises OSError."""
+    with open(source, "rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def digest_bytes(*parts: bytes) -> str:

@@ -22,7 +22,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -77,6 +77,7 @@ _OTHERS = (
 )
 _WHOLE = re.compile(r"(?:base_model\.model\.)?(?:[\w]+\.){0,4}(?P<which>embed_tokens|lm_head)\.weight", re.ASCII)
 _LONGEST_KEY = 400
+_MOST_LACKING = 4
 _MOST_EXPRESSIONS, _MOST_KEYS = 2**10, 2**14
 # Seconds that all expressions of a file may take; those that tools write take a few milliseconds.
 _MATCHING = 2.0
@@ -92,15 +93,17 @@ class ForeignPeft(Foreign):
     rank_of, alpha_of: by the module's path in the adapter's own file; ask only for paths that a base has.
     root: whether the scale is that of rsLoRA, alpha / sqrt(r) instead of alpha / r.
     whole: by the name of a weight that is no LoRA matrix: "embed_tokens" or "lm_head".
+    promised: whether its config adapts a module of the base, by its path; raises EngineError where nobody can find out.
     """
 
     rank_of: Callable[[str], int]
     alpha_of: Callable[[str], Fraction]
     root: bool
     whole: Mapping[str, str]
+    promised: Callable[[], Callable[[str], bool]]
 
     def check_weights(self, model: Any) -> tuple[str, ...]:
-        """Embeddings and head of the file are left out where they are the base's."""
+        """Embeddings and head of the file are left out where they are the base's; modules that it lacks are named."""
         import torch
 
         for name, which in self.whole.items():
@@ -113,7 +116,21 @@ class ForeignPeft(Foreign):
                     "is not the base's own weight, so it was trained whole; only LoRA of linear modules is imported"
                 )
                 raise EngineError(problem, where=f"{self.weights}, {shown(name)}", hint=_MERGE)
-        return tuple(f"Its {which} is the base's own and was left out." for which in self.whole.values())
+        left = [f"Its {which} is the base's own and was left out." for which in self.whole.values()]
+        linear = [path for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+        return (*left, *self._lacking(linear))
+
+    def _lacking(self, linear: Sequence[str]) -> list[str]:
+        """What the config adapts and the file has no matrices of, in a sentence."""
+        there = {pair.path.removeprefix("model.") for pair in self.pairs}
+        others = [path for path in linear if path.removeprefix("model.") not in there]
+        with suppress(EngineError):
+            promised = self.promised()
+            if lacking := [path for path in others if promised(path)]:
+                named = ", ".join(lacking[:_MOST_LACKING]) + (", …" if len(lacking) > _MOST_LACKING else "")
+                count = f"{len(lacking)} module{'' if len(lacking) == 1 else 's'}"
+                return [f"Its config adapts {count} more, of which the file has no matrices: {named}."]
+        return []
 
     def scales_for(self, fitted: Fitted) -> dict[str, Fraction]:
         """By the config, whose ranks are checked; of rsLoRA, the float that peft has."""
@@ -171,11 +188,12 @@ def open_foreign_peft(folder: Path) -> ForeignPeft:
         weights=weights,
         pairs=pairs,
         named_base=named if isinstance(named, str) and named else None,
-        changes=_changes(config, {kind for kind, _ in header.values()}, pairs),
+        changes=_changes(config, {kind for kind, _ in header.values()}),
         rank_of=_by_path(config, "r", "rank_pattern", _rank, place),
         alpha_of=_by_path(config, "lora_alpha", "alpha_pattern", _alpha, place),
         root=bool(config.get("use_rslora")),
         whole=whole,
+        promised=lambda: _promised(config, place),
     )
 
 
@@ -224,16 +242,32 @@ def _pairs(header: Mapping[str, tuple[str, tuple[int, ...]]], where: str) -> tup
     return paired(halves, where)
 
 
-def _changes(config: Mapping[str, Any], kinds: Iterable[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
+def _changes(config: Mapping[str, Any], kinds: Iterable[str]) -> tuple[str, ...]:
     changes = ["Its scale is that of rsLoRA, alpha / sqrt(rank)."] if config.get("use_rslora") else []
     changes += [f"Its {name}_pattern gives some modules another {name}." for name in ("rank", "alpha")
              if config.get(f"{name}_pattern")]  # fmt: skip
-    listed = config.get("target_modules")
-    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    lacking = [name for name in named if not any(f".{pair.path}".endswith(f".{name}") for pair in pairs)]
-    if lacking:
-        changes.append(f"Its config names {shown(', '.join(lacking))} too, but the file has no matrices of it.")
     return (*changes, *widened(kinds))
+
+
+def _promised(config: Mapping[str, Any], where: str) -> Callable[[str], bool]:
+    """Whether peft would adapt a module of this path: by target_modules, without those that other settings leave out.
+
+    Of what peft reads otherwise ("all-linear", layers by number) nothing is promised.
+    """
+    wanted, without = config.get("target_modules"), config.get("exclude_modules")
+    if not wanted or wanted == "all-linear" or config.get("layers_to_transform") is not None:
+        return lambda path: False
+    takes, leaves = _named(wanted, f"{where}, target_modules"), _named(without, f"{where}, exclude_modules")
+    return lambda path: takes(path) and not leaves(path)
+
+
+def _named(modules: Any, where: str) -> Callable[[str], bool]:
+    """Whether a path is one of these: ends of paths in a list, or an expression that matches the whole."""
+    if isinstance(modules, str):
+        matcher = _matcher({modules: 0}, where) if not _LITERAL.fullmatch(modules) else None
+        return (lambda path: matcher(path) is not None) if matcher else (lambda path: path == modules)
+    names = tuple(f".{name}" for name in modules) if isinstance(modules, list) else ()
+    return lambda path: f".{path}".endswith(names)
 
 
 def _by_path(

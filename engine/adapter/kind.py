@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from engine.adapter.foreign_gguf import read_field
 from engine.adapter.formats import ADAPTER_GGUF
 from engine.adapter.peft_folder import CONFIG_FILE, missing_hint
+from engine.base.gguf_header import read_field
 from engine.errors import EngineError
 
 _FIRST_BYTES = 2**16

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +205,8 @@ def missing_hint(folder: Path) -> str:
 
 def _adapters_inside(folder: Path) -> list[str]:
     """The subfolders that hold an adapter, as the checkpoints of a training are named."""
-    return [str(file.parent) for file in sorted(folder.glob(f"*/{CONFIG_FILE}"))[:8]]
+    found = (file.parent for depth in ("*", "*/*", "*/*/*") for file in sorted(folder.glob(f"{depth}/{CONFIG_FILE}")))
+    return list(map(str, islice(found, 8)))
 
 
 def check_sums(folder: Path) -> None:

@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.base.catalog import BASES, bundled_base
 from engine.base.convert import base_folder
 from engine.base.gguf import forget_quantisation, reading_gguf
+from engine.base.gguf_header import read_field
 from engine.base.hub import cached_model, hub_snapshot, looks_like_hub_id, quiet_libraries
+from engine.base.weight_files import refuse_pointers, weight_files
 from engine.errors import Cancelled, EngineError, setting
 from engine.events import Reporter
 from engine.files import digest_bytes, digest_json, read_json
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from engine.base.streamed import StreamedLayers
 
 _MIB = 1 << 20
+# Of a GGUF file, to see what it is; models of a folder that are named.
+_FIRST_BYTES, _MOST_NAMED = 2**16, 5
+_ITS_BASE = "Name the base that it was made for, and import the adapter"
 # What llama.cpp's gguf-split adds to a name.
 _PART = re.compile(r"-\d{5}-of-(?P<parts>\d{5})$")
 # A subfolder that is not there: transformers puts an adapter that lies beside the weights on the model, unasked.
@@ -171,33 +175,6 @@ def load_base(
     return LoadedBase(ref, model, tokenizer, place, fit.dtype, streamed)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder; an adapter that lies beside them is none of its weights."""
-    return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith("adapter_")]
-
-
-def weight_count(folder: Path) -> int:
-    """How many numbers the weights of a model folder are; its headers alone are read."""
-    count = 0
-    for file in weight_files(folder):
-        with opened_tensors(file, "numpy") as tensors:  # torch stays out
-            count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return count
-
-
-@contextmanager
-def opened_tensors(file: Path, framework: str = "pt") -> Iterator[Any]:
-    """A safetensors file, nothing but its header read; raises EngineError where it is broken."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework=framework) as tensors:
-            yield tensors
-    except (OSError, SafetensorError) as error:
-        hint = "Fetch or save the model again"
-        raise EngineError(f"the weights cannot be loaded: {error}", where=str(file), hint=hint) from error
-
-
 def _named_folder(name: str, path: Path, trust_remote_code: bool) -> BaseRef:
     """A model folder; one of the hub cache is the hub model that it holds."""
     cached = cached_model(path)
@@ -209,14 +186,25 @@ def _named_folder(name: str, path: Path, trust_remote_code: bool) -> BaseRef:
 
 
 def _folder_ref(name: str, folder: Path, model_id: str, trust_remote_code: bool) -> BaseRef:
-    if not (folder / "config.json").is_file():
-        raise EngineError("this folder has no config.json", where=str(folder), hint="Name the folder of a model")
-    files = weight_files(folder)
+    files, where = weight_files(folder), str(folder)
+    whole = (folder / "config.json").is_file()
+    if not (whole and files) and (folder / "adapter_config.json").is_file():
+        raise EngineError("is an adapter, not a base model", where=where, hint=_ITS_BASE)
+    if not whole:
+        raise EngineError("this folder has no config.json", where=where, hint=_models_inside(folder))
     if not files:
         hint = "Save the model as safetensors; pickled weights are not read"
-        raise EngineError("this folder has no .safetensors weights", where=str(folder), hint=hint)
+        raise EngineError("this folder has no .safetensors weights", where=where, hint=hint)
+    refuse_pointers(files)
     config = _read_config(folder, name, trust_remote_code=trust_remote_code)
     return BaseRef(name, model_id, str(folder.absolute()), None, config, fingerprint(config, files))
+
+
+def _models_inside(folder: Path) -> str:
+    """What to name instead of a folder without a model: the models in it, if there are any."""
+    inside = [file.parent for file in sorted(folder.glob("*/config.json"))] + sorted(folder.glob("*.gguf"))
+    named = ", ".join(map(str, inside[:_MOST_NAMED]))
+    return f"Name the model in it: {named}" if named else "Name the folder of a model"
 
 
 def _gguf_ref(name: str, path: Path) -> BaseRef:
@@ -226,8 +214,15 @@ def _gguf_ref(name: str, path: Path) -> BaseRef:
         hint = f"Join the parts first: llama-gguf-split --merge FIRST_PART {path.stem[: part.start()]}.gguf"
         raise EngineError(f"is one of {int(part['parts'])} parts of a model", where=name, hint=hint)
     with open(path, "rb") as file:
-        if file.read(4) != b"GGUF":
-            raise EngineError("this is not a GGUF file", where=name)
+        head = file.read(_FIRST_BYTES)
+    if not head.startswith(b"GGUF"):
+        raise EngineError("this is not a GGUF file", where=name)
+    # Of these transformers would make a model of 7 B numbers, from what the file leaves open.
+    if read_field(head, "general.type") == "adapter":
+        raise EngineError("is an adapter, not a base model", where=name, hint=_ITS_BASE)
+    if read_field(head, "general.architecture") == "clip":
+        hint = "Name the file of its language model"
+        raise EngineError("is the part of a model that reads images, not a base model", where=name, hint=hint)
     config = _read_config(path.parent, name, gguf_file=path.name)
     # True of the file; in memory the weights are dequantised, and a model built from this config is a plain one.
     vars(config).pop("quantization_config", None)
@@ -285,6 +280,8 @@ def model_class(config: PretrainedConfig) -> Any:
 def _quantised_by(config: PretrainedConfig) -> str:
     """How a checkpoint's weights are quantised, as its config states it: "awq", "gptq", "bitsandbytes", ...; or ""."""
     found = getattr(config, "quantization_config", None)
+    if found is None and isinstance(getattr(config, "quantization", None), dict):
+        return "mlx"
     if found is None:
         return ""
     method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)

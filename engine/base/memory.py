@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from engine.base.device import dtype_name, pick_dtype
-from engine.base.load import weight_count
+from engine.base.weight_files import weight_count
 from engine.text import readable_size
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from engine.base.convert import conversion_folder
 from engine.base.fetch import find_model_files
 from engine.base.gguf import gguf_field, open_gguf
 from engine.base.hub import looks_like_hub_id
-from engine.base.load import weight_count
+from engine.base.weight_files import weight_count
 from engine.errors import EngineError
 from engine.files import read_json
 

@@ -18,8 +18,8 @@ import torch
 from greenlet import getcurrent, greenlet
 from torch import nn
 
-from engine.base.load import opened_tensors, weight_files
 from engine.base.network import layer_list
+from engine.base.weight_files import opened_tensors, weight_files
 from engine.errors import EngineError
 
 if TYPE_CHECKING:

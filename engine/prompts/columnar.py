@@ -26,6 +26,8 @@ BATCH_ROWS = 256
 """Rows of a columnar file held at a time."""
 _ALWAYS_READ, _ROWS_A_BYTE = 2**20, 8
 
+_SHORT = ("float", "halffloat")
+
 Columns = tuple[str, ...] | None
 Classes = Mapping[str, list[str]]
 
@@ -107,12 +109,22 @@ def _batch_rows(batches: Iterable[pa.RecordBatch | pa.Table], classes: Classes) 
     """The rows of arrow batches as plain objects."""
     number = 0
     for batch in batches:
+        short = [field.name for field in batch.schema if str(field.type) in _SHORT]
         for row in batch.to_pylist():
             number += 1
+            for name in short:
+                row[name] = _as_written(row[name])
             for name, names in classes.items():
                 if name in row:
                     row[name] = _class_name(row[name], names)
             yield Located("row", number, row)
+
+
+def _as_written(value: float | None) -> float | None:
+    """A float32 as the number that one writes for it: 0.1, not 0.10000000149011612."""
+    import numpy as np
+
+    return None if value is None else float(str(np.float32(value)))
 
 
 def _class_name(value: Any, names: list[str]) -> Any:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from engine.errors import setting
-from engine.prompts.chats import USER, known_role, last_exchange, role_names
+from engine.prompts.chats import USER, Turns, known_role, last_exchange, role_names
 from engine.prompts.images import image_columns
 from engine.prompts.labels import LABELS, TEACHER_COLUMN, find_labels, label_of_unnamed, listed_labels
 from engine.prompts.marked import marked_role, marked_turns
 from engine.prompts.names import is_number, is_unnamed, key_of, listed, present, scalar
 from engine.prompts.options import Options, find_options, settled
-from engine.prompts.rows import opened, passage_text, turns_of, words_of
+from engine.prompts.rows import CHATS, no_text, opened, passage_text, turns_of, words_of
 from engine.prompts.shape import RowError, RowShape
 from engine.prompts.templates import Template
 
@@ -32,6 +33,7 @@ PROMPT_COLUMNS = (
     "instruction",
     "question",
     "question_stem",
+    "stem",
     "query",
     "problem",
     "input",
@@ -50,15 +52,23 @@ PROMPT_COLUMNS = (
 
 # The same, but never a prompt themselves: half of a pair is none.
 _ONLY_BEFORE = ("premise", "retrieved_contexts")
+# And these only before what is a question by its name: beside other columns they may be anything.
+_BEFORE_QUESTIONS = ("sentence", "passages", "paragraph", "paragraphs", "documents", "support", "hint", "body")
+_QUESTIONS = frozenset({"question", "questionstem", "stem", "query", "problem", "userinput"})
 # With columns for both speakers, the user's is the prompt.
 _SPEAKERS = (("user", "assistant"), ("human", "assistant"), ("human", "bot"))
 
 # Text columns that belong to a prompt: in front of it, and after it.
-BEFORE = ("system_prompt", "system", "task_prefix")
+BEFORE = ("system_prompt", "system", "system_message", "system_instruction", "task_prefix")
+# A text for all rows alike; where it differs, it may be the answer.
+COMMON = ("definition", "task_definition", "task_description")
 _AFTER_INSTRUCTION = ("input", "context")
 _ABOUT_ROWS = ("id", "idx", "uid", "source", "split")
 _ROLE_COLUMNS = ("role", "from", "speaker", "author")
-_WRAPPERS = ("body", "row", "vars", "input", "data", "example", "fields")
+_WRAPPERS = ("body", "row", "vars", "input", "inputs", "data", "example", "fields", "params", "item", "doc", "question")
+# Beside an answer, whether it is one to give: what files of preferences say row by row.
+_VERDICTS = ("kto_tag", "desirable", "label")
+_JUDGED = frozenset({"completion", "response", "output", *CHATS})
 
 
 def find_shape(
@@ -78,6 +88,7 @@ def find_shape(
         problem = f"a row must be an object or a string, this one is {words_of(rows[0])}"
         raise RowError(problem, "Write one object a prompt")
     tables: list[Table] = [row for row in rows if isinstance(row, dict)]
+    held = tables
     if template is not None:
         return _template_shape(tables, label, template)
     inside, column = _holder(tables, column)
@@ -92,29 +103,33 @@ def find_shape(
     role = None if chats else _role_column(tables, main)
     beside = {name for name in (main, named_label, role) if name is not None}
     after = _text_columns(_AFTER_INSTRUCTION if kind == "instruction" else (), tables, beside)[:1]
-    before = _text_columns(BEFORE, tables, beside)
+    before = (*_text_columns(BEFORE, tables, beside), *_common_text(tables, beside))
     if not chats and kind not in {"instruction", "text", *map(key_of, _PASSAGES)}:
         before = (*before, *_passages(tables, main, beside))
     used = {*beside, *before, *after}
     found = None if chats else _options(tables, used, named_label)
-    marked = not chats and _is_marked(
-        tables, main, sure=named_label is not None or bool(find_labels(tables, used, found)[1])
+    marked = (
+        []
+        if chats
+        else _marked(tables, main, sure=named_label is not None or bool(find_labels(tables, used, found)[1]))
     )
-    answered = named_label is None and (marked or any(last_exchange(chat).answer is not None for chat in chats))
+    answered = named_label is None and _are_answered(chats or marked)
     labels: tuple[str, ...] = (named_label,) if named_label is not None else ()
     if named_label is None and not answered:
         labels = _labels(tables, used, found)
     options = settled(found, tables, labels[0] if labels else None) if found is not None else None
     if found is not None and options is None and not labels:
         labels = found.columns  # several right answers, not options to choose from
-    if options is not None and _stand_in_prompts(options, tables, main):
-        options = None
+    judged = named_label is None and (answered or any(key_of(name) in _JUDGED for name in labels))
+    verdict = _verdict(tables, {*used, *labels}) if judged else None
+    options = _not_twice(options, tables, main) if options is not None else None
     teacher = next(iter(present((TEACHER_COLUMN,), tables)), None) if labels else None
     shape = RowShape(
         main, tuple(name for name in before if name not in labels), after, options, labels, listed_labels(labels),
-        turns=bool(chats), marked=marked, answered=answered, teacher=teacher, inside=inside, role=role,
+        turns=bool(chats), marked=bool(marked), answered=answered, teacher=teacher, inside=inside, role=role,
+        verdict=verdict,
     )  # fmt: skip
-    return _with_rest(tables, shape)
+    return _with_rest(tables, shape, held)
 
 
 def has_prompt(row: Table) -> bool:
@@ -128,12 +143,13 @@ def _plain_shape(rows: Sequence[Any], named: str | None, template: Template | No
         if len(template.columns) > 1:
             problem = f"the template takes {listed(template.columns)}, but the prompts are plain text"
             raise RowError(problem, "Let it take one column, whatever its name: it stands for the text")
-        return RowShape(None, template=template)
-    if named is not None:
+    elif named is not None:
         raise RowError(f'there is no column "{named}": the prompts are plain text', "Leave the column out")
-    marked = bool(texts) and 2 * sum(marked_turns(text) is not None for text in texts) >= len(texts)
+    chats = [turns for text in texts if (turns := marked_turns(text)) is not None]
+    marked = bool(texts) and 2 * len(chats) >= len(texts)
     roles = {marked_role(text)[0] for text in texts}
-    return RowShape(None, marked=marked, answered=marked, role="line" if not marked and _speak_in_turn(roles) else None)
+    role = "line" if not marked and _speak_in_turn(roles) else None
+    return RowShape(None, marked=marked, answered=marked and _are_answered(chats), role=role, template=template)
 
 
 def _speak_in_turn(roles: set[str | None]) -> bool:
@@ -141,16 +157,15 @@ def _speak_in_turn(roles: set[str | None]) -> bool:
 
 
 def _template_shape(tables: Sequence[Table], label: str | None, template: Template) -> RowShape:
-    every = {name: None for row in tables for name in row}
-    inside = None
+    held, inside = tables, None
     try:
-        spelled = template.spelled(every)
+        spelled = template.spelled(dict.fromkeys(_every(tables)))
     except ValueError as error:
         inside = _wrapper(tables)
         if inside is None:
             raise RowError(str(error), "Name columns in braces, as in {text}") from error
         tables = [opened(row, inside) for row in tables]
-        spelled = template.spelled({name: None for row in tables for name in row})
+        spelled = template.spelled(dict.fromkeys(_every(tables)))
     taken = set(spelled.columns)
     labels = (_named(label, *tables),) if label is not None else _labels(tables, taken, None)
     if taken & set(labels):
@@ -164,7 +179,7 @@ def _template_shape(tables: Sequence[Table], label: str | None, template: Templa
         spelled.columns[0], options=options, labels=labels, listed=listed_labels(labels), teacher=teacher,
         inside=inside, template=spelled,
     )  # fmt: skip
-    return _with_rest(tables, shape)
+    return _with_rest(tables, shape, held)
 
 
 def _found(tables: Sequence[Table], label: str | None) -> str:
@@ -175,6 +190,7 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
     names = present((*PROMPT_COLUMNS, *speakers), tables)
     for name in names:
         if any(_usable(name, row.get(name)) for row in tables):
+            _refuse_questions_below(name, tables)
             return name
     if list(map(is_unnamed, _every(tables))) == [True]:
         return str(_every(tables)[0])
@@ -187,14 +203,23 @@ def _found(tables: Sequence[Table], label: str | None) -> str:
             return name
     for name, value in ((name, row.get(name)) for row in tables for name in names):
         if value not in (None, "", []) and scalar(value) is None:
-            raise RowError(
-                f'column "{name}" holds {words_of(value)}, not text',
-                f"Name another column with {setting('column')}; columns there: {listed(_every(tables))}",
-            )
+            raise no_text(name, value, _every(tables))
     raise RowError(
         f"no column is known to hold the prompt; columns there: {listed(_every(tables))}",
         f'Name it with {setting("column")}, make prompts of columns with {setting("template")}, or call it "prompt"',
     )
+
+
+def _refuse_questions_below(found: str, tables: Sequence[Table]) -> None:
+    """Raises RowError where a passage would be the prompt, and the questions on it stand in a list beside it."""
+    if key_of(found) not in map(key_of, _PASSAGES):
+        return
+    for name in present(("questions",), tables):
+        if any(isinstance(row.get(name), list) and row[name] for row in tables):
+            problem = f'column "{name}" holds several questions on one {found}'
+            raise RowError(
+                problem, f'Write a row a question, or take the {found} alone with {setting("column")} "{found}"'
+            )
 
 
 def _only_text(tables: Sequence[Table], label: str | None) -> str | None:
@@ -245,9 +270,15 @@ def _role_column(tables: Sequence[Table], main: str) -> str | None:
     return None
 
 
-def _is_marked(tables: Sequence[Table], main: str, *, sure: bool) -> bool:
+def _marked(tables: Sequence[Table], main: str, *, sure: bool) -> list[Turns]:
+    """The chats that are written as texts in a column; none where most texts are no chats."""
     texts = [row[main] for row in tables if isinstance(row.get(main), str) and row[main].strip()]
-    return bool(texts) and 2 * sum(marked_turns(text, sure=sure) is not None for text in texts) >= len(texts)
+    chats = [turns for text in texts if (turns := marked_turns(text, sure=sure)) is not None]
+    return chats if 2 * len(chats) >= len(texts) else []
+
+
+def _are_answered(chats: Sequence[Turns]) -> bool:
+    return any(last_exchange(chat).answer is not None for chat in chats)
 
 
 def _labels(tables: Sequence[Table], used: set[str], options: Options | None) -> tuple[str, ...]:
@@ -261,21 +292,24 @@ def _options(tables: Sequence[Table], taken: Iterable[str], label: str | None) -
     return None if options is not None and label in options.columns and not options.scores else options
 
 
-def _stand_in_prompts(options: Options, tables: Sequence[Table], main: str) -> bool:
-    """Whether prompts list their options themselves, each at the end of a line."""
-    found = False
+def _not_twice(options: Options, tables: Sequence[Table], main: str) -> Options | None:
+    """The options, marked where prompts list them themselves, as in "(A) text"; None where they do so without names."""
+    named = listed = False
     for row in tables:
-        ends = [line.strip() for line in (scalar(row.get(main)) or "").splitlines()[1:]]
-        for _, text in options.read(row):
-            if not any(line.endswith(text.strip()) for line in ends):
-                return False
-            found = True
-    return found
+        prompt = scalar(row.get(main)) or ""
+        ends = [line.strip() for line in prompt.splitlines()[1:]]
+        for name, text in options.read(row):
+            mark = re.search(rf"\b{re.escape(name)}\s*[).:]\s*{re.escape(text.strip())}", prompt)
+            if mark is None and not any(line.endswith(text.strip()) for line in ends):
+                return options
+            named, listed = (named or not listed) and mark is not None, True
+    return replace(options, standing=True) if named else None if listed else options
 
 
 def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple[str, ...]:
     """Columns of passages, without those whose text stands in the prompts already."""
-    names = [name for name in present((*_PASSAGES, *_ONLY_BEFORE), tables) if name not in taken]
+    known = (*_PASSAGES, *_ONLY_BEFORE, *(_BEFORE_QUESTIONS if key_of(main) in _QUESTIONS else ()))
+    names = [name for name in present(known, tables) if name not in taken]
     texts = {name: [(passage_text(row.get(name)), scalar(row.get(main)) or "") for row in tables] for name in names}
     return tuple(
         name for name, pairs in texts.items()
@@ -283,12 +317,20 @@ def _passages(tables: Sequence[Table], main: str, taken: Iterable[str]) -> tuple
     )  # fmt: skip
 
 
-def _with_rest(tables: Sequence[Table], shape: RowShape) -> RowShape:
-    """The shape with the columns of images, and with those that are not read."""
+def _with_rest(tables: Sequence[Table], shape: RowShape, held: Sequence[Table]) -> RowShape:
+    """The shape with the columns of images, and with those that are not read.
+
+    Args:
+        held: the rows before what they hold inside was opened: it covers columns of the same name.
+    """
     shape = replace(shape, images=tuple(name for name in image_columns(tables) if name not in shape.columns))
     read = set(shape.columns)
     empty: tuple[Any, ...] = (None, "", [], {})
-    left = (name for name in _every(tables) if name not in read and any(row.get(name) not in empty for row in tables))
+    left = [name for name in _every(tables) if name not in read and any(row.get(name) not in empty for row in tables)]
+    if shape.inside is not None:
+        inner = {name for row in held if isinstance(row.get(shape.inside), dict) for name in row[shape.inside]}
+        covered = [name for name in _every(held) if name in inner and any(row.get(name) not in empty for row in held)]
+        left += [name for name in covered if name not in left]
     return replace(shape, unread=tuple(map(str, left)))
 
 
@@ -311,7 +353,21 @@ def _named(name: str, *rows: Table) -> str:
 def _text_columns(names: Iterable[str], rows: Sequence[Table], taken: Iterable[str]) -> tuple[str, ...]:
     """Those of `names` that hold text, or nothing yet, in the rows."""
     there = [name for name in present(names, rows) if name not in taken]
-    return tuple(name for name in there if all(isinstance(row.get(name), str | None) for row in rows))
+    return tuple(name for name in there if all(passage_text(row.get(name)) is not None for row in rows))
+
+
+def _common_text(tables: Sequence[Table], taken: Iterable[str]) -> tuple[str, ...]:
+    """Columns of an instruction for all rows: several rows, one text."""
+    names = _text_columns(COMMON, tables, taken) if len(tables) > 1 else ()
+    return tuple(name for name in names if len({passage_text(row.get(name)) for row in tables}) == 1)
+
+
+def _verdict(tables: Sequence[Table], taken: Iterable[str]) -> str | None:
+    for name in present(_VERDICTS, tables):
+        values = [row[name] for row in tables if row.get(name) not in (None, "")]
+        if name not in taken and values and all(str(value).lower() in ("true", "false") for value in values):
+            return name
+    return None
 
 
 def _usable(column: str, value: Any) -> bool:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
-from engine.prompts.chats import is_chat
-from engine.prompts.columns import BEFORE, PROMPT_COLUMNS, has_prompt
+from engine.prompts.chats import as_turns, is_chat
+from engine.prompts.columns import BEFORE, COMMON, PROMPT_COLUMNS, has_prompt
 from engine.prompts.located import Located, Rows
 from engine.prompts.names import key_of, present
-from engine.prompts.rows import CHATS
+from engine.prompts.rows import CHATS, passage_text
 from engine.prompts.streams import text_lines, whole_text
 
 JSON_LIMIT = 128 * 2**20
@@ -30,6 +30,8 @@ _CONTAINERS = (
     "data", "rows", "train", "examples", "instances", "prompts", "items", "questions", "records", "samples",
     "dataset", "entries", "results", "tests", "test", "validation",
 )  # fmt: skip
+# What belongs to every prompt may stand once, beside the list.
+_ONCE = ("instruction", *BEFORE, *COMMON)
 _NOT_ROWS = "Each line must hold one whole JSON value; a file that is one JSON array should be named .json"
 
 
@@ -79,6 +81,39 @@ def is_object_lines(path: Path) -> bool:
     return isinstance(data, dict) and _held_rows(data) is None
 
 
+def is_rows(path: Path) -> bool:
+    """Whether a text file is one JSON value that holds rows, under another name."""
+    with closing(text_lines(path)) as lines:
+        first = next((line.strip() for _, line in lines if not line.isspace()), "")
+    if not first.startswith(("[", "{")):
+        return False
+    try:
+        data = json.loads(whole_text(path, JSON_LIMIT, ""))
+    except (EngineError, ValueError, RecursionError):
+        return False
+    if isinstance(data, dict):
+        return has_prompt(data) or _held_rows(data) is not None
+    return isinstance(data, list) and bool(data) and all(isinstance(row, dict) for row in data)
+
+
+def names_beside_rows(path: Path) -> list[str]:
+    """Of a .json file that holds its rows under a name: what else has something in it, and is not read."""
+    if is_object_lines(path):
+        return []
+    data = json.loads(whole_text(path, JSON_LIMIT, ""))
+    rows = _list_inside(data) if isinstance(data, dict) and _held_rows(data) is not None else None
+    return list(_names_beside(data, rows)) if rows is not None else []
+
+
+def _names_beside(data: dict[str, Any], rows: list[Any], above: str = "") -> Iterator[str]:
+    read = {"columns", *present(_ONCE, [data])}
+    for name, value in data.items():
+        if isinstance(value, dict) and any(each is rows for each in value.values()):
+            yield from _names_beside(value, rows, f"{above}{name}.")
+        elif value and value is not rows and name not in read:
+            yield above + name
+
+
 def _parsed(text: str, path: Path, line: int, hint: str) -> Any:
     try:
         return json.loads(text)
@@ -98,8 +133,7 @@ def _held_rows(data: dict[str, Any]) -> list[Any] | None:
     if held and isinstance(names, list) and all(isinstance(row, list) for row in held):
         return [dict(zip(map(str, names), row, strict=False)) for row in held]
     if held is not None:
-        # What belongs to every prompt may stand once, beside the list
-        common = {name: data[name] for name in present(("instruction", *BEFORE), [data]) if isinstance(data[name], str)}
+        common = {name: data[name] for name in present(_ONCE, [data]) if passage_text(data[name])}
         return [common | row if isinstance(row, dict) else row for row in held] if common else held
     return _columns(data)
 
@@ -114,11 +148,12 @@ def _list_inside(data: dict[str, Any], deep: bool = True) -> list[Any] | None:
     rows = [
         value for name, value in data.items()
         if isinstance(value, list) and value and isinstance(value[0], dict) and _is_row(value[0])
-        and key_of(name) not in CHATS
+        and as_turns(value) is None
     ]  # fmt: skip
     if len(rows) == 1:
         return rows[0]
-    inner = [found for value in known if deep and isinstance(value, dict) and (found := _list_inside(value, False))]
+    inside = known if len(data) > 1 else list(data.values())
+    inner = [found for value in inside if deep and isinstance(value, dict) and (found := _list_inside(value, False))]
     return inner[0] if inner else None
 
 
@@ -132,16 +167,21 @@ def _columns(data: dict[str, Any]) -> list[Any] | None:
         return None
     lists = [value for value in data.values() if isinstance(value, list)]
     objects = [value for value in data.values() if isinstance(value, dict)]
-    prompts = [name for name in present(PROMPT_COLUMNS, [data]) if key_of(name) not in CHATS]
-    if len(lists) == len(data) and len({len(value) for value in lists}) == 1 and prompts:
+    known = [name for name in present(PROMPT_COLUMNS, [data]) if key_of(name) not in CHATS]
+    if len(lists) == len(data) and len({len(value) for value in lists}) == 1 and (known or len(data) > 1):
         return [dict(zip(data, row, strict=True)) for row in zip(*lists, strict=True)]
     if len(objects) != len(data):
         return None
     if all(map(has_prompt, objects)):  # rows by their index
         return objects
-    if prompts and objects[0] and all(value.keys() == objects[0].keys() for value in objects):
+    numbered = all(str(key).isdecimal() for key in objects[0])
+    if (known or numbered) and objects[0] and all(value.keys() == objects[0].keys() for value in objects):
         return [{name: data[name][key] for name in data} for key in objects[0]]
     return None
+
+
+def _has_questions(paragraphs: Any) -> bool:
+    return isinstance(paragraphs, list) and any(isinstance(each, dict) and "qas" in each for each in paragraphs)
 
 
 def _unfolded(rows: Iterable[Any]) -> Iterator[Any]:
@@ -149,7 +189,7 @@ def _unfolded(rows: Iterable[Any]) -> Iterator[Any]:
     for row in rows:
         if isinstance(row, list) and is_chat(row):
             yield {"messages": row}
-        elif isinstance(row, dict) and isinstance(row.get("paragraphs"), list):
+        elif isinstance(row, dict) and _has_questions(row.get("paragraphs")):
             yield from _unfolded(row["paragraphs"])
         elif isinstance(row, dict) and isinstance(row.get("qas"), list):
             about = {name: value for name, value in row.items() if name != "qas"}

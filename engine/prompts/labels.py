@@ -29,17 +29,29 @@ _FIRST = (
     "answer",
     "answerkey",
     "answers",
+    "answers_spans",
+    "final_decision",
     "completion",
     "target",
     "targets",
     "solution",
+    "solutions",
+    "long_answer",
     "canonical_solution",
     "output_text",
     "target_text",
     "assistant",
     "bot",
     "cop",
+    "correct",
     "correct_option",
+    "correct_choice",
+    "correct_index",
+    "correct_answer_num",
+    "correct_answer_index",
+    "answer_index",
+    "answer_idx",
+    "answer_num",
     "correct_answers",
     "chosen",
     "preferred_output",
@@ -48,6 +60,9 @@ _FIRST = (
     "label_text",
     "label_name",
     "label",
+    "labels",
+    "reward_model",
+    "expectations",
     "category",
     "intent",
     "class",
@@ -59,7 +74,18 @@ LABELS = (*_FIRST, *_MORE)
 """Columns of answers by name: the first that has some is taken."""
 
 _LISTED = frozenset(
-    {"groundtruths", "ideal", "answers", "outputs", "targets", "references", "correctanswers", "expected"}
+    {
+        "groundtruths",
+        "ideal",
+        "answers",
+        "outputs",
+        "solutions",
+        "labels",
+        "targets",
+        "references",
+        "correctanswers",
+        "expected",
+    }
 )
 TEACHER_COLUMN = "answered_by"
 """Beside a response: the model that wrote it; empty where a person did."""
@@ -78,7 +104,7 @@ def find_labels(
     taken = {*used, *(options.columns if options is not None else ())}
 
     def those(names: Iterable[str], *, filled: bool) -> list[str]:
-        there = [name for name in present(names, tables) if name not in taken]
+        there = [name for name in present(names, tables) if name not in taken and not _only_judges(name, tables)]
         return [name for name in there if not filled or any(references_of(row.get(name)) for row in tables)]
 
     first, more = those(_FIRST, filled=True)[:1], those(_MORE, filled=False)
@@ -88,6 +114,11 @@ def find_labels(
     if not answered:
         first = those(_FIRST, filled=False)[:1]
     return (*first, *more), answered
+
+
+def _only_judges(name: str, tables: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column says if some answer was correct, and not what is."""
+    return key_of(name) == "correct" and all(isinstance(row.get(name), bool | None) for row in tables)
 
 
 # Rows of a table without a header from which on it can be seen which column holds labels.

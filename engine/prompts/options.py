@@ -23,8 +23,17 @@ _SCORES = ("target_scores", "mc1_targets")
 _RIGHT = ("correct_answer", "correct", "answer", "target")
 # With several right answers the wrong ones are no options, but what not to say.
 _SEVERAL_RIGHT = ("correct_answers", "best_answer")
-# A, B, …; opa, opb, …; option_a; option1; answerA; sol1; ending0
-_ONE = re.compile(r"(op|opt|option|choice|ending|sol|solution|alternative|ans|answer|)([a-h]|\d)")
+# A, B, …; opa, opb, …; option_a; option1; answerA; sol1; ending0; mc_answer1
+_ONE = re.compile(
+    r"(?:mcq?|answer(?=option|choice))?(op|opt|option|choice|ending|sol|solution|alternative|ans|answer|)([a-h]|\d)"
+)
+# "(A) text", "A. text", "a) text"
+_MARK = re.compile(r"\s*\(?([A-Za-z])[).:]\s*(\S.*)", re.DOTALL)
+_LABEL_KEYS, _TEXT_KEYS = (
+    ("label", "key", "letter", "id", "name"),
+    ("text", "content", "value", "option", "choice", "answer"),
+)
+_LONGEST_LABEL = 3
 _WRONG = re.compile(r"(distractor|incorrectanswer|wronganswer)s?\d*")
 # Such names are also those of several right answers: they are options only where a label points at one of them.
 _MAY_BE_ANSWERS = frozenset({"ans", "answer", "sol", "solution"})
@@ -38,6 +47,7 @@ class Options:
     names: what options in columns of their own are called.
     first: the number that a label gives to the first option; None where labels are no numbers.
     scores: the column holds the options with their scores, and is the label too.
+    standing: prompts list the options themselves, each after its name.
     right: the column of the right one where `columns` hold the wrong ones; they are shown in the order of the alphabet.
     """
 
@@ -46,6 +56,7 @@ class Options:
     first: int | None = 0
     scores: bool = False
     right: str | None = None
+    standing: bool = False
 
     @property
     def words(self) -> str:
@@ -55,7 +66,14 @@ class Options:
         return self.columns[0] if len(self.columns) == 1 else f"{self.columns[0]}…{self.columns[-1]}"
 
     def read(self, row: Row) -> Shown:
-        """The options of a row as (name, text)."""
+        """The options of a row as (name, text), without marks that say the name in the text too, as in "(A) x"."""
+        shown = self._written(row)
+        marks = [_MARK.fullmatch(text) for _, text in shown]
+        if not all(mark and mark[1].upper() == name for mark, (name, _) in zip(marks, shown, strict=True)):
+            return shown
+        return [(name, mark[2]) for mark, (name, _) in zip(marks, shown, strict=True) if mark]
+
+    def _written(self, row: Row) -> Shown:
         if self.right is not None:
             texts = [text for name in (self.right, *self.columns) for text in _texts(row.get(name))]
             return _lettered(sorted(set(texts), key=lambda text: (text.casefold(), text)))
@@ -68,7 +86,7 @@ class Options:
 
     def lines(self, row: Row) -> str:
         """The options of a row as they stand under its prompt: "A. text", one a line; text that is no list as it is."""
-        value = row.get(self.columns[0])
+        value = "" if self.standing else row.get(self.columns[0])
         if isinstance(value, str) and not self.names and self.right is None and held_value(value) is None:
             return value
         return option_lines(self.read(row))
@@ -81,6 +99,8 @@ class Options:
         letter = label.strip(" ().:").upper()
         if letter in names:
             return letter
+        if (mark := _MARK.fullmatch(label)) and (mark[1].upper(), mark[2]) in shown:
+            return mark[1].upper()
         if self.first is None or (isinstance(value, str) and label in (text for _, text in shown)):
             return label
         place = _place(value)
@@ -90,7 +110,7 @@ class Options:
 def find_options(rows: Sequence[Row], taken: set[str]) -> Options | None:
     """Where the options of rows are, columns in `taken` left out; None without options."""
     for name in present(_LISTS, rows):
-        if name not in taken and any(row.get(name) for row in rows):
+        if name not in taken and any(_lists_some(row.get(name)) for row in rows):
             return Options((name,))
     for name in present(_SCORES, rows):
         if name not in taken and any(_scored(row.get(name)) for row in rows):
@@ -111,7 +131,8 @@ def settled(options: Options, rows: Sequence[Row], label: str | None) -> Options
             return None
     places = [(place, len(shown)) for value, shown in pairs if (place := _place(value)) is not None]
     if not places:
-        return options
+        named = any(_names_one(value, shown) for value, shown in pairs)
+        return options if named or not pairs else replace(options, first=None)
     texts = all(isinstance(value, str) for value, _ in pairs)
     if texts and all(value in (text for _, text in shown) for value, shown in pairs):
         return replace(options, first=None)
@@ -129,8 +150,8 @@ def settled(options: Options, rows: Sequence[Row], label: str | None) -> Options
 def read_options(value: Any) -> Shown:
     """Options of one column as (name, text).
 
-    Known ways: ["x", "y"]; [{"label": "A", "text": "x"}, ...]; {"label": ["A", ...], "text": ["x", ...]};
-    {"A": "x", ...}; the text of one of these. Anything else gives no options.
+    Known ways: ["x", "y"]; [{"label": "A", "text": "x"}, ...]; [{"A": "x"}, ...]; {"label": ["A", ...], "text":
+    ["x", ...]}; {"A": "x", ...}; the text of one of these. Anything else gives no options.
     """
     if isinstance(value, str):
         value = held_value(value)
@@ -143,13 +164,26 @@ def read_options(value: Any) -> Shown:
         return [(str(label), str(text)) for label, text in value.items() if text is not None]
     if not isinstance(value, list):
         return []
-    if value and all(isinstance(option, dict) and "text" in option for option in value):
-        letters = _letters(len(value))
-        return [
-            (str(option.get("label") or letter), str(option["text"]))
-            for option, letter in zip(value, letters, strict=True)
-        ]
+    if any(isinstance(option, dict) for option in value):
+        read = [_of_object(option, letter) for option, letter in zip(value, _letters(len(value)), strict=True)]
+        return [option for option in read if option is not None] if None not in read else []
     return _lettered(value)
+
+
+def _lists_some(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(read_options(value))
+
+
+def _of_object(option: Any, letter: str) -> tuple[str, str] | None:
+    """One option that is an object, as (name, text); None where it has no text."""
+    if not isinstance(option, dict):
+        return None
+    text = next((name for name in _TEXT_KEYS if isinstance(option.get(name), str | int | float)), None)
+    if text is not None:
+        labels = [str(option[name]).strip() for name in _LABEL_KEYS if option.get(name) is not None]
+        return next((label for label in labels if 0 < len(label) <= _LONGEST_LABEL), letter), str(option[text])
+    name, held = next(iter(option.items()), (None, None))
+    return (str(name), held) if len(option) == 1 and isinstance(held, str) else None
 
 
 def option_lines(options: Shown) -> str:
@@ -162,6 +196,11 @@ def best_scored(value: Any) -> list[str]:
     scores = _scored(value)
     best = max(scores.values(), default=0)
     return [text for text, score in scores.items() if score == best] if best > 0 else []
+
+
+def marked_right(value: Any) -> list[str]:
+    """Of {"choices": ["x", "y"], "labels": [1, 0]} the right ones; nothing of any other object."""
+    return best_scored(value) if isinstance(value, dict) and {"choices", "labels"} <= value.keys() else []
 
 
 def _wrong_ones(rows: Sequence[Row], taken: set[str]) -> Options | None:
@@ -193,8 +232,11 @@ def _points(value: Any, shown: Shown) -> bool:
     place = _place(value)
     if place is not None:
         return 0 <= place <= len(shown)
-    text = str(value).strip()
-    return text in (text for _, text in shown) or text.strip("().:").upper() in (name for name, _ in shown)
+    return str(value).strip() in (text for _, text in shown) or _names_one(value, shown)
+
+
+def _names_one(value: Any, shown: Shown) -> bool:
+    return str(value).strip(" ().:").upper() in (name for name, _ in shown)
 
 
 def _one(row: Row, label: str | None) -> Any:
@@ -211,7 +253,8 @@ def _place(value: Any) -> int | None:
         return value
     if isinstance(value, float):
         return int(value) if value == int(value) else None
-    return int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}\s*", value) else None
+    found = re.fullmatch(r"\s*(\d{1,3})(?:\.0)?\s*", value) if isinstance(value, str) else None
+    return int(found[1]) if found else None
 
 
 def _scored(value: Any) -> dict[str, float]:

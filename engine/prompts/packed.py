@@ -19,6 +19,9 @@ PACKED = (".gz", ".zst")
 
 ARCHIVE = ".zip"
 
+HIDDEN = (".", "__MACOSX")
+"""How names of files begin that are left out of folders and archives."""
+
 MOST_GROWTH, ALWAYS_UNPACKED = 200, 2**22
 """What unpacks to more than so many times its size, and so many bytes, is made to fill the memory."""
 _TOO_LARGE = f"unpacks to more than {MOST_GROWTH} times its size"
@@ -59,7 +62,7 @@ def archive_entries(archive: Path) -> list[Path]:
     with _opened_archive(archive) as opened:
         names = [PurePosixPath(info.filename) for info in opened.infolist() if not info.is_dir()]
     inside = [name for name in names if not name.is_absolute() and ".." not in name.parts]
-    seen = [name for name in inside if not any(part.startswith((".", "__MACOSX")) for part in name.parts)]
+    seen = [name for name in inside if not any(part.startswith(HIDDEN) for part in name.parts)]
     return sorted((archive / name for name in seen), key=lambda path: path.parts)
 
 

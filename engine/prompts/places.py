@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.prompts.columnar import broken_dataset
-from engine.prompts.packed import ARCHIVE, PACKED, archive_entries, name_unpacked
-from engine.prompts.streams import as_engine_errors, file_mode, refuse_special
+from engine.prompts.packed import ARCHIVE, HIDDEN, PACKED, archive_entries, name_unpacked
+from engine.prompts.streams import as_engine_errors, file_mode, refuse_pointer, refuse_special
 
 DATASET = "dataset"
 """The format of a folder that `datasets` saved to disk."""
@@ -22,7 +22,7 @@ DATASET = "dataset"
 FORMATS = ("jsonl", "parquet", "arrow", "csv", "tsv", "json", "txt", "md")
 """Formats of files, the most telling first: that order decides in a folder of several."""
 
-_ALIASES = {"ndjson": "jsonl"}
+_ALIASES = {"ndjson": "jsonl", "jsonlines": "jsonl", "feather": "arrow", "tab": "tsv", "markdown": "md"}
 _TRAIN = frozenset({"train", "training"})
 _HELD_OUT = frozenset({"test", "testing", "validation", "valid", "val", "dev", "eval"})
 # Of several configurations the one that is meant when none is named.
@@ -68,6 +68,7 @@ def find_place(source: Path) -> Place:
     if not stat.S_ISDIR(mode):
         refuse_special(source, mode)
         if source.suffix.lower() == ARCHIVE:
+            refuse_pointer(source)
             with as_engine_errors(source):
                 return _among(source, archive_entries(source), "archive")
         kind = file_format(source)
@@ -152,9 +153,12 @@ def is_saved_dataset(folder: Path) -> bool:
 
 def _among(source: Path, found: list[Path], holder: str, remark: str = "") -> Place:
     kinds = {path: kind for path in found if not _is_about(path.name) and (kind := file_format(path)) is not None}
+    splits = {path: set(_split_words(path.relative_to(source))) for path in kinds}
+    trained = {kinds[path] for path in kinds if splits[path] & _TRAIN}
     for kind in FORMATS:
         files = [path for path in kinds if kinds[path] == kind]
-        if files:
+        held_out = all(splits[path] & _HELD_OUT for path in files)
+        if files and not (held_out and trained - {kind}):
             used = _usual_configuration(source, _training_files(source, files))
             return Place(source, kind, tuple(used), tuple(path for path in kinds if path not in set(used)))
     raise EngineError(f"the {holder} has no prompt files{remark}", where=str(source), hint=_known_endings())
@@ -189,7 +193,7 @@ def _files_below(folder: Path) -> tuple[list[Path], int]:
             entries = list(os.scandir(here))
         for entry in entries:
             path = Path(entry.path)
-            if entry.name.startswith("."):
+            if entry.name.startswith(HIDDEN):
                 continue
             if entry.is_symlink():
                 kept = _is_of_cache(path)

@@ -14,20 +14,21 @@ from engine.errors import EngineError, setting
 from engine.events import Stage
 from engine.prompts.columns import find_shape, roles_told
 from engine.prompts.images import placed
-from engine.prompts.json_rows import is_object_lines
+from engine.prompts.json_rows import is_object_lines, is_rows
 from engine.prompts.located import Located
 from engine.prompts.names import unnamed_column, unnamed_columns_told
-from engine.prompts.places import Place, find_place
+from engine.prompts.places import Place, file_format, find_place
 from engine.prompts.readers import read_rows
 from engine.prompts.rows import read_images, read_prompt, read_references, read_teacher
 from engine.prompts.shape import RowError, RowShape
-from engine.prompts.tables import has_header, is_table
+from engine.prompts.tables import has_header, is_table, table_in_text
 from engine.prompts.templates import Template, parse_template
 from engine.prompts.texts import look_like_prompts
 
 AUTO, LINES, FILES = "auto", "lines", "files"
 """What counts as a prompt in text files: a line (or a part between `---`), a file, or whichever they look like."""
 
+_OTHERS = "; or name one file of the folder"
 _FIRST_ROWS = 64
 _FIRST_CHARACTERS = 8 * 2**20
 _REPORT_ROWS = 2000
@@ -108,7 +109,7 @@ class PromptSet:
                         tuple(placed(name, file.parent) for name in read_images(self.shape, data)) if pictured else ()
                     )
                 except RowError as error:
-                    others = "; or name one file of the folder" if len(self.files) > 1 else ""
+                    others = _OTHERS if len(self.files) > 1 else ""
                     where = f"{file}, {unit} {number}"
                     raise EngineError(error.problem, where=where, hint=error.hint + others) from None
                 yield PromptRow(count, prompt, references, teacher, images)
@@ -155,6 +156,7 @@ def read_prompts(
     except RowError as error:
         unit, number, row = first[0]
         hint = error.hint if column is not None else _hint_on_header(error.hint, place, row)
+        hint += _OTHERS if len(place.files) > 1 or place.left else ""
         raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=hint) from None
     prompts = PromptSet(place, shape)
     if not prompts.head(1):
@@ -166,11 +168,25 @@ def place_of(source: Path, column: str | None = None, label: str | None = None, 
     """The files behind what a person named, and how they are read; the columns that are named tell of a header."""
     place = find_place(Path(source))
     if place.format == "txt":
-        lines = all(map(is_object_lines, place.files))
-        place = replace(place, format="jsonl") if lines else replace(place, whole=_are_whole(place, texts))
+        held = _format_in_text(place) if texts == AUTO else None
+        place = replace(place, format=held) if held else replace(place, whole=_are_whole(place, texts))
     if is_table(place.format):
         place = replace(place, header=has_header(place.files[0], column, label))
     return place
+
+
+def _format_in_text(place: Place) -> str | None:
+    """The format of text files that hold rows of another one; None where they hold text."""
+    kinds = {_format_held(file) for file in place.files[:1]}
+    if None not in kinds:
+        kinds |= {_format_held(file) for file in place.files[1:]}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _format_held(file: Path) -> str | None:
+    if is_object_lines(file):
+        return "jsonl"
+    return "json" if is_rows(file) else table_in_text(file)
 
 
 def _hint_on_header(hint: str, place: Place, row: Any) -> str:
@@ -178,6 +194,8 @@ def _hint_on_header(hint: str, place: Place, row: Any) -> str:
     first = f'{setting("column")} "{unnamed_column(1)}"'
     if not is_table(place.format):
         return hint
+    if file_format(place.files[0]) == "txt":
+        hint += f". If each line is a prompt: {setting('text_files')} {LINES}"
     if place.header:
         return f"{hint}. If the first line is a row: {first}"
     found = f"No header line was found ({unnamed_columns_told(row)})"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.files import digest_bytes
 from engine.prompts.columns import PROMPT_COLUMNS, find_shape
+from engine.prompts.json_rows import names_beside_rows
 from engine.prompts.names import is_unnamed, listed, present, unnamed_column, unnamed_columns_told
 from engine.prompts.places import Place
 from engine.prompts.prompt_set import PromptSet, first_rows, place_of
@@ -79,7 +80,7 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
             seen.add(digest_bytes(row.prompt.encode()))  # prompts may be megabytes long
             if sum(lengths) > _CHARACTERS:
                 break
-    complete = next(rows, None) is None
+    complete, options = next(rows, None) is None, prompts.shape.options
     return PromptReport(
         source=prompts.source,
         files=prompts.files,
@@ -96,7 +97,7 @@ def describe(prompts: PromptSet, limit: int = 1000) -> PromptReport:
         median=median_low(lengths) if lengths else 0,
         longest=max(lengths, default=0),
         template=prompts.shape.template.text if prompts.shape.template is not None else None,
-        options=prompts.shape.options.words if prompts.shape.options is not None else None,
+        options=options.words if options is not None and not options.standing else None,
         unread=prompts.shape.unread,
         left=prompts.place.left,
         reading=reading_told(prompts, count - len(lengths)),
@@ -116,6 +117,8 @@ def reading_told(prompts: PromptSet, skipped: int = 0) -> str:
         parts.append(f"{skipped:,} row{'' if skipped == 1 else 's'} skipped: {_why_skipped(shape)}")
     if shape.unread:
         parts.append(f"columns not read: {listed(shape.unread, _MOST_NAMED)}")
+    if place.format == "json" and (beside := [name for file in place.files for name in names_beside_rows(file)]):
+        parts.append(f"beside the rows, not read: {listed(dict.fromkeys(beside), _MOST_NAMED)}")
     if place.left:
         parts.append(f"files not read: {listed(map(place.named, place.left), _MOST_NAMED)}")
     return "; ".join(parts)

@@ -15,13 +15,18 @@ from engine.errors import setting
 from engine.prompts.chats import USER, Turns, answers_to, as_turns, known_role, last_exchange, turns_without_roles
 from engine.prompts.images import PLACE, row_images
 from engine.prompts.literals import held_value
-from engine.prompts.marked import marked_role, marked_turns
+from engine.prompts.marked import marked_role, marked_turns, without_ends
 from engine.prompts.names import key_of, listed, scalar
-from engine.prompts.options import best_scored, option_lines, read_options
+from engine.prompts.options import best_scored, marked_right, option_lines, read_options
 from engine.prompts.shape import RowError, RowShape
 
 CHATS = ("messages", "conversations", "conversation", "contents", "chat", "dialog")
 """Columns of chats, by name."""
+
+_ANSWER_KEYS = ("text", "value", "answer", "ground_truth", "expected_response", "spans", "aliases")
+_PASSAGE_KEYS = (
+    "text", "paragraph_text", "passage_text", "page_content", "content", "contexts", "sentences", "passages", "parts",
+)  # fmt: skip
 
 
 def read_prompt(shape: RowShape, row: Any) -> str:
@@ -53,7 +58,9 @@ def read_prompt(shape: RowShape, row: Any) -> str:
     if not prompt.strip():
         return ""
     if shape.before or shape.after:
-        prompt = "\n\n".join([*_texts(shape.before, row), prompt, *_texts(shape.after, row)])
+        # A chat may say its system text itself
+        before = [text for text in _texts(shape.before, row) if turns is None or not prompt.startswith(text)]
+        prompt = "\n\n".join([*before, prompt, *_texts(shape.after, row)])
     if shape.options is not None and (lines := shape.options.lines(row)).strip():
         prompt += "\n" + lines
     return _clean(prompt)
@@ -67,6 +74,8 @@ def read_references(shape: RowShape, row: Any) -> tuple[str, ...]:
         return (_clean(answer),) if answer else ()
     if shape.inside is not None:
         row = opened(row, shape.inside)
+    if shape.verdict is not None and (scalar(row.get(shape.verdict)) or "").lower() == "false":
+        return ()
     found: list[str] = []
     value = row.get(shape.column)
     if shape.answered and (turns := _turns(shape, value)) is not None:
@@ -78,6 +87,8 @@ def read_references(shape: RowShape, row: Any) -> tuple[str, ...]:
             found.extend(best_scored(label))
             continue
         texts = references_of(label, prompt=value, listed=name in shape.listed)
+        if shape.marked:
+            texts = [without_ends(text).strip() for text in texts]
         if shown and shape.options is not None:
             texts = [shape.options.meant(text, _only(label), shown) for text in texts]
         found.extend(texts)
@@ -117,20 +128,27 @@ def references_of(value: Any, *, prompt: Any = None, listed: bool = False) -> li
     if isinstance(value, list):
         return [text for item in value for text in references_of(item)]
     if isinstance(value, dict):
-        return [
-            text for name in ("text", "value", "answer", "spans", "aliases") for text in references_of(value.get(name))
-        ]
+        return [text for name in _ANSWER_KEYS for text in references_of(value.get(name))] or marked_right(value)
     text = scalar(value) or ""
     return [text] if text.strip() else []
 
 
 def passage_text(value: Any) -> str | None:
-    """The text of a passage, or of a list of them, a blank line between; None for anything else."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = held_value(value) or value
+    """The text of a passage, or of a list of them, a blank line between; None for anything else.
+
+    A passage is text, or an object that holds it under a usual name, with its title or without; or an object of lists,
+    as columnar files write a list of objects.
+    """
+    if isinstance(value, str):
+        held = held_value(value) if value.lstrip().startswith("[") else None
+        text = passage_text(held) if held else None
+        return value if text is None else text
     if isinstance(value, list):
-        return "\n\n".join(value) if all(isinstance(text, str) for text in value) else None
-    return value if isinstance(value, str) else "" if value is None else None
+        texts = [passage_text(each) for each in value]
+        return None if None in texts else "\n\n".join(text for text in texts if text)
+    if isinstance(value, dict):
+        return _object_text(value)
+    return "" if value is None else None
 
 
 def opened(row: Mapping[str, Any], inside: str) -> dict[str, Any]:
@@ -146,6 +164,18 @@ def turns_of(column: str, value: Any) -> Turns | None:
     return turns_without_roles(value) if turns is None and key_of(column) in CHATS else turns
 
 
+def no_text(column: str, value: Any, columns: Iterable[Any]) -> RowError:
+    """The error for a prompt column whose value is no text."""
+    inside = (
+        next((name for name, held in value.items() if isinstance(held, str)), None) if isinstance(value, dict) else ""
+    )
+    example = f', as in "{column}.{inside}"' if inside else ""
+    return RowError(
+        f'column "{column}" holds {words_of(value)}, not text',
+        f"Name another column with {setting('column')}{example}; columns there: {listed(columns)}",
+    )
+
+
 def words_of(value: Any) -> str:
     """What a value is, for people."""
     if isinstance(value, dict):
@@ -157,14 +187,15 @@ def words_of(value: Any) -> str:
 def _text_prompt(shape: RowShape, row: Any) -> str:
     if not isinstance(row, str):
         raise RowError(f"{words_of(row)} among rows of plain text", "Make all rows strings, or all objects")
-    if shape.template is not None:
-        return _clean(shape.template.filled(lambda _: row))
+    text = row
     if shape.marked and (turns := marked_turns(row)) is not None:
-        return _clean(last_exchange(turns).prompt)
-    if shape.role is not None:
+        text = last_exchange(turns).prompt
+    elif shape.role is not None:
         role, said = marked_role(row)
-        return _clean(said) if role == USER else ""
-    return _clean(row) if row.strip() else ""
+        text = said if role == USER else ""
+    if shape.template is not None:
+        return _clean(shape.template.filled(lambda _: text))
+    return _clean(text) if text.strip() else ""
 
 
 def _turns(shape: RowShape, value: Any) -> Turns | None:
@@ -177,10 +208,7 @@ def _turns(shape: RowShape, value: Any) -> Turns | None:
 def _plain_prompt(column: str, value: Any, row: Mapping[str, Any]) -> str:
     text = "" if value == [] else scalar(value)
     if text is None:
-        raise RowError(
-            f'column "{column}" holds {words_of(value)}, not text',
-            f"Name another column with {setting('column')}; columns there: {listed(row)}",
-        )
+        raise no_text(column, value, row)
     if key_of(column) in CHATS and text.strip():  # taken as it is, it would carry the answers into the prompt
         raise RowError(
             f'column "{column}" holds {words_of(value)}, not a list of turns',
@@ -191,13 +219,41 @@ def _plain_prompt(column: str, value: Any, row: Mapping[str, Any]) -> str:
 
 def _template_value(name: str, row: Mapping[str, Any]) -> str:
     value = row.get(name)
-    text = "" if value in ([], {}) else scalar(value)
+    turns = as_turns(value)
+    text = last_exchange(turns).prompt if turns is not None else "" if value in ([], {}) else scalar(value)
     nested = isinstance(value, dict) and any(isinstance(each, dict) for each in value.values())
     if text is None and not nested and (options := read_options(value)):
         text = option_lines(options)
     if text is None:
         raise RowError(f'column "{name}" holds {words_of(value)}, not text', "Take another column in the template")
     return text
+
+
+def _object_text(value: Mapping[str, Any]) -> str | None:
+    if not value:
+        return ""
+    name = next((name for name in _PASSAGE_KEYS if name in value), None)
+    texts, titles = value.get(name or ""), value.get("title")
+    if name is None:
+        return None
+    if not isinstance(texts, list) or not isinstance(titles, list):
+        texts, titles = [texts], [titles]
+    if len(texts) != len(titles):
+        return None
+    found: list[str] = []
+    for title, each in zip(titles, texts, strict=True):
+        if (text := _sentences(each)) is None:
+            return None
+        if text:
+            found.append(f"{title}\n{text}" if isinstance(title, str) and title.strip() else text)
+    return "\n\n".join(found)
+
+
+def _sentences(value: Any) -> str | None:
+    """A passage; sentences of one that stand in a list become lines of it."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return "\n".join(each.strip() for each in value)
+    return passage_text(value)
 
 
 def _only(value: Any) -> Any:

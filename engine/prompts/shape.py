@@ -34,6 +34,7 @@ class RowShape:
     role: the column that says who speaks, where each row is one turn: only a user's rows are prompts.
     template: the prompt is what it makes of the row; `column` is then the first that it takes.
     images: columns that name images; those that chat turns name come with them.
+    verdict: the column that says by true and false whether the answer of a row is a good one; others are no labels.
     unread: columns with something in them that are not read.
     """
 
@@ -51,12 +52,14 @@ class RowShape:
     role: str | None = None
     template: Template | None = None
     images: tuple[str, ...] = ()
+    verdict: str | None = None
     unread: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        single = (self.inside, self.column, self.teacher, self.role, self.options.right if self.options else None)
+        right = self.options.right if self.options else None
+        single = (self.inside, self.column, self.teacher, self.role, self.verdict, right)
         options = self.options.columns if self.options else ()
         template = self.template.columns if self.template else ()
         named = (*self.before, *self.after, *options, *self.labels, *template, *self.images)
@@ -74,16 +77,16 @@ class RowShape:
             main += " (last user turn)"
         if self.role is not None:
             main += f" (rows whose {self.role} is the user's)"
-        options = (self.options.words,) if self.options is not None else ()
+        options = (self.options.words,) if self.options is not None and not self.options.standing else ()
         return " + ".join((*self.before, main, *self.after, *options))
 
     @property
     def label_words(self) -> str | None:
         """The label columns for people; None when there are none."""
-        if self.labels:
-            return " + ".join(self.labels)
-        if not self.answered:
-            return None
         if self.column is None:
-            return "plain text (assistant's part)"
-        return (f"{self.inside}." if self.inside is not None else "") + f"{self.column} (assistant turn)"
+            return "plain text (assistant's part)" if self.answered else None
+        if not self.labels and not self.answered:
+            return None
+        inside = f"{self.inside}." if self.inside is not None else ""
+        words = " + ".join(self.labels) or f"{inside}{self.column} (assistant turn)"
+        return words if self.verdict is None else f"{words} (where {self.verdict} is true)"

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import EngineError
+from engine.files import LFS_HINT, LFS_POINTER, is_lfs_pointer
 from engine.prompts.packed import TooLarge, archive_of, damage, plain_bytes, unpacked
 
 LINE_LIMIT = 64 * 2**20
 """Longest line, in bytes (in characters for UTF-16)."""
 
 _SNIFFED = 8192
-# What Git LFS keeps in place of a large file.
-_POINTER = b"version https://git-lfs."
 # UTF-32 first: its mark begins like that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -78,6 +77,13 @@ def refuse_special(path: Path, mode: int) -> None:
     raise EngineError(f"is {kind}, not a file", where=str(path), hint="Save the prompts to a file first")
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raises EngineError for what Git LFS keeps in place of a file."""
+    with as_engine_errors(path):
+        if is_lfs_pointer(path):
+            raise _only_a_pointer(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file or of an entry of an archive, unpacked where they are packed.
@@ -90,9 +96,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     with as_engine_errors(path), plain_bytes(path) as (plain, size):
         if size == 0:
             raise empty_file(path)
-        head = plain.read(len(_POINTER))
+        head = plain.read(len(LFS_POINTER))
         plain.seek(0)
-        if head == _POINTER:
+        if head == LFS_POINTER:
             raise _only_a_pointer(path)
         with unpacked(path, plain, head) as content:
             yield content
@@ -214,7 +220,7 @@ def _only_a_pointer(path: Path) -> EngineError:
     return EngineError(
         "is a Git LFS pointer, not the file itself",
         where=str(path),
-        hint="Fetch the file: run `git lfs pull` in its repository, or download it from where it is shown",
+        hint=LFS_HINT,
     )
 
 

@@ -24,8 +24,10 @@ from engine.prompts.streams import LINE_LIMIT, text_lines
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_NAME = re.compile(r"[\w .-]+")
 _SNIFFED_LINES, _SNIFFED_CHARACTERS = 40, 2**16
-_KNOWN = frozenset(map(key_of, (*PROMPT_COLUMNS, *LABELS)))
+_PROMPTS, _ANSWERS = frozenset(map(key_of, PROMPT_COLUMNS)), frozenset(map(key_of, LABELS))
+_KNOWN = _PROMPTS | _ANSWERS
 
 
 def read_comma_separated(path: Path, *, header: bool = True) -> Rows:
@@ -41,6 +43,23 @@ def read_tab_separated(path: Path, *, header: bool = True) -> Rows:
 def is_table(format: str) -> bool:
     """Whether files of a format are tables as text, which may have a header."""
     return format in ("csv", "tsv")
+
+
+def table_in_text(path: Path) -> str | None:
+    """ "tsv" or "csv" where a text file is a table under another name; None for any other text.
+
+    All of its lines have as many tabs, or the first names a prompt and an answer.
+    """
+    with closing(text_lines(path)) as numbered:
+        lines = [line.strip(" \r\n") for _, line in islice(numbered, _SNIFFED_LINES) if not line.isspace()]
+    if len(lines) < 2:
+        return None
+    tabs = {line.strip().count("\t") for line in lines}
+    if len(tabs) == 1 and tabs != {0}:
+        return "tsv"
+    header = next(iter(_records(lines, delimiter_of(lines))), [])
+    names = {key_of(field) for field in header if _NAME.fullmatch(field.strip())}
+    return "csv" if names & _PROMPTS and names & _ANSWERS else None
 
 
 def has_header(path: Path, *named: str | None) -> bool:
@@ -135,12 +154,10 @@ def _table(path: Path, likely: str, header: bool) -> Rows:
         if not any(field.strip() for field in fields) and len(fields) < 2:
             continue  # a blank line
         if not names:
-            names = (
-                [field.strip() for field in fields] if header else [unnamed_column(n + 1) for n in range(len(fields))]
-            )
+            names = _names(fields) if header else [unnamed_column(n + 1) for n in range(len(fields))]
             if header:
                 continue
-        if len(fields) > len(names):
+        if any(field.strip() for field in fields[len(names) :]):
             first = f"the header {len(names)} ({', '.join(names)})" if header else f"the first row {len(names)}"
             raise EngineError(
                 f"the row has {len(fields)} fields, {first}",
@@ -148,6 +165,15 @@ def _table(path: Path, likely: str, header: bool) -> Rows:
                 hint=f"Put quotes around fields that hold a {_DELIMITERS.get(delimiter, delimiter)} or a line end",
             )
         yield Located("line", line, dict(zip(names, fields, strict=False)))
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    """The names of columns, each once: a second "prompt", in column 3, is "prompt 3"; without a name "unnamed 3"."""
+    names: list[str] = []
+    for number, field in enumerate(header, 1):
+        name = field.strip() or f"unnamed {number}"
+        names.append(name if name not in names else f"{name} {number}")
+    return names
 
 
 def _delimiter(path: Path, likely: str) -> tuple[str, int]:

@@ -333,9 +333,28 @@ def test_settings_without_effect_and_names_of_wrapped_models(tmp_path: Path) -> 
 
 
 def test_modules_that_the_config_promises_and_the_file_lacks_are_named(tmp_path: Path) -> None:
-    folder = write(tmp_path / "a", target_modules=["down_proj", "q_proj", "v_proj"])
-    assert any("names v_proj too" in change for change in open_foreign_peft(folder).changes)
-    assert not any("too, but" in change for change in open_foreign_peft(write(tmp_path / "b")).changes)
+    model = tiny_model("llama")
+    first, second = "model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.v_proj"
+    told = (f"Its config adapts 2 modules more, of which the file has no matrices: {first}, {second}.",)
+    for promised, said in (
+        (["down_proj", "q_proj", "v_proj"], told),
+        (r".*\.(q_proj|v_proj)", told),
+        (["down_proj", "q_proj"], ()),
+        ("all-linear", ()),
+        (r"(.|..|...)+[0-9]" * 50, ()),
+        ("(", ()),
+    ):
+        assert open_foreign_peft(write(tmp_path / "a", target_modules=promised)).check_weights(model) == said
+    folder = write(tmp_path / "a", target_modules=["q_proj", "v_proj"], exclude_modules=[first.removeprefix("model.")])
+    assert open_foreign_peft(folder).check_weights(model) == (
+        f"Its config adapts 1 module more, of which the file has no matrices: {second}.",
+    )
+
+
+def test_a_layer_that_the_file_lacks_is_named(tmp_path: Path) -> None:
+    half = {name: tensor for name, tensor in STATE.items() if "layers.1.self_attn" not in name}
+    (told,) = open_foreign_peft(write(tmp_path / "a", half)).check_weights(tiny_model("llama"))
+    assert "1 module more" in told and "model.layers.1.self_attn.q_proj" in told
 
 
 def test_embeddings_of_the_base_are_left_out_and_others_refused(tmp_path: Path) -> None:
@@ -360,8 +379,9 @@ def test_checkpoints_inside_and_parts_are_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     write(run / "checkpoint-10")
-    with pytest.raises(EngineError, match=r"Name the folder of one adapter: .*checkpoint-10"):
-        known_kind(run)
+    for folder in (run, tmp_path):
+        with pytest.raises(EngineError, match=r"Name the folder of one adapter: .*checkpoint-10"):
+            known_kind(folder)
     folder = write(tmp_path / "a")
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model-00001-of-00002.safetensors")
     with pytest.raises(EngineError, match="is in parts"):

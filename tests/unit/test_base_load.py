@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFWriter
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
@@ -187,6 +188,39 @@ def test_a_quantised_checkpoint_is_refused_before_its_weights_are_read(copy: Pat
     with pytest.raises(EngineError, match=rf"quantised \({method}\)") as error:
         resolve_base(str(copy))
     assert "made from" in str(error.value.hint)
+
+
+def test_weights_that_mlx_quantised_are_refused(copy: Path) -> None:
+    change_config(copy, quantization={"group_size": 64, "bits": 4})
+    with pytest.raises(EngineError, match=r"quantised \(mlx\)"):
+        resolve_base(str(copy))
+
+
+def test_what_is_no_base_is_named_as_what_it_is(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=f"Name the model in it: {copy}"):
+        resolve_base(str(tmp_path))
+    (copy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(EngineError, match="Git LFS pointer"):
+        resolve_base(str(copy))
+    (copy / "model.safetensors").rename(copy / "adapter_model.safetensors")
+    (copy / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(EngineError, match="is an adapter, not a base"):
+        resolve_base(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "told"),
+    [("llama", "adapter", "is an adapter, not a base"), ("clip", "mmproj", "the part of a model that reads images")],
+)
+def test_a_gguf_file_of_something_else_is_refused_by_its_header(
+    tmp_path: Path, architecture: str, kind: str, told: str
+) -> None:
+    writer = GGUFWriter(tmp_path / "a.gguf", architecture)
+    writer.add_type(kind)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.close):
+        write()
+    with pytest.raises(EngineError, match=told):
+        resolve_base(str(tmp_path / "a.gguf"))
 
 
 def test_a_model_that_reads_images_and_writes_nothing_is_refused(copy: Path) -> None:

@@ -41,6 +41,30 @@ def test_without_a_usual_configuration_one_has_to_be_named(tmp_path: Path) -> No
     assert str(tmp_path / "french") in str(caught.value.hint)
 
 
+def test_training_rows_of_another_format_go_before_test_rows(tmp_path: Path) -> None:
+    put(tmp_path / "test.jsonl", "test")
+    (tmp_path / "train.csv").write_text("prompt\ntrain\n")
+    assert texts(tmp_path) == ["train"]
+    put(tmp_path / "more.jsonl", "more")
+    assert texts(tmp_path) == ["more"]
+
+
+def test_what_a_mac_puts_beside_files_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "a.jsonl", "one")
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("__MACOSX/a.jsonl", "._a.jsonl"):
+        (tmp_path / name).write_bytes(b"\0\5")
+    assert texts(tmp_path) == ["one"]
+
+
+def test_where_the_first_file_is_about_something_else_another_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"a": 1}')
+    (tmp_path / "prompts.txt").write_text("one\ntwo\n")
+    with pytest.raises(EngineError) as caught:
+        texts(tmp_path)
+    assert str(caught.value.hint).endswith("name one file of the folder")
+
+
 def test_files_that_differ_can_be_named_one_by_one(tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl", "one")
     (tmp_path / "b.jsonl").write_text('{"messages": []}\n')

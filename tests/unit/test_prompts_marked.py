@@ -27,6 +27,14 @@ from engine.prompts.marked import marked_turns
         ("User: Ask Assistant: Say", "Ask", "Say"),
         ("Q: Ask\nA: Say", "Ask", "Say"),
         ("Instruction: Ask\nOutput: Say", "Ask", "Say"),
+        ("A chat. USER: Ask ASSISTANT: Say</s>", "A chat.\n\nAsk", "Say"),
+        ("<\uff5cbegin\u2581of\u2581sentence\uff5c><\uff5cUser\uff5c>Ask<\uff5cAssistant\uff5c>Say", "Ask", "Say"),
+        ("<|start_of_role|>user<|end_of_role|>Ask<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>Say"
+         "<|end_of_text|>", "Ask", "Say"),
+        ("<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Ask<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>Say",
+         "Ask", "Say"),
+        ("<|start|>user<|message|>Ask<|end|><|start|>assistant<|channel|>analysis<|message|>Hm.<|end|>"
+         "<|start|>assistant<|channel|>final<|message|>Say<|return|>", "Ask", "Say"),
         ("<|im_start|>user\nAsk<|im_end|><|im_start|>tool\nfound<|im_end|><|im_start|>assistant\nSay<|im_end|>",
          "Ask", "Say"),
     ],

@@ -47,8 +47,21 @@ SHOWN = "Ask\nA. x\nB. y\nC. z"
         ({"question": "Ask", "distractor1": "z", "distractor2": "x", "correct_answer": "y"}, SHOWN, ("y",)),
         ({"question": "Ask", "incorrect_answers": ["z", "x"], "correct_answer": "y"}, SHOWN, ("y",)),
         ({"question": "Ask\nA. x\nB. y", "choices": ["x", "y"], "answer": "A"}, "Ask\nA. x\nB. y", ("A",)),
+        ({"query": "Ask (A) x (B) y", "choices": ["(A)x", "(B)y"], "gold": [1]}, "Ask (A) x (B) y", ("B",)),
+        ({"prompt": "Ask\n1) x\n2) y", "choices": ["x", "y"], "answer": 1}, "Ask\n1) x\n2) y", ("1",)),
+        ({"question": "Ask", "options": ["A)x", "B)y", "C)z"], "correct": "B"}, SHOWN, ("B",)),
+        ({"question": "Ask", "options": ["a. x", "b. y", "c. z"], "answer": "b. y"}, SHOWN, ("B",)),
+        ({"question": "Ask", "options": [{"key": "A", "value": "x"}, {"key": "B", "value": "y"}], "answer": "B"},
+         "Ask\nA. x\nB. y", ("B",)),
+        ({"question": "Ask", "options": [{"A": "x"}, {"B": "y"}], "answer": "A"}, "Ask\nA. x\nB. y", ("A",)),
+        ({"question": "Ask", "mc_answer1": "x", "mc_answer2": "y", "correct_answer_num": "2"}, "Ask\n1. x\n2. y",
+         ("2",)),
+        ({"question": "Ask", "choices": "['x', 'y', 'z']", "answer": "1.0"}, SHOWN, ("B",)),
+        ({"question": {"stem": "Ask", "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}]},
+          "answerKey": "B"}, "Ask\nA. x\nB. y", ("B",)),
+        ({"prompt": "Ask", "choices": [{"message": {"role": "assistant", "content": "x"}}]}, "Ask", ()),
     ],
-)
+)  # fmt: skip
 def test_options_stand_under_the_question(row: Row, prompt: str, references: tuple[str, ...]) -> None:
     assert read(row) == [(prompt, references)]
 

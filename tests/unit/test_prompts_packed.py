@@ -99,7 +99,7 @@ def test_an_entry_with_a_password_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "Unpack the archive first"
 
 
-@pytest.mark.parametrize("name", ["p.jsonl", "p.txt", "p.csv", "p.parquet", "p.jsonl.gz"])
+@pytest.mark.parametrize("name", ["p.jsonl", "p.txt", "p.csv", "p.parquet", "p.jsonl.gz", "p.zip"])
 def test_the_pointer_of_git_lfs_is_named_as_such(tmp_path: Path, name: str) -> None:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n"
     (tmp_path / name).write_text(pointer)

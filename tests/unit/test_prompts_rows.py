@@ -399,6 +399,108 @@ def test_columns_that_were_not_read_are_listed() -> None:
     assert find_shape(rows).unread == ("id", "topic")
 
 
+@pytest.mark.parametrize(
+    ("passage", "text"),
+    [
+        (["one", "two"], "one\n\ntwo"),
+        ("['one', 'two']", "one\n\ntwo"),
+        ("[1, 2]", "[1, 2]"),
+        ({"text": "one", "title": "T"}, "T\none"),
+        ([{"page_content": "one", "metadata": {"page": 1}}, {"page_content": "two"}], "one\n\ntwo"),
+        ({"title": ["T", "U"], "sentences": [["one", " two"], ["three"]]}, "T\none\ntwo\n\nU\nthree"),
+        ({"contexts": ["one", "two"], "labels": ["x", "y"]}, "one\ntwo"),
+        ({"passage_text": ["one", "two"], "is_selected": [0, 1]}, "one\ntwo"),
+    ],
+)
+@pytest.mark.parametrize("name", ["context", "passages", "documents"])
+def test_passages_in_objects_and_lists_stand_before_the_question(name: str, passage: object, text: str) -> None:
+    row = {"question": "Ask", name: passage, "answer": LABEL}
+    assert read_row(find_shape([row]), row) == (f"{text}\n\nAsk", (LABEL,))
+
+
+@pytest.mark.parametrize("passage", [{"id": 1}, [{"id": 1}], [1, 2], {"title": ["T"], "sentences": []}])
+def test_passages_without_text_are_listed_as_not_read(passage: object) -> None:
+    row = {"question": "Ask", "context": passage, "answer": LABEL}
+    assert read_row(find_shape([row]), row) == ("Ask", (LABEL,))
+    assert find_shape([row]).unread == ("context",)
+
+
+def test_several_questions_on_one_passage_are_refused() -> None:
+    row = {"story": "Once.", "questions": ["Who?", "Where?"], "answers": {"input_text": ["Ann", "Oslo"]}}
+    with pytest.raises(RowError, match='"questions" holds several questions on one story') as caught:
+        find_shape([row])
+    assert "Write a row a question" in caught.value.hint
+    assert find_shape([row], column="story").unread == ("source", "questions")[1:]
+
+
+def test_an_answer_that_is_judged_bad_is_no_label() -> None:
+    rows = [{"prompt": "Ask", "completion": LABEL, "label": True}, {"prompt": "Ask", "completion": "x", "label": False}]
+    shape = find_shape(rows)
+    assert [read_row(shape, row) for row in rows] == [("Ask", (LABEL,)), ("Ask", ())]
+    assert shape.label_words == "completion (where label is true)"
+    assert read_row(find_shape(rows, label="completion"), rows[1]) == ("Ask", ("x",))
+    chats = [{"messages": [USER, ASSISTANT], "kto_tag": kept} for kept in ("true", "false")]
+    assert [read_row(find_shape(chats), row)[1] for row in chats] == [(LABEL,), ()]
+    facts = [{"question": "Ask", "answer": LABEL, "label": False}]  # what is asked may be whether it is true
+    assert read_row(find_shape(facts), facts[0]) == ("Ask", (LABEL,))
+
+
+def test_whether_an_answer_was_correct_is_no_answer() -> None:
+    assert find_shape([{"question": "Ask", "said": "x", "correct": True}]).labels == ()
+    assert find_shape([{"question": "Ask", "correct": "x"}]).labels == ("correct",)
+
+
+def test_a_prompt_that_a_chat_template_wrote_is_a_chat() -> None:
+    text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAsk<|im_end|>\n<|im_start|>assistant\n"
+    row = {"prompt": text, "completion": f"{LABEL}<|im_end|>"}
+    assert read_row(find_shape([row]), row) == ("Be brief.\n\nAsk", (LABEL,))
+    assert read_row(find_shape([text]), text) == ("Be brief.\n\nAsk", ())
+    asked = {"prompt": "What does <|im_start|>user mean?"}
+    assert read_row(find_shape([asked]), asked)[0] == asked["prompt"]
+
+
+@pytest.mark.parametrize("system", ["Be brief.", [{"text": "Be brief."}], {"parts": [{"text": "Be brief."}]}])
+@pytest.mark.parametrize("name", ["system", "systemInstruction"])
+def test_a_system_text_stands_before_the_chat_once(name: str, system: object) -> None:
+    row = {name: system, "messages": [USER, ASSISTANT]}
+    assert read_row(find_shape([row]), row) == ("Be brief.\n\nAsk", (LABEL,))
+    row["messages"] = [{"role": "system", "content": "Be brief."}, USER, ASSISTANT]
+    assert read_row(find_shape([row]), row) == ("Be brief.\n\nAsk", (LABEL,))
+
+
+def test_a_definition_is_an_instruction_where_all_rows_have_it() -> None:
+    rows = [{"definition": "Do it.", "input": text, "target": LABEL} for text in ("one", "two")]
+    assert read_row(find_shape(rows), rows[0]) == ("Do it.\n\none", (LABEL,))
+    words = [{"input": text, "definition": f"{text} is"} for text in ("one", "two")]
+    assert read_row(find_shape(words), words[0]) == ("one", ())
+
+
+@pytest.mark.parametrize(
+    ("label", "references"),
+    [
+        ({"reward_model": {"style": "rule", "ground_truth": "4"}}, ("4",)),
+        ({"answers_spans": {"spans": ["3", "4"], "types": ["number"]}}, ("3", "4")),
+        ({"labels": [3, 4]}, ("3", "4")),
+        ({"labels": "[3, 4]"}, ("3", "4")),
+        ({"final_decision": "yes", "long_answer": "Yes, it is."}, ("yes",)),
+        ({"mc9": {"choices": ["a", "b", "c"], "labels": [1, 0, 1]}}, ("a", "c")),
+    ],
+)
+def test_answers_in_other_columns(label: dict[str, object], references: tuple[str, ...]) -> None:
+    row = {"question": "Ask", **label}
+    named = "mc9" if "mc9" in label else None
+    assert read_row(find_shape([row], label=named), row) == ("Ask", references)
+
+
+def test_rows_inside_of_an_object_under_other_names() -> None:
+    for name in ("inputs", "params", "item", "doc"):
+        row = {name: {"question": "Ask"}, "target": LABEL}
+        assert read_row(find_shape([row]), row) == ("Ask", (LABEL,))
+    with pytest.raises(RowError) as caught:
+        find_shape([{"prompt": {"words": "Ask"}, "completion": LABEL}])
+    assert '"prompt.words"' in caught.value.hint
+
+
 def test_a_passage_that_stands_in_the_prompt_is_not_repeated() -> None:
     row = {"prompt": "Facts. Who?", "context": "Facts."}
     assert read_row(find_shape([row]), row)[0] == "Facts. Who?"
@@ -408,8 +510,8 @@ def test_of_rows_that_are_turns_only_those_of_the_user_are_prompts() -> None:
     rows = [{"text": "Ask", "role": "prompter"}, {"text": LABEL, "role": "assistant"}]
     shape = find_shape(rows)
     assert [read_row(shape, row)[0] for row in rows] == ["Ask", ""]
-    lines = ["User: Ask", f"Assistant: {LABEL}"]
-    assert [read_row(find_shape(lines), line)[0] for line in lines] == ["Ask", ""]
+    for lines in (["User: Ask", f"Assistant: {LABEL}"], ["Q: Ask", f"A: {LABEL}"]):
+        assert [read_row(find_shape(lines), line)[0] for line in lines] == ["Ask", ""]
 
 
 def test_a_chat_to_be_classified_stays_whole() -> None:

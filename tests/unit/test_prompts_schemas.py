@@ -15,7 +15,8 @@ from engine.prompts.shape import RowError, RowShape
 OTHERS = (
     "id", "note", "topic", "A", "B", "C", "opa", "opb", "option_1", "option_2", "answer1", "answer2", "sol1", "sol2",
     "choices", "options", "endings", "target_scores", "distractor1", "distractors", "incorrect_answers", "rejected",
-    "system", "role", "speaker", "answered_by", "body", "vars", "history", "Answer Key",
+    "system", "role", "speaker", "answered_by", "body", "vars", "history", "Answer Key", "kto_tag", "definition",
+    "questions", "documents", "systemInstruction",
 )  # fmt: skip
 
 
@@ -35,19 +36,27 @@ def value(name: str, kind: str, row: int) -> Any:
         "cell": str([text, answer]),
         "scores": {text: 1, answer: 0},
         "object": {"prompt": text},
+        "passage": {"title": "T", "text": text},
+        "truth": row == 1,
         "number": row,
         "blank": " ",
         "none": None,
     }[kind]
 
 
-KINDS = ("text", "text", "text", "marked", "turns", "list", "cell", "scores", "object", "number", "blank", "none")
+def text_in(held: Any) -> str:
+    return held if isinstance(held, str) else held.get("text", "") if isinstance(held, dict) else ""
+
+
+KINDS = ("text", "text", "text", "marked", "turns", "list", "cell", "scores", "object", "passage", "truth", "number",
+         "blank", "none")  # fmt: skip
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
     every = sorted({*PROMPT_COLUMNS, *LABELS, *OTHERS})
-    names = draw(st.lists(st.sampled_from(every), min_size=1, max_size=7, unique=True))
+    likely = [draw(st.sampled_from(sorted(some))) for some in (PROMPT_COLUMNS, LABELS)][: draw(st.integers(0, 2))]
+    names = list(dict.fromkeys(likely + draw(st.lists(st.sampled_from(every), min_size=1, max_size=5))))
     kinds = {name: draw(st.sampled_from(KINDS)) for name in names}
     count = draw(st.integers(1, 3))
     return [
@@ -71,11 +80,11 @@ def test_no_column_of_text_is_lost_without_a_word_and_no_label_stands_in_a_promp
         return
     said = "\n".join(prompts) + "".join(text for row in rows for text in read_references(shape, row))
     for name in {name for row in rows for name in row}:
-        texts = [
-            token(name, n) for n, row in enumerate(rows) if isinstance(row[name], str) and token(name, n) in row[name]
-        ]
+        texts = [token(name, n) for n, row in enumerate(rows) if token(name, n) in text_in(row[name])]
         lost = [text for text in texts if text not in said]
         known = {*shape.unread, shape.teacher, shape.role}
+        if shape.verdict is not None:  # what is judged bad is no answer
+            known |= {*shape.labels, shape.column}
         # Rows without a prompt are skipped whole, and counted
         skipped = {token(name, n) for n, prompt in enumerate(prompts) if not prompt}
         assert set(lost) <= skipped or name in known, (name, shape)

@@ -54,6 +54,36 @@ def test_several_rows_say_what_stands_between_fields(lines: list[str], sign: str
     assert delimiter_of(lines) == sign
 
 
+def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    assert rows(path, ",prompt,prompt,response\n0,Who?,other,you\n") == [("Who?", ("you",))]
+    assert describe(read_prompts(path)).unread == ("unnamed 1", "prompt 3")
+
+
+def test_blank_fields_after_the_last_column_are_none(tmp_path: Path) -> None:
+    assert rows(tmp_path / "p.csv", "prompt,response\nWho?,you,\n,,,\n") == [("Who?", ("you",))]
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ("prompt,response\nWhere?,here\n", "csv"),
+        ("prompt|response\nWhere?|here\n", "csv"),
+        ("Where?\there\nWho?\tyou\nWhom?\tyou\nWhen?\there\n", "tsv"),
+        ("Where is the prompt, and what is the response?\nWho?\n", "txt"),
+        ("Where?\tnow\nWho?\n", "txt"),
+        ("\tone\n\ttwo\n", "txt"),
+    ],
+)
+def test_tables_under_the_name_of_text(tmp_path: Path, text: str, format: str) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text(text)
+    prompts = read_prompts(path)
+    assert prompts.format == format
+    assert (prompts.head(1)[0].references == ("here",)) is (format != "txt")
+    assert read_prompts(path, text_files="lines").format == "txt"
+
+
 def test_a_line_end_inside_quotes_stays(tmp_path: Path) -> None:
     assert rows(tmp_path / "p.csv", 'prompt;response\r"a\rb";c\r') == [("a\rb", ("c",))]
 

@@ -86,6 +86,13 @@ def test_what_is_wrong_with_a_template(tmp_path: Path, template: str, named: dic
     assert caught.value.hint
 
 
+def test_a_template_takes_what_a_chat_asks_and_no_answer(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Ask"}, {"role": "assistant", "content": "Say"}]
+    assert read(put(tmp_path / "p.jsonl", {"talk": turns}), "So: {talk}")[0][0] == "So: Ask"
+    (tmp_path / "p.txt").write_text("User: Ask\nAssistant: Say\n")
+    assert [prompt for prompt, _ in read(tmp_path / "p.txt", "So: {line}")] == ["So: Ask"]
+
+
 @pytest.mark.parametrize("job", ["depth", "oracle", "time", "choice"])
 def test_every_job_on_prompts_takes_a_template(job: str, tmp_path: Path) -> None:
     source = tmp_path / "tickets.csv"

@@ -30,6 +30,8 @@ def references(path: Path) -> list[tuple[str, ...]]:
         (pa.array(["x"], pa.large_string()), "x"),
         (pa.array(["x"]).dictionary_encode(), "x"),
         (pa.array([7], pa.uint8()), "7"),
+        (pa.array([0.1], pa.float32()), "0.1"),
+        (pa.array([16777217.0], pa.float64()), "16777217.0"),
     ],
 )
 def test_answers_of_other_types(tmp_path: Path, answers: pa.Array, said: str) -> None:
