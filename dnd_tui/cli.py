@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from dnd_tui import __version__, library_commands
-from dnd_tui.headless import AS_JSON, WRONG_USE, complain, run
+from dnd_tui.headless import AS_JSON, FAILED, WRONG_USE, cannot_print, complain, drop_stdout, run
 from dnd_tui.options import build_asked, parameters
 from engine.jobs.command_line import LAB, NAME
 from engine.jobs.declared import JOBS
@@ -81,7 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from dnd_tui.launch import launch
 
         launch(given)
-    app(args=given, prog_name=NAME)
+    try:
+        app(args=given, prog_name=NAME)
+    except OSError as error:
+        # Of what is printed without a job: help, version, the library. Jobs report their own.
+        drop_stdout()
+        complain(cannot_print(error).text())
+        sys.exit(FAILED)
 
 
 def _is_for_app(given: Sequence[str]) -> bool:

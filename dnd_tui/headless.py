@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from dnd_tui.options import names
 from dnd_tui.progress import PlainProgress, open_progress
 from dnd_tui.text import one_line, printable
-from engine.errors import Cancelled, EngineError, is_out_of_memory
+from engine.errors import Cancelled, EngineError, disk_full, is_disk_full, is_out_of_memory
 from engine.events import AnswerText, Event, Reporter
 from engine.jobs.declared import JOBS
 from engine.libraries import quiet_libraries_at_start
@@ -119,14 +119,28 @@ def write(text: str) -> None:
 
     Raises:
         ReaderGone: nobody reads it any more.
+        EngineError: it cannot be written, such as to a file on a full disk.
     """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; it must find something that takes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         raise ReaderGone from None
+    except OSError as error:
+        drop_stdout()
+        raise cannot_print(error) from error
+
+
+def drop_stdout() -> None:
+    """Python flushes stdout once more at exit; it must find something that takes what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def cannot_print(error: OSError) -> EngineError:
+    """What to say when stdout takes no more."""
+    problem = f"cannot be written: {(error.strerror or str(error)).lower()}"
+    return EngineError(problem, where="standard output", hint="Free some space, or send it elsewhere")
 
 
 def _json_line(data: Any) -> str:
@@ -166,6 +180,8 @@ def _error_text(error: Exception, request: Request, debug: bool) -> str:
     if is_out_of_memory(error):
         settings = [text for name, text in _LOWER_MEMORY.items() if name in names(type(request))]
         return "out of memory" + (f". Try {', or '.join(settings)}" if settings else "")
+    if is_disk_full(error):
+        return disk_full(error).text()
     advice = "" if debug else ". Add --debug for the traceback"
     return f"unexpected failure: {type(error).__name__}: {error}{advice}"
 

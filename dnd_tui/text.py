@@ -46,7 +46,7 @@ def when_words(when: str, now: datetime) -> str:
     """An ISO time as people write it on the day `now`: "14:02", "yesterday", "Mon 3 Nov", "2 Nov 2024"."""
     try:
         moment = datetime.fromisoformat(when).astimezone(now.tzinfo)
-    except ValueError:
+    except (ValueError, OverflowError):  # no time, or one before all others
         return when
     days = (now.date() - moment.date()).days
     if days == 0:

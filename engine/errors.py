@@ -7,6 +7,7 @@ The engine marks the field of a request; each front end gives it the name that i
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 
@@ -16,6 +17,11 @@ Names = Callable[[str], str]
 # Invisible, should a text ever be shown with it; no text of a person or a model has it around a word.
 _MARK = "\u2063"
 _MARKED = re.compile(f"{_MARK}([a-z_]+){_MARK}")
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# safetensors and tokenizers, which are Rust; numpy's `tofile`. They keep the number of the error in their text.
+_OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -90,6 +96,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error` means that there was no room to write, whichever library met it."""
+    if isinstance(error, EngineError):
+        return False
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _NO_ROOM
+    found = _OS_ERROR.search(str(error))
+    return bool(_CUT_SHORT.fullmatch(str(error)) if found is None else int(found[1]) in _NO_ROOM)
+
+
+def disk_full(error: BaseException, where: str | None = None) -> EngineError:
+    """What to say of an error that `is_disk_full`, met while `where` was written, or the file that it names."""
+    where = where or getattr(error, "filename", None)
+    hint = "Free some space or choose another folder; what was there before is untouched"
+    return EngineError("the disk is full", where=str(where) if where else None, hint=hint)
 
 
 def _rebuild(kind: type[EngineError], problem: str, where: str | None, hint: str | None) -> EngineError:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ANOTHER_OUT, EngineError, setting
+from engine.errors import ANOTHER_OUT, EngineError, disk_full, is_disk_full, setting
 from engine.text import readable_size
 
 LFS_POINTER = b"version https://git-lfs."
@@ -307,19 +307,13 @@ def digest_file(source: Path) -> str:
 def _as_engine_errors(target: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _cut_short(error):
-            hint = "Free some space or choose another folder; what was there before is untouched"
-            raise EngineError("the disk is full", where=str(target), hint=hint) from error
-        if error.errno in _REFUSALS:
+    except Exception as error:
+        if is_disk_full(error):
+            raise disk_full(error, str(target)) from error
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
             problem = f"cannot be written: {os.strerror(error.errno).lower()}"
             raise EngineError(problem, where=str(target), hint="Choose another folder") from error
         raise
-
-
-def _cut_short(error: OSError) -> bool:
-    """Whether it is numpy's `tofile` on a full disk: it keeps the number of the error to itself."""
-    return error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None
 
 
 def _flush(path: Path) -> None:

@@ -14,11 +14,11 @@ from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from dnd_tui.screens.dialogs import FRAME, Question
 from dnd_tui.text import printable
+from dnd_tui.widgets.dialog import Dialog
 from engine.prompts.answer_sheet import SheetRow, write_sheet
 from engine.solver.plan import FEWEST_ANSWERS
 
@@ -27,7 +27,7 @@ Answers = list[tuple[str, str]]
 _SHOWN = 1000
 
 
-class AnswerDialog(ModalScreen[Answers | None]):
+class AnswerDialog(Dialog[Answers | None]):
     """Prompts with a field each; the pairs of those that were answered, at least two, or None.
 
     Args:

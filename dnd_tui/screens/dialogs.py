@@ -9,12 +9,13 @@ from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static, TextArea
 
 from dnd_tui.services import app_of
 from dnd_tui.text import sentence
+from dnd_tui.widgets.dialog import Dialog
 from dnd_tui.widgets.path_inputs import DropTextArea
 from engine.host import Failed
 
@@ -31,7 +32,7 @@ FRAME = """
 """
 
 
-class ErrorDialog(ModalScreen[str | None]):
+class ErrorDialog(Dialog[str | None]):
     """What is wrong, where, what to do next; the details can be copied.
 
     Args:
@@ -89,7 +90,7 @@ class ErrorDialog(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Question(ModalScreen[bool]):
+class Question(Dialog[bool]):
     """A question; escape and the first button, which has the focus, mean no."""
 
     AUTO_FOCUS = "#no"
@@ -124,7 +125,7 @@ class Question(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class FormDialog(ModalScreen[Answer | None]):
+class FormDialog(Dialog[Answer | None]):
     """A form in a frame; None when the person thinks better of it, by the button "cancel" or by `action_leave`."""
 
     DEFAULT_CSS = f"FormDialog {FRAME} FormDialog .frame {{ border: round $primary; }}"
@@ -161,7 +162,7 @@ class TextQuestion(FormDialog[str]):
         self.dismiss(self.query_one(Input).value)
 
 
-class LongTextQuestion(ModalScreen[str | None]):
+class LongTextQuestion(Dialog[str | None]):
     """Asks for a text of any number of lines; None when the person thinks better of it.
 
     Args:
@@ -231,7 +232,7 @@ class JumpLetter(Static):
         self.screen.dismiss(self.target)
 
 
-class JumpDialog(ModalScreen[Widget | None]):
+class JumpDialog(Dialog[Widget | None]):
     """The letters over the screen below; the result is the chosen widget."""
 
     DEFAULT_CSS = """

@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.theme import Theme
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from dnd_tui.services import app_of
 from dnd_tui.themes import OURS
+from dnd_tui.widgets.dialog import Dialog
 
 
 class ThemeList(OptionList):
@@ -70,7 +70,7 @@ def _line(theme: Theme, kept: bool) -> Content:
     return Content.assemble(f"{sign} {theme.name:<22}{'dark' if theme.dark else 'light':<7}", *pieces)
 
 
-class ThemeDialog(ModalScreen[None]):
+class ThemeDialog(Dialog[None]):
     """The list of themes at the right edge; escape leaves the theme as it was."""
 
     DEFAULT_CSS = """

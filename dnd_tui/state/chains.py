@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,12 @@ class AcceptedChains:
         return place
 
     def remove(self, record: AcceptedChain) -> None:
-        """Forget a chain.
+        """Forget a chain, if another app has not done so already.
 
         Raises:
             EngineError: it cannot be removed.
         """
-        with one_writer(self.folder):
+        with one_writer(self.folder), suppress(FileNotFoundError):
             shutil.rmtree(self.place(record))
 
     def place(self, record: AcceptedChain) -> Path:

@@ -23,13 +23,13 @@ from dnd_tui.state.adapter_record import AdapterRecord, AdapterScore, DamagedAda
 from dnd_tui.state.stored import PLACE_HINT, DamagedError, from_plain, one_writer, read_line, to_plain, write_line
 from dnd_tui.text import one_line
 from engine.errors import EngineError
-from engine.files import write_text
+from engine.files import tidy_folder, write_text
 
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "record.json"
 VERSION = 1
 KEPT_DELETED_SECONDS = 7 * 24 * 3600
-# A half-written folder this old is nobody's running job.
+# An empty place this old is nobody's running job.
 ABANDONED_SECONDS = 24 * 3600
 
 
@@ -77,9 +77,9 @@ class Library:
         Raises:
             EngineError: there is no such adapter folder, or the library cannot be written.
         """
-        if not (self._place(record.id) / ADAPTER_FOLDER).is_dir():
-            raise EngineError("no adapter was written there", where=str(self.folder / record.id / ADAPTER_FOLDER))
         with one_writer(self.folder):
+            if not (self._place(record.id) / ADAPTER_FOLDER).is_dir():
+                raise EngineError("no adapter was written there", where=str(self.folder / record.id / ADAPTER_FOLDER))
             return self._store(self._named(record, record.name))
 
     def give_up(self, id: str) -> None:
@@ -116,8 +116,8 @@ class Library:
         Raises:
             EngineError: there is none, or the library cannot be written.
         """
-        place = self._place(id)
         with one_writer(self.folder):
+            place = self._place(id)
             self._deleted.mkdir(exist_ok=True)
             os.utime(place)  # the time of the deletion, for `tidy`
             place.rename(self._deleted / id)
@@ -129,30 +129,38 @@ class Library:
             EngineError: it is not there any more, or the library cannot be written.
         """
         place = self._deleted / id
-        if not _is_id(id) or not place.is_dir():
-            raise EngineError("is not there any more", where=str(place))
         with one_writer(self.folder):
+            if not _is_id(id) or not place.is_dir():
+                raise EngineError("is not there any more", where=str(place))
             place.rename(self.folder / id)
             entry = self._entry(self.folder / id)
             if isinstance(entry, AdapterRecord):
                 self._store(self._named(entry, entry.name))
 
     def tidy(self) -> None:
-        """Remove for good what was deleted a week ago, and what jobs left that never ended. Once, at the start."""
+        """Remove for good what was deleted a week ago, and what jobs left that were killed. Once, at the start.
+
+        Raises:
+            EngineError: the library cannot be written.
+        """
         now = time.time()
         for place in _folders(self._deleted):
-            if _age(place, now) > KEPT_DELETED_SECONDS:
-                shutil.rmtree(place, ignore_errors=True)
+            if _is_id(place.name) and _age(place, now) <= KEPT_DELETED_SECONDS:
+                continue
+            gone = self._deleted / f".{place.name}"
+            if _is_id(place.name):
+                # Out of reach first: another app may bring it back while it is half removed.
+                with one_writer(self.folder), suppress(FileNotFoundError):
+                    place.rename(gone)
+            shutil.rmtree(gone if _is_id(place.name) else place, ignore_errors=True)
         for place in self._places():
-            for part in place.glob(".*.part"):
-                if _age(part, now) > ABANDONED_SECONDS:
-                    _remove(part)
+            # What is being written is known by its lock, not by its age: clocks jump.
+            tidy_folder(place)
             if _age(place, now) > ABANDONED_SECONDS:
                 with suppress(OSError):
                     place.rmdir()  # only if it is empty
 
     def _change(self, id: str, change: Callable[[AdapterRecord], AdapterRecord]) -> AdapterRecord:
-        self._place(id)
         with one_writer(self.folder):
             return self._store(change(self.record(id)))
 
@@ -224,10 +232,3 @@ def _age(path: Path, now: float) -> float:
         return now - path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-    else:
-        part.unlink(missing_ok=True)

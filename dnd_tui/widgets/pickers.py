@@ -18,6 +18,7 @@ from textual_fspicker.parts.directory_navigation import DirectoryEntry
 from textual_fspicker.safe_tests import is_dir, is_symlink
 
 from dnd_tui.text import printable
+from dnd_tui.widgets.dialog import ClosesOnce
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 
 
@@ -34,7 +35,7 @@ Icons.set_picker(_icon)
 DirectoryEntry._name = staticmethod(_name)  # type: ignore[method-assign,assignment]
 
 
-class _Picker(FileSystemPickerScreen):
+class _Picker(ClosesOnce[Path | None], FileSystemPickerScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("full_stop", "hidden", "Hidden files", id="picker.hidden", tooltip="Show or hide hidden files"),
         Binding("escape", "dismiss(None)", "Cancel", id="picker.cancel", tooltip="Choose nothing"),

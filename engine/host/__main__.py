@@ -15,7 +15,7 @@ import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from engine.errors import Cancelled, EngineError, NoGeneratorError, is_out_of_memory, setting
+from engine.errors import Cancelled, EngineError, NoGeneratorError, disk_full, is_disk_full, is_out_of_memory, setting
 from engine.events import Event, Reporter
 from engine.host.messages import Cancel, Failed, Finished, JobEnded, JobEvent, JobStarted, Outcome, Stopped, Submit
 from engine.libraries import quiet_libraries_at_start
@@ -100,6 +100,8 @@ def _unexpected(error: BaseException) -> Failed:
     if is_out_of_memory(error):
         hint = "Use fewer prompts, shorter answers, another number format or another device"
         return Failed("out of memory", hint=hint, details=details)
+    if is_disk_full(error):
+        return Failed(*disk_full(error).parts(), details=details)
     hint = "The log has the details for a bug report"
     return Failed(f"unexpected failure: {type(error).__name__}: {error}", hint=hint, details=details)
 

@@ -175,6 +175,10 @@ class EngineProcess:
         if code == -signal.SIGKILL:
             hint = "Use fewer prompts, shorter answers or another device, then try again"
             problem = "the engine process was killed, most likely because memory ran out"
+        elif code == -signal.SIGBUS:
+            # Weights are mapped into memory; whoever cuts the file off takes them away.
+            hint = "See that no program writes to them and their disk is there, then try again"
+            problem = "the engine process ended: weights that it reads were cut off meanwhile"
         else:
             hint = "Try again; the log has the details for a bug report"
             how = signal.Signals(-code).name if code < 0 else f"code {code}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.adapter.provenance import Provenance, Solved, read_provenance
 from engine.base.load import BaseRef
-from engine.errors import Cancelled, EngineError, is_out_of_memory, named, setting
+from engine.errors import Cancelled, EngineError, disk_full, is_disk_full, is_out_of_memory, named, setting
 from engine.events import Event, Note, Reporter
 from engine.files import refuse_occupied
 from engine.generator.about import read_about
@@ -83,6 +83,8 @@ def _row(name: str, request: GenerateRequest, base: BaseRef, reporter: Reporter)
     except Exception as error:
         if is_out_of_memory(error):
             reason = f"out of memory. Try a smaller {setting('answered')}"
+        elif is_disk_full(error):
+            reason = disk_full(error).text(setting)
         else:
             reason = f"unexpected failure: {type(error).__name__}: {error}"
     else:

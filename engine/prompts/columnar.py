@@ -181,7 +181,7 @@ def _on_disk(path: Path, stack: ExitStack) -> IO[bytes]:
     copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
     with as_engine_errors(path):
         shutil.copyfileobj(file, copy)
-    copy.seek(0)
+        copy.seek(0)
     return copy
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +29,9 @@ from engine.prompts.texts import look_like_prompts
 
 AUTO, LINES, FILES = "auto", "lines", "files"
 """What counts as a prompt in text files: a line (or a part between `---`), a file, or whichever they look like."""
+
+State = tuple[int, int, int]
+"""Of a file: its inode, its size in bytes, when it was changed (ns)."""
 
 _OTHERS = "; or name one file of the folder"
 _FIRST_ROWS = 64
@@ -58,10 +63,12 @@ class PromptSet:
 
     place: the files that are used, and those beside them.
     shape: which columns are what.
+    states: what the files were like when the set was opened.
     """
 
     place: Place
     shape: RowShape
+    states: Mapping[Path, State]
 
     @property
     def source(self) -> Path:
@@ -95,8 +102,9 @@ class PromptSet:
     def every_row(self, *, labels: bool = True) -> Generator[PromptRow, None, None]:
         """All rows; those without a prompt (empty or only blanks) have the prompt "".
 
-        Without `labels` they are not looked at, and all references are empty.
+        Without `labels` they are not looked at, and all references are empty. Passes are of the same rows, or fail.
         """
+        self._refuse_changed()
         count, pictured = 0, bool(self.shape.images or self.shape.turns)
         for file in self.files:
             for unit, number, data in read_rows(self.place, file, self.shape.columns or None):
@@ -113,6 +121,14 @@ class PromptSet:
                     where = f"{file}, {unit} {number}"
                     raise EngineError(error.problem, where=where, hint=error.hint + others) from None
                 yield PromptRow(count, prompt, references, teacher, images)
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        """Raises EngineError when a file is another one, or has other bytes, than when the set was opened."""
+        for file, state in states_of(self.place).items():
+            if self.states.get(file, state) != state:
+                hint = "Try again when nothing writes to it any more, or name a copy"
+                raise EngineError("was changed while it was read", where=str(file), hint=hint)
 
     def head(self, count: int) -> list[PromptRow]:
         """The first `count` prompts."""
@@ -144,6 +160,7 @@ def read_prompts(
     """
     parsed = _parsed(template, column)
     place = place_of(source, column if parsed is None else parsed.columns[0], label, text_files)
+    states = states_of(place)
     # The first file that has rows: the others must be like it
     for file in place.files:
         first = first_rows(place, file)
@@ -158,10 +175,21 @@ def read_prompts(
         hint = error.hint if column is not None else _hint_on_header(error.hint, place, row)
         hint += _OTHERS if len(place.files) > 1 or place.left else ""
         raise EngineError(error.problem, where=f"{file}, {unit} {number}", hint=hint) from None
-    prompts = PromptSet(place, shape)
+    prompts = PromptSet(place, shape, states)
     if not prompts.head(1):
         raise _no_prompt([located.row for located in first], prompts)
     return prompts
+
+
+def states_of(place: Place) -> dict[Path, State]:
+    """What tells a change of the files, or of their archive; one that is gone is left out."""
+    found = {}
+    for file in (place.source, *place.files):
+        with suppress(OSError):
+            about = os.stat(file)
+            if not stat.S_ISDIR(about.st_mode):
+                found[file] = about.st_ino, about.st_size, about.st_mtime_ns
+    return found
 
 
 def place_of(source: Path, column: str | None = None, label: str | None = None, texts: str = AUTO) -> Place:

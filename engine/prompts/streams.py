@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from engine.errors import EngineError
+from engine.errors import EngineError, is_disk_full
 from engine.files import LFS_HINT, LFS_POINTER, is_lfs_pointer
 from engine.prompts.packed import TooLarge, archive_of, damage, plain_bytes, unpacked
 
@@ -213,6 +213,9 @@ def _refusal(path: Path, error: OSError) -> EngineError:
         return EngineError("the symbolic links lead in a circle", where=where, hint="Name the file itself")
     if error.errno in (errno.EACCES, errno.EPERM):
         return EngineError("may not be read", where=where, hint="Change its permissions or copy it")
+    if is_disk_full(error):
+        hint = "Free some space for temporary files, or name another folder for them in TMPDIR"
+        return EngineError("cannot be unpacked: the disk is full", where=where, hint=hint)
     return EngineError(f"cannot be read: {error.strerror or error}", where=where)
 
 

@@ -38,11 +38,16 @@ def app_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_generator(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator artifact for the tiny Llama, with random weights and the real text encoder."""
+    """A generator artifact for the tiny Llama."""
+    return random_generator(tiny_llama_folder, tmp_path_factory.mktemp("generators") / "tiny-generator")
+
+
+def random_generator(base: Path, folder: Path) -> Path:
+    """Write a generator for a tiny base to `folder`: random weights and the real text encoder."""
     from engine.base.fetch import resolve_encoder
     from engine.base.load import resolve_base
 
-    ref = resolve_base(str(tiny_llama_folder))
+    ref = resolve_base(str(base))
     encoder = TextEncoder(resolve_encoder(), torch.device("cpu"), None)
     layout = derive_layout(ref.config, LoraSpec(rank=2, alpha=4))
     fresh = fresh_frame(layout, "shared_a", seed=1)
@@ -54,7 +59,6 @@ def tiny_generator(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFac
     spec = GeneratorSpec(condition, ((4, 4, 8),), 3, {"id": ref.id, "fingerprint": ref.fingerprint})
     generator = Generator(spec, frame, torch.full((tokens,), 0.02))
     torch.nn.init.normal_(generator.decoder.blocks[-1].over_n.weight)
-    folder = tmp_path_factory.mktemp("generators") / "tiny-generator"
     save_generator(folder, generator.eval().requires_grad_(False), generator_card(generator))
     return folder
 

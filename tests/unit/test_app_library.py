@@ -22,6 +22,7 @@ from dnd_tui.state.library import Library
 from dnd_tui.text import one_line
 from engine.errors import EngineError
 from engine.events import StageFinished
+from engine.files import replacing_folder
 from engine.jobs.command_line import command_line
 from engine.requests import ContextChoice, GenerateRequest, PromptChoice
 
@@ -291,38 +292,74 @@ def test_a_job_that_ends_without_an_adapter_leaves_no_place(library: Library) ->
     assert not folder.parent.exists() and library.record(kept.id) == kept
 
 
-def test_tidying_removes_what_jobs_left_but_nothing_under_way(library: Library) -> None:
+def test_tidying_removes_what_killed_jobs_left_but_nothing_under_way(library: Library) -> None:
     kept = put(library)
     places = {name: library.new_place()[1].parent for name in ("running", "killed", "empty", "not ours")}
-    for name in ("running", "killed"):
-        (places[name] / ".adapter.x.part").mkdir()
-    (kept.folder.parent / ".record.json.x.part").touch()
+    left = places["killed"] / ".adapter.abcdefgh.part", kept.folder.parent / ".record.json.abcdefgh.part"
+    left[0].mkdir()
+    left[1].touch()
     (places["not ours"] / "notes.txt").touch()
-    for path in (places["killed"] / ".adapter.x.part", kept.folder.parent / ".record.json.x.part"):
-        age(path, 2 * DAY)
-    library.tidy()
-    assert not (places["killed"] / ".adapter.x.part").exists()
-    for place in places.values():
-        age(place, 2 * DAY)
-    library.tidy()
-    assert [name for name, place in places.items() if place.exists()] == ["running", "not ours"]
+    with replacing_folder(places["running"] / "adapter") as part:
+        age(part, 2 * DAY)  # the clock has jumped
+        library.tidy()
+        assert part.exists() and not any(map(Path.exists, left))
+        for place in places.values():
+            age(place, 2 * DAY)
+        library.tidy()
+        assert [name for name, place in places.items() if place.exists()] == ["running", "not ours"]
     assert sorted(each.name for each in kept.folder.parent.iterdir()) == ["adapter", "record.json"]
 
 
-def test_two_apps_lose_nothing_of_each_other(library: Library) -> None:
-    id = put(library).id
-    code = (
-        "import sys; from pathlib import Path; from dnd_tui.state.library import Library\n"
-        "from dnd_tui.state.adapter_record import AdapterScore\n"
-        "for n in range(15): Library(Path(sys.argv[1])).add_scores("
-        "sys.argv[2], [AdapterScore(arm=sys.argv[3], metric=str(n), rows=1, mean=0.5)])"
-    )
-    arguments = [str(library.folder), id]
-    apps = [subprocess.Popen([sys.executable, "-c", code, *arguments, arm]) for arm in "abc"]
-    assert [app.wait(timeout=60) for app in apps] == [0, 0, 0]
-    assert {(score.arm, int(score.metric)) for score in library.record(id).scores} == {
-        (arm, number) for arm in "abc" for number in range(15)
-    }
+def test_what_was_half_removed_for_good_goes_at_the_next_start(library: Library) -> None:
+    made = put(library)
+    library.delete(made.id)
+    (library.folder / ".deleted" / made.id).rename(library.folder / ".deleted" / f".{made.id}")
+    library.tidy()
+    assert list((library.folder / ".deleted").iterdir()) == []
+
+
+APP = """
+import sys
+from pathlib import Path
+from dnd_tui.state.adapter_record import AdapterScore
+from tests.unit.test_app_library import Library, put
+library, shared, me = Library(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
+for number in range(4):
+    library.add_scores(shared, [AdapterScore(arm=me, metric=str(number), rows=1, mean=0.5)])
+    library.rename(shared, f"shared {me} {number}")
+    own = put(library, name="own")
+    library.set_note(own.id, f"{me} {number}")
+    library.delete(own.id)
+    library.tidy()
+    library.undo_delete(own.id)
+    library.entries()
+"""
+
+
+def test_three_apps_at_once_lose_nothing_of_each_other(library: Library) -> None:
+    """Each scores and renames a shared adapter, adds its own, deletes them and brings them back."""
+    id = put(library, name="shared").id
+    apps = [subprocess.Popen([sys.executable, "-c", APP, str(library.folder), id, me]) for me in "abc"]
+    assert [app.wait(timeout=100) for app in apps] == [0, 0, 0]
+    everything = [(me, number) for me in "abc" for number in range(4)]
+    assert sorted((score.arm, int(score.metric)) for score in library.record(id).scores) == everything
+    own = [entry for entry in library.entries() if isinstance(entry, AdapterRecord) and entry.id != id]
+    assert sorted(entry.note for entry in own) == [f"{me} {number}" for me, number in everything]
+    assert len({entry.name for entry in own}) == len(everything)
+    assert not list(library.folder.rglob("*.part"))
+
+
+def test_an_adapter_that_another_app_deletes_is_missed_in_words(library: Library) -> None:
+    made = put(library)
+    other = Library(library.folder)
+    other.delete(made.id)
+    for change in (lambda: library.delete(made.id), lambda: library.set_note(made.id, "x"), lambda: library.add(made)):
+        with pytest.raises(EngineError, match="no such adapter"):
+            change()
+    library.undo_delete(made.id)
+    with pytest.raises(EngineError, match="not there any more"):
+        other.undo_delete(made.id)
+    assert other.entries() == [made]
 
 
 def test_times_of_a_run_are_shown_once_they_are_whole() -> None:

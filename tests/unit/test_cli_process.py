@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -30,13 +31,13 @@ class Made:
 """
 
 
-def start(code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+def start(code: str, *arguments: str, stdout: IO[str] | int = subprocess.PIPE, **env: str) -> subprocess.Popen[str]:
     program = f"import sys; sys.argv[1:] = {list(arguments)!r}\n{code}\nfrom dnd_tui.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=ROOT,
         env=os.environ | env,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
@@ -129,6 +130,21 @@ jobs.run = run
     assert process.wait(timeout=60) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("words", [["--version"], ["compare", "--help"], ["library"], ["compare", "p"]])
+def test_output_that_finds_no_room_is_told(words: list[str], tmp_path: Path) -> None:
+    code = f"""{JOB}
+def run(request, reporter):
+    reporter.emit(AnswerText(0, "base", "text", done=True))
+jobs.run = run
+"""
+    with open("/dev/full", "w") as full:
+        process = start(code, "--headless", *words, stdout=full, DND_TUI_DATA=str(tmp_path))
+        _, told = process.communicate(timeout=60)
+    place = "standard output: cannot be written: no space left on device"
+    assert (process.returncode, told) == (1, f"error: {place}. Free some space, or send it elsewhere\n")
+
+
 def test_in_a_terminal_the_live_line_leaves_no_trace_in_the_data() -> None:
     code = f"""{JOB}
 def run(request, reporter):
@@ -163,7 +179,7 @@ jobs.run = run
     shown = [line.rsplit("\r", 1)[-1] for line in raw.decode().replace("\r\n", "\n").split("\n")]
     shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
     train, *rest = [line for line in shown if line]
-    assert train.startswith("train 3/3 0.") and rest[:2] == ["[0] base", "text"]
+    assert train.startswith("train 3/3 ") and rest[:2] == ["[0] base", "text"]
     assert rest[2].startswith("write 0.") and rest[3:] == ["adapter  a"]
 
 

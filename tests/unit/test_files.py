@@ -5,15 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy
+import pyarrow
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from engine.adapter.export import write_zip
 from engine.errors import EngineError
@@ -208,19 +217,42 @@ def test_a_full_or_read_only_disk_is_told(tmp_path: Path, number: int, message: 
     assert read_json(tmp_path / "a.json") == 1 and names(tmp_path) == ["a.json"]
 
 
-def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
+def rust_tensors(file: Path) -> None:
+    save_file({"a": torch.zeros(5000)}, file)
+
+
+def rust_tokenizer(file: Path) -> None:
+    Tokenizer(WordLevel({f"word {number}": number for number in range(500)}, "word 0")).save(str(file))
+
+
+def numpy_array(file: Path) -> None:
+    numpy.zeros(5000).tofile(file)
+
+
+def packed(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a", bytes(5000))
+
+
+def table(file: Path) -> None:
+    parquet.write_table(pyarrow.table({"a": list(map(str, range(5000)))}), file)
+
+
+@pytest.mark.parametrize(
+    "write", [lambda file: file.write_text("x" * 5000), rust_tensors, rust_tokenizer, numpy_array, packed, table]
+)
+def test_a_really_full_disk_is_told_whichever_library_writes(tmp_path: Path, write: Callable[[Path], object]) -> None:
     """A file size limit is the full disk that a test can have without being root."""
-    script = (
-        "import resource, signal, sys; from pathlib import Path; from engine.errors import EngineError\n"
-        "from engine.files import write_json\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: write_json(Path(sys.argv[1]), 'x' * 5000)\n"
-        "except EngineError as error: print(error)\n"
-    )
-    write_json(tmp_path / "a.json", "old")
-    told = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.json")], capture_output=True, text=True)
-    assert "the disk is full" in told.stdout, told.stderr
-    assert read_json(tmp_path / "a.json") == "old" and names(tmp_path) == ["a.json"]
+    target = tmp_path / "a"
+    target.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(EngineError, match="the disk is full") as told, replacing_file(target) as part:
+            write(part)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.value.where == str(target) and target.read_text() == "old" and names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize(

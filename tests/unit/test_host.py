@@ -148,6 +148,15 @@ def test_a_crash_tells_its_signal_and_last_words(front: Front, prompts: Path) ->
     assert "Segmentation fault" in outcome.details  # faulthandler wrote it into the log
 
 
+def test_weights_that_are_cut_off_while_they_are_read(front: Front, prompts: Path) -> None:
+    job = front.engine.submit(loading())
+    front.wait(JobStarted, job)
+    assert front.engine.pid
+    os.kill(front.engine.pid, signal.SIGBUS)
+    outcome = front.outcome(job)
+    assert isinstance(outcome, Failed) and "cut off meanwhile" in outcome.problem and outcome.hint
+
+
 def test_a_process_that_was_killed_while_idle_is_started_anew(front: Front, prompts: Path) -> None:
     front.outcome(front.engine.submit(info(prompts)))
     pid = front.engine.pid

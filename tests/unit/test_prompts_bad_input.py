@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import resource
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,6 +165,37 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "may not be read" in refusal(path).problem
 
 
+@pytest.mark.parametrize(
+    ("ending", "data"),
+    [
+        ("jsonl", GOOD.encode() * 5),
+        ("jsonl.gz", gzip.compress(GOOD.encode() * 5)),
+        ("csv", b"prompt,x\n" + b"a b,1\n" * 5),
+        ("json", b'[{"prompt": "one"}, {"prompt": "two"}]\n'),
+    ],
+)
+@pytest.mark.parametrize("moment", ["before a pass", "in a pass"])
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is replaced"])
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, ending: str, data: bytes, moment: str, change: str
+) -> None:
+    """All passes are of the same rows, or fail: no adapter of two states of a file."""
+    path = put(tmp_path / f"p.{ending}", data)
+    prompts = read_prompts(path)
+    rows = prompts.every_row()
+    if moment == "in a pass":
+        next(rows)
+    if change == "is replaced":
+        put(tmp_path / "other", data).replace(path)
+    else:
+        path.write_bytes(data + b"\n" if change == "grows" else data[:-1])
+    with pytest.raises(EngineError) as told:
+        list(rows)
+    assert told.value.where and told.value.where.startswith(str(path)) and told.value.hint
+    if moment == "before a pass":
+        assert told.value.problem == "was changed while it was read"
+
+
 def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "p.jsonl", GOOD)
 
@@ -173,6 +205,18 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(packed, "open", fail, raising=False)
     with pytest.raises(EngineError, match="Input/output error"):
         read_prompts(path)
+
+
+def test_no_room_to_unpack_a_table(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"prompt": [f"row {number}" for number in range(2000)]}), tmp_path / "p.parquet")
+    path = put(tmp_path / "p.parquet.gz", gzip.compress((tmp_path / "p.parquet").read_bytes()))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        error = refusal(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the disk is full" in error.problem and "TMPDIR" in (error.hint or "")
 
 
 @pytest.mark.parametrize("keep", [5, 30, -4])

@@ -10,18 +10,18 @@ from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dnd_tui.bindings import KnownBinding, all_bindings, shown_keys, taken_by
 from dnd_tui.services import app_of
 from dnd_tui.settings import checked_keys
+from dnd_tui.widgets.dialog import Dialog
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_inputs import DropInput
 
 
-class KeyDialog(ModalScreen[str | None]):
+class KeyDialog(Dialog[str | None]):
     """The result is the key, or None if it stays as it is.
 
     Args:

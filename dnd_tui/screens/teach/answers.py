@@ -27,7 +27,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static, TextArea
 
 from dnd_tui.screens.dialogs import FRAME, Question
@@ -35,6 +34,7 @@ from dnd_tui.screens.drop.rows import common_beginning
 from dnd_tui.services import app_of
 from dnd_tui.text import answers_words, one_line, printable, short_path
 from dnd_tui.widgets.bars import KeyBar
+from dnd_tui.widgets.dialog import Dialog
 from dnd_tui.widgets.lines import Cell, TableLine
 from dnd_tui.widgets.path_inputs import Dropped, DropTextArea
 from engine.errors import EngineError
@@ -80,7 +80,7 @@ class SheetEdits:
         return answers_words(self.answered, taught) + (f", {missing} missing" if missing else "")
 
 
-class TaughtDialog(ModalScreen[bool]):
+class TaughtDialog(Dialog[bool]):
     """The answers in a table with an editor; whether they are to be used, in which case they are in their file.
 
     Args:

@@ -17,7 +17,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from dnd_tui import jobs
@@ -28,6 +27,7 @@ from dnd_tui.screens.teach.answers import TaughtDialog
 from dnd_tui.screens.teach.form import TeachDialog, TeachWish
 from dnd_tui.services import app_of
 from dnd_tui.text import one_line
+from dnd_tui.widgets.dialog import Dialog
 from dnd_tui.widgets.path_inputs import Dropped
 from dnd_tui.widgets.stages import StageList
 from engine.events import Note
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
 
-class TeachRun(ModalScreen[Outcome | None]):
+class TeachRun(Dialog[Outcome | None]):
     """Runs the request; how it ended. A failure is reported before that."""
 
     DEFAULT_CSS = f"""
