@@ -146,11 +146,11 @@ class NavigationBar(Horizontal):
 
 
 class KeyButton(Button):
-    """A button that does what a key of its screen does, and shows that key; the bar of keys leaves it out then.
+    """A button that does what a key does, and shows that key; the bar of keys leaves it out then.
 
     Args:
         title: what it does, without the key.
-        binding: id of the key's binding on the screen.
+        binding: id of the key's binding, on the screen or on what the button stands in.
     """
 
     def __init__(self, title: str, binding: str, **settings: Any) -> None:
@@ -176,7 +176,7 @@ class KeyButton(Button):
 
     def on_mount(self) -> None:
         """What the key does, in more words."""
-        self.tooltip = self.tooltip or self._of_screen.tooltip
+        self.tooltip = self.tooltip or self._bound.tooltip
 
     def show_key(self, shown: bool) -> None:
         """Show the key beside the title, or the title alone where there is little room."""
@@ -193,12 +193,13 @@ class KeyButton(Button):
     @property
     def _key(self) -> str:
         """The first of its keys, as the settings have it."""
-        keys = app_of(self).settings.keys.get(self.binding, self._of_screen.key)
+        keys = app_of(self).settings.keys.get(self.binding, self._bound.key)
         return shown_keys(keys.split(",")[0])
 
     @property
-    def _of_screen(self) -> Binding:
-        known = (each for each in type(self.screen).BINDINGS if isinstance(each, Binding))
+    def _bound(self) -> Binding:
+        around = (each for node in self.ancestors for each in type(node).BINDINGS)
+        known = (each for each in around if isinstance(each, Binding))
         return next(each for each in known if each.id == self.binding)
 
 
