@@ -172,11 +172,11 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
         with self.prevent(Select.Changed):
             others = self._otherwise if select is self._column else {}
-            told = {
+            offered = {
                 **{name: printable(name) for name in names},
                 **{name: printable(text) for name, text in others.items()},
             }
-            select.set_options([finding, *((text, (name, "")) for name, text in told.items())])
+            select.set_options([finding, *((text, (name, "")) for name, text in offered.items())])
             select.value = (chosen, "") if chosen else ("", found)
         select.disabled = not names
 
