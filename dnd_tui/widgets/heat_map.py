@@ -296,6 +296,6 @@ class AdapterMap(Widget, can_focus=True):
             if picture.cells:
                 top = max(picture.cells.values(), key=lambda cell: cell.generated if isfinite(cell.generated) else 0)
                 parts[1] = Content.styled(
-                    f"largest update: {top.where} {top.kind}, {figure(top.generated)}", "$foreground-muted"
+                    f"largest: {top.where} {top.kind}, {figure(top.generated)}", "$foreground-muted"
                 )
         return [Content("   ").join(parts)] if width >= _ONE_LINE else parts

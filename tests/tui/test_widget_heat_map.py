@@ -123,7 +123,7 @@ async def test_the_mouse_tells_the_cell_under_it_and_a_click_keeps_it() -> None:
         assert "layer 3 self_attn.k_proj" in app.shown()
         await pilot.hover(AdapterMap, offset=(0, 0))
         await pilot.pause()
-        assert "largest update: layer 29" in app.shown()
+        assert "largest: layer 29" in app.shown()
         await pilot.click(AdapterMap, offset=(5 + 4, 1))
         await pilot.hover(AdapterMap, offset=(0, 0))
         await pilot.pause()
