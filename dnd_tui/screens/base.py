@@ -19,9 +19,6 @@ from dnd_tui.widgets.bars import KeyBar, KeyButton, NavigationBar
 if TYPE_CHECKING:
     from dnd_tui.app import DndApp
 
-# Cells of a terminal in which a row of buttons has room for their keys.
-_WIDTH_FOR_KEYS = 80
-
 
 class AppScreen(Screen[None]):
     """A screen of the app.
@@ -72,7 +69,7 @@ class AppScreen(Screen[None]):
     def _fit_buttons(self) -> None:
         """Buttons show their keys where there is room for that; elsewhere the keys stand below."""
         for button in self.query(KeyButton):
-            button.show_key(self.app.size.width >= _WIDTH_FOR_KEYS)
+            button.fit()
         self.refresh_bindings()
 
     @on(events.Key)

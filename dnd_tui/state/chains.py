@@ -33,7 +33,8 @@ class AcceptedChain:
 
     chain: in words; `length` layers, of a base of `layers`.
     base_id, fingerprint: of the base. base, device, dtype: how the person chose them.
-    source, column: the prompts it was searched on. dataset: their name, for people.
+    source, column, label, template: the prompts it was searched on, as in `PromptChoice`.
+    dataset: the name of their file or folder, for people.
     held_out: the prompts it was judged on; None where those were rows of `source`.
     adapter: its PEFT folder. adapter_name: as the library calls it; both empty without one.
     right, rows: of the search. judged: None where the search was stopped before.
@@ -58,6 +59,8 @@ class AcceptedChain:
     rows: int
     judged: Judgement | None
     when: str
+    label: str | None = None
+    template: str | None = None
 
     @property
     def id(self) -> str:

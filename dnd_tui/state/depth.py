@@ -25,6 +25,7 @@ class DepthChoices:
     """What stands in the fields of the screen, as the person typed it.
 
     source, held_out: prompts with labels; without held-out ones, rows of `source` are held out.
+    column, label, template: how they are read; a template makes the prompts in place of a column.
     adapter: id of an adapter of the library; empty for none.
     """
 
@@ -36,6 +37,8 @@ class DepthChoices:
     rows: str = str(DepthRequest.rows)
     moves: str = DepthRequest.moves
     seed: str = str(DepthRequest.seed)
+    label: str = ""
+    template: str = ""
 
     def request(self, models: ModelChoice, adapter: Path | None) -> DepthRequest:
         """The request, its folder still to be named (`in_own_folder`).
@@ -51,7 +54,9 @@ class DepthChoices:
             models=replace(models, generator=ModelChoice.generator),
             source=named_path(self.source, "the file of prompts"),
             out=Path(),
-            column=self.column.strip() or None,
+            column=None if self.template.strip() else self.column.strip() or None,
+            label=self.label.strip() or None,
+            template=self.template if self.template.strip() else None,
             held_out=named_path(self.held_out, "the held-out rows") if self.held_out.strip() else None,
             adapter=adapter,
             chains=_number(self.chains, "the number of chains"),

@@ -22,6 +22,8 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 # What a job's sign takes in its longest form, "● generate stopping ■ stop", and without verb and word.
 _SIGN_WIDTH, _SHORT_SIGN_WIDTH = 27, 17
+# Cells of a terminal in which a row of buttons has room for their keys.
+_WIDTH_FOR_KEYS = 80
 
 
 class NavigationItem(Static):
@@ -146,11 +148,11 @@ class NavigationBar(Horizontal):
 
 
 class KeyButton(Button):
-    """A button that does what a key of its screen does, and shows that key; the bar of keys leaves it out then.
+    """A button that does what a key does, and shows that key; the bar of keys leaves it out then.
 
     Args:
         title: what it does, without the key.
-        binding: id of the key's binding on the screen.
+        binding: id of the key's binding, on the screen or on what the button stands in.
     """
 
     def __init__(self, title: str, binding: str, **settings: Any) -> None:
@@ -170,17 +172,18 @@ class KeyButton(Button):
         self._show()
 
     @property
-    def tells_key(self) -> bool:
+    def shows_key(self) -> bool:
         """Whether a person can read its key on it."""
         return self._with_key and self.display and all(node.display for node in self.ancestors_with_self)
 
     def on_mount(self) -> None:
         """What the key does, in more words."""
-        self.tooltip = self.tooltip or self._of_screen.tooltip
+        self.tooltip = self.tooltip or self._bound.tooltip
+        self.fit()
 
-    def show_key(self, shown: bool) -> None:
+    def fit(self) -> None:
         """Show the key beside the title, or the title alone where there is little room."""
-        self._with_key = shown
+        self._with_key = self.app.size.width >= _WIDTH_FOR_KEYS
         self._show()
 
     def _show(self) -> None:
@@ -193,12 +196,13 @@ class KeyButton(Button):
     @property
     def _key(self) -> str:
         """The first of its keys, as the settings have it."""
-        keys = app_of(self).settings.keys.get(self.binding, self._of_screen.key)
+        keys = app_of(self).settings.keys.get(self.binding, self._bound.key)
         return shown_keys(keys.split(",")[0])
 
     @property
-    def _of_screen(self) -> Binding:
-        known = (each for each in type(self.screen).BINDINGS if isinstance(each, Binding))
+    def _bound(self) -> Binding:
+        around = (each for node in self.ancestors for each in type(node).BINDINGS)
+        known = (each for each in around if isinstance(each, Binding))
         return next(each for each in known if each.id == self.binding)
 
 
@@ -221,8 +225,8 @@ class KeyBar(Footer):
 
     def compose(self) -> ComposeResult:
         """The keys that fit, then those that are always there."""
-        told = self._told_by_buttons
-        actions = {each.binding.action for each in self.screen.active_bindings.values() if each.binding.id in told}
+        there = self._on_buttons
+        actions = {each.binding.action for each in self.screen.active_bindings.values() if each.binding.id in there}
         keys: list[Any] = [key for key in super().compose() if getattr(key, "action", None) not in actions]
         always = [key for action in self.ALWAYS for key in keys if key.action == action]
         room = self.size.width - sum(map(_width, always))
@@ -238,8 +242,8 @@ class KeyBar(Footer):
 
     async def recompose(self) -> None:
         """Show the keys that work now."""
-        told = self._told_by_buttons
-        active = [each for each in self.screen.active_bindings.values() if each.binding.id not in told]
+        there = self._on_buttons
+        active = [each for each in self.screen.active_bindings.values() if each.binding.id not in there]
         shown = (self.size.width, *((each.binding, each.enabled, each.tooltip) for each in active if each.binding.show))
         if shown != self._shown:
             self._shown = shown
@@ -250,8 +254,9 @@ class KeyBar(Footer):
         self.call_after_refresh(self.recompose)
 
     @property
-    def _told_by_buttons(self) -> set[str]:
-        return {button.binding for button in self.screen.query(KeyButton) if button.tells_key}
+    def _on_buttons(self) -> set[str]:
+        # Not by a query, which would match all of the screen by its style sheet at every move of the focus.
+        return {button.binding for button in self.screen.walk_children(KeyButton) if button.shows_key}
 
 
 def _width(key: Any) -> int:

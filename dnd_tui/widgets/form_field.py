@@ -15,6 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Select, Static
 
 from dnd_tui.widgets.path_field import PathField
+from engine.prompts.templates import parse_template
 
 
 class WholeNumber(Validator):
@@ -39,6 +40,22 @@ class WholeNumber(Validator):
         except ValueError:
             return self.failure()
         return self.success() if self._least is None or number >= self._least else self.failure()
+
+
+TEMPLATE_HELP = "Makes prompts of columns, such as Classify: {ticket}\\nTopic:"
+
+
+class TemplateText(Validator):
+    """A template of prompts, or nothing."""
+
+    def validate(self, value: str) -> ValidationResult:
+        """Whether the text is one."""
+        try:
+            if value.strip():
+                parse_template(value)
+        except ValueError as error:
+            return self.failure(str(error))
+        return self.success()
 
 
 def problem_in(result: ValidationResult | None) -> str:

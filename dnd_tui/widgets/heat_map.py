@@ -2,9 +2,9 @@
 
     ▸generated   frame   difference
          0    5    10   15   20   25
-       q ░░▒▒▓▓███▓▓▒▒░░ ·············        one shared scale; a dot is still to come
+       q ░░▒▒▓▓███▓▓▒▒░░ ·············        one scale for every adapter; a dot is still to come
        k ░░▒▒▓▓███▓▓▒▒░░ ·············
-    0 ░▒▓█ 1  norm of the update
+    0.1 ░▒▓█ 100  norm, log scale
     layer 12 self_attn.q_proj   generated 0.81   frame 0.6   difference +35 %
 
 Two maps stand side by side where there is room, one at a time where there is not. An adapter without a frame,
@@ -231,7 +231,6 @@ class AdapterMap(Widget, can_focus=True):
 
     def _row(self, picture: Picture, row: int, painter: _Painter) -> list[Content]:
         """The lines of one kind of module, in all maps."""
-        _, high = picture.scale
         width, height = picture.cell
         here = self._place(picture)
         lines: list[list[Content]] = [[] for _ in range(height)]
@@ -250,7 +249,7 @@ class AdapterMap(Widget, can_focus=True):
                 elif not isfinite(value):
                     style, texts = "$error bold", ["!" * width] * height
                 else:
-                    mark, style = painter(min(value / high, 1.0))
+                    mark, style = painter(picture.share(value))
                     texts = [mark * width] * height
                 for line, (parts, text) in enumerate(zip(lines, texts, strict=True)):
                     marked = here == (row, column)
@@ -269,10 +268,11 @@ class AdapterMap(Widget, can_focus=True):
     def _legend(self, picture: Picture, painter: _Painter, width: int) -> Content:
         difference = "difference" in picture.maps
         low, high = (f"{100 * value:.3g} %" if difference else figure(value) for value in picture.scale)
-        name = "  difference from the frame" if difference else "  norm of the update"
+        names = (
+            ("  difference from the frame",) if difference else ("  norm of the update, log scale", "  norm, log scale")
+        )
         room = width - len(f"{low}  {high}")
-        if room - len(name) < _LEAST_LEGEND:
-            name = ""
+        name = next((name for name in names if room - len(name) >= _LEAST_LEGEND), "")
         size = max(min(_LEGEND, room - len(name)), 2)
         bar = Content("").join(Content.styled(*painter(at / (size - 1))) for at in range(size))
         return Content.assemble(f"{low} ", bar, f" {high}", (name, "$foreground-muted"))
@@ -296,6 +296,6 @@ class AdapterMap(Widget, can_focus=True):
             if picture.cells:
                 top = max(picture.cells.values(), key=lambda cell: cell.generated if isfinite(cell.generated) else 0)
                 parts[1] = Content.styled(
-                    f"largest update: {top.where} {top.kind}, {figure(top.generated)}", "$foreground-muted"
+                    f"largest: {top.where} {top.kind}, {figure(top.generated)}", "$foreground-muted"
                 )
         return [Content("   ").join(parts)] if width >= _ONE_LINE else parts

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import floor, isfinite, log10
+from math import log
 from statistics import fmean
 from typing import Literal
 
@@ -122,15 +121,6 @@ class ModuleGrid:
         return {place: cell for place, cell in found.items() if cell is not None}
 
 
-def round_above(values: Iterable[float | None]) -> float:
-    """The least of ... 0.3, 1, 3, 10 ... that is not below any of the finite values; 1 without any above 0."""
-    largest = max((value for value in values if value is not None and isfinite(value)), default=0.0)
-    if largest <= 0:
-        return 1.0
-    power = floor(log10(largest))
-    return next(top for top in (10.0**power, 3 * 10.0**power, 10.0 ** (power + 1)) if top >= largest)
-
-
 def _place(path: str) -> tuple[int | None, str]:
     parts = path.split(".")
     number = next((at for at, part in enumerate(parts) if part.isdecimal()), None)
@@ -150,6 +140,8 @@ VIEWS: tuple[View, ...] = ("generated", "frame", "difference")
 BETWEEN = 4
 _WIDEST_LABEL = 16
 _WIDEST_CELL = 6
+# Norms of updates lie between these nearly always; those of one adapter alone differ by a factor of 300.
+_NORMS = (0.1, 100.0)
 
 
 @dataclass(frozen=True)
@@ -218,16 +210,20 @@ class Picture:
                 return row, column
         return None
 
-    @cached_property
+    @property
     def scale(self) -> tuple[float, float]:
-        """From the lightest to the darkest, always from 0: what is alike looks alike, and little looks little.
+        """From the lightest to the darkest: the same for every adapter, so that little looks little.
 
-        Norms, of both adapters, up to one of few round numbers; their difference up to all of the frame's.
+        Norms on a logarithmic scale; their difference from none to all of the frame's.
         """
-        if self.maps[0] == "difference":
-            return 0.0, 1.0
-        shown = VIEWS[:2] if self.framed else VIEWS[:1]
-        return 0.0, round_above(value_of(cell, view) for cell in self.cells.values() for view in shown)
+        return (0.0, 1.0) if self.maps[0] == "difference" else _NORMS
+
+    def share(self, value: float) -> float:
+        """Where a value, not below 0, lies on the scale, from 0 to 1."""
+        low, high = self.scale
+        if low == 0:
+            return min(value / high, 1.0)
+        return min(max(log(max(value, low) / low) / log(high / low), 0.0), 1.0)
 
     def layer_numbers(self, here: int | None) -> Content:
         """The line under a map: numbers of layers at even distances, the column `here` always."""

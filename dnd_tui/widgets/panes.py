@@ -1,7 +1,8 @@
-"""Panes side by side where there is room, else one at a time under tabs."""
+"""Panes side by side where there is room, else one at a time under tabs; and parts that are made after the painting."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from textual import events, on
@@ -32,6 +33,30 @@ class Pane(Vertical):
         self.share = share
         self.border_title = title
         self.styles.width = f"{share}fr"
+
+
+class MadeLater(Vertical):
+    """A hidden part of a screen: what is in it is made by `make`, after the screen was painted for the first time."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._making, self._made = asyncio.Lock(), False
+
+    async def make(self) -> None:
+        """Make what is in it, unless it is there."""
+        async with self._making:
+            if not self._made:
+                self._made = True
+                await self.recompose()
+
+    def compose(self) -> ComposeResult:
+        """Nothing at first."""
+        if self._made:
+            yield from self.parts()
+
+    def parts(self) -> ComposeResult:
+        """What is in it."""
+        raise NotImplementedError
 
 
 class Panes(Vertical):

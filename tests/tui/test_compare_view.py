@@ -48,6 +48,19 @@ async def test_a_pick_goes_to_the_row_under_the_cursor_and_is_marked_there(still
         assert "◆✗ ✓ " in row(screen, 1) and " · · " in row(screen, 4)
 
 
+async def test_prompts_that_are_painted_at_once_are_there(still_life: Path) -> None:  # noqa: F811
+    """What Textual measures after the first painting stayed blank."""
+    app = DndApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.go("compare")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await until(pilot, lambda: "Choose an adapter" in "\n".join(lines(app)), "the empty list")
+        screen.query_one(PromptList).add_typed(-1, "Who won?")
+        lines(app)
+        await until(pilot, lambda: any("typed Who won?" in line for line in lines(app)), "the prompt in the list")
+
+
 async def test_prompts_have_the_width_until_there_are_answers(still_life: Path) -> None:  # noqa: F811
     app = DndApp()
     async with app.run_test(size=(120, 40)) as pilot:

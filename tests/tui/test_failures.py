@@ -117,8 +117,8 @@ async def test_a_prompt_file_that_goes_after_the_preview(
 ) -> None:
     app = DndApp(prompt_file, tiny_models)
     async with app.run_test(size=(100, 30)) as pilot:
-        button = app.screen.query_one("#generate", Button)
-        await until(pilot, lambda: not button.disabled, "the preview")
+        await until(pilot, lambda: shows(app, "rows used"), "the preview")
+        await until(pilot, lambda: not app.screen.query_one("#generate", Button).disabled, "what can be generated")
         content = prompt_file.read_text()
         prompt_file.unlink()
         await pilot.press("g")

@@ -142,8 +142,8 @@ async def test_screens_open_on_what_they_are_for_and_name_each_key_once(still_li
             bindings = [each for each in app.screen.BINDINGS if isinstance(each, Binding)]
             for button in app.screen.query(KeyButton):
                 action = next(each.action for each in bindings if each.id == button.binding)
-                assert button.tells_key == bool(button.region.area), f"{button.title} shows its key"
-                assert not (button.tells_key and action in below), f"{button.title} stands in both"
+                assert button.shows_key == bool(button.region.area), f"{button.title} shows its key"
+                assert not (button.shows_key and action in below), f"{button.title} stands in both"
             assert all(button.region.height <= 1 for button in app.screen.query("#buttons Button"))
 
         await opens_on("DropZone")

@@ -24,7 +24,7 @@ from dnd_tui.state.depth import DepthChoices, RememberedDepth
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
-from dnd_tui.widgets.path_inputs import Dropped
+from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.requests import ModelChoice
 from tests.tiny import tiny_model
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -295,10 +295,18 @@ async def test_the_first_time_and_drops(app_folders: Path, models: ModelChoice, 
         form = screen(app).query_one(DepthForm)
         await until(pilot, lambda: form.choices.held_out == str(two), "both files")
         assert form.choices.source == str(one) and app.current_mode == "depth"
-        await until(pilot, lambda: "--held-out" in screen(app).query_one(SearchSetup).command, "the command")
+        setup = screen(app).query_one(SearchSetup)
+        await until(pilot, lambda: "--held-out" in setup.command, "the command")
+        form.query_one("#label", DropInput).value = "response"
+        form.query_one("#template", DropInput).value = "Again: {prompt"
+        await until(pilot, lambda: shows(app, "✗"), "what is wrong with the template")
+        form.query_one("#template", DropInput).value = "Again: {prompt}"
+        await until(pilot, lambda: "--label response --template 'Again: {prompt}'" in setup.command, "the command")
         await pilot.press("1")
         await until(pilot, lambda: app.current_mode == "drop", "another screen")
-    assert RememberedDepth(app_folders / "data").load() == DepthChoices(source=str(one), held_out=str(two))
+    assert RememberedDepth(app_folders / "data").load() == DepthChoices(
+        source=str(one), held_out=str(two), label="response", template="Again: {prompt}"
+    )
 
 
 @pytest.mark.own_engine

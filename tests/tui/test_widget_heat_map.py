@@ -30,7 +30,7 @@ async def test_both_adapters_side_by_side_with_one_scale() -> None:
         assert "▸generated and frame" in lines[0]
         assert lines[1].split("  ")[0] == "" and lines[1].split() == ["generated", "frame"]
         assert [line.split()[0] for line in lines[2:5]] == ["q", "k", "down"]
-        assert lines[6].startswith("0 ") and " 10  norm of the update" in lines[6]
+        assert lines[6].startswith("0.1 ") and " 100  norm of the update, log scale" in lines[6]
 
 
 async def test_without_a_base_adapter_there_is_one_map_of_the_update() -> None:
@@ -42,7 +42,7 @@ async def test_without_a_base_adapter_there_is_one_map_of_the_update() -> None:
         await pilot.pause()
         lines = app.lines()
         assert lines[0].split() == ["▸update"] and [line.split()[0] for line in lines[1:4]] == ["q", "k", "down"]
-        assert lines[5].startswith("0 ") and " 10  norm of the update" in lines[5]
+        assert lines[5].startswith("0.1 ") and " 100  norm of the update, log scale" in lines[5]
         assert "layer 0" in app.shown() and "norm of the update 0.5" in app.shown()
         assert "frame" not in app.shown()
 
@@ -54,8 +54,8 @@ async def test_the_legend_fits_its_width(width: int) -> None:
     async with app.run_test(size=(width, 24)) as pilot:
         picture.show(norms(30))
         await pilot.pause()
-        legend = next(line for line in app.lines() if line.startswith("0 ") and " 10" in line)
-        assert legend.rstrip().endswith("norm of the update")
+        legend = next(line for line in app.lines() if line.startswith("0.1 ") and " 100" in line)
+        assert legend.rstrip().endswith("log scale")
 
 
 async def test_what_is_alike_looks_alike_on_a_scale_that_does_not_follow_it(colourless: None) -> None:
@@ -123,7 +123,7 @@ async def test_the_mouse_tells_the_cell_under_it_and_a_click_keeps_it() -> None:
         assert "layer 3 self_attn.k_proj" in app.shown()
         await pilot.hover(AdapterMap, offset=(0, 0))
         await pilot.pause()
-        assert "largest update: layer 29" in app.shown()
+        assert "largest: layer 29" in app.shown()
         await pilot.click(AdapterMap, offset=(5 + 4, 1))
         await pilot.hover(AdapterMap, offset=(0, 0))
         await pilot.pause()
@@ -152,7 +152,7 @@ async def test_shades_without_colours_grow_with_the_norm(colourless: None) -> No
     picture = AdapterMap()
     app = WidgetHost(picture)
     async with app.run_test(size=(60, 20)) as pilot:
-        picture.show({path: (2.9 * pair[0], 0.5) for path, pair in norms(30).items()})
+        picture.show({path: (10 ** (4 * pair[0] - 3), 0.5) for path, pair in norms(30).items()})
         await pilot.pause()
         row = app.lines()[1].ljust(60)[5:35]
         levels = [" ░▒▓█".index(mark) for mark in row]

@@ -170,6 +170,9 @@ def test_a_subject_names_its_chain_to_jobs() -> None:
     compared = Subject.of_accepted(with_adapter, Path("/chains/1")).compared()
     assert compared.labels == ("base", "one", "chain, 7 layers")
     assert compared.prompts.source == Path("/data/test.jsonl")
+    read = replace(REQUEST, label="topic", template="Sort: {text}")
+    prompts = Subject.of_found(FoundChains.of(DATA), 2, read, None).compared().prompts
+    assert (prompts.label, prompts.template) == ("topic", "Sort: {text}")
 
 
 def test_a_search_goes_on_in_the_folder_of_the_same_settings(tmp_path: Path) -> None:
@@ -187,6 +190,7 @@ def test_a_search_goes_on_in_the_folder_of_the_same_settings(tmp_path: Path) -> 
     assert folder(replace(choices, seed="1")) != own
     assert folder(replace(choices, rows="16")) != own
     assert folder(replace(choices, held_out="/other")) != own
+    assert folder(replace(choices, label="topic")) != own and folder(replace(choices, template="{text}")) != own
     assert folder(choices, ModelChoice(base="another")) != own
     assert in_own_folder(choices.request(ModelChoice(), tmp_path / "adapter"), tmp_path).out != own
     os.utime(source, (1, 1))
@@ -207,6 +211,14 @@ def test_a_search_goes_on_in_the_folder_of_the_same_settings(tmp_path: Path) -> 
 def test_fields_that_cannot_be(changed: dict[str, str], told: str) -> None:
     with pytest.raises(EngineError, match=told):
         replace(DepthChoices(source="/rows"), **changed).request(ModelChoice(), None)
+
+
+def test_a_template_takes_the_place_of_a_column() -> None:
+    choices = DepthChoices(source="/rows", column="text", label=" topic ")
+    request = choices.request(ModelChoice(), None)
+    assert (request.column, request.label, request.template) == ("text", "topic", None)
+    request = replace(choices, template="Sort: {text}").request(ModelChoice(), None)
+    assert (request.column, request.label, request.template) == (None, "topic", "Sort: {text}")
 
 
 def test_a_generator_is_no_part_of_a_search() -> None:

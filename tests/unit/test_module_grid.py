@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.geometry import Offset
 
-from dnd_tui.widgets.module_grid import ModuleGrid, Picture, round_above
+from dnd_tui.widgets.module_grid import ModuleGrid, Picture
 
 
 def grid_of(*paths: str) -> ModuleGrid:
@@ -56,21 +56,19 @@ def test_expected_modules_are_known_and_have_no_norms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "top"),
-    [
-        ([float("nan"), 2.0, None, float("inf"), 1.0], 3.0),
-        ([], 1.0),
-        ([0.0], 1.0),
-        ([0.3], 0.3),
-        ([0.31], 1.0),
-        ([3.1], 10.0),
-        ([100.0], 100.0),
-    ],
+    ("norm", "share"), [(0.0, 0.0), (0.05, 0.0), (0.1, 0.0), (1.0, 1 / 3), (10.0, 2 / 3), (300.0, 1.0)]
 )
-def test_a_scale_ends_at_a_round_number_and_leaves_out_what_is_not_finite(
-    values: list[float | None], top: float
-) -> None:
-    assert round_above(values) == pytest.approx(top)
+def test_the_scale_of_norms_is_the_same_for_every_adapter(norm: float, share: float) -> None:
+    for largest in (0.2, 80.0):
+        grid = ModuleGrid()
+        grid.add({"model.layers.0.mlp.up_proj": (largest, 0.0)})
+        picture = Picture.fitting(grid, "generated", 60, 12)
+        assert picture.scale == (0.1, 100.0) and picture.share(norm) == pytest.approx(share)
+
+
+def test_the_scale_of_differences_ends_at_all_of_the_frame() -> None:
+    picture = Picture.fitting(grid_of("model.layers.0.mlp.up_proj"), "difference", 60, 12)
+    assert picture.scale == (0.0, 1.0) and picture.share(0.25) == 0.25 and picture.share(4.0) == 1.0
 
 
 def test_two_maps_only_where_both_have_room() -> None:

@@ -29,6 +29,7 @@ from dnd_tui.screens.compare.editor import PromptEditor
 from dnd_tui.screens.compare.session import Session
 from dnd_tui.screens.compare.talk import Said, Talk
 from dnd_tui.services import app_of
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.form_field import FormField
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.events import AnswersBy, AnswerText, Note, TurnsLeftOut
@@ -56,7 +57,7 @@ class ChatView(Vertical):
         .message { border: none; border-left: outer $primary-muted; }
         .message:focus-within { border: none; border-left: outer $primary; }
     }
-    CompareScreen.-narrow #chat-buttons Button { min-width: 8; margin: 0; }
+    CompareScreen.-narrow #chat-buttons Button { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop_or_leave", "Stop or leave", id="chat.leave",
@@ -87,8 +88,8 @@ class ChatView(Vertical):
         with Horizontal(id="chat-buttons"):
             yield Button("Send", id="send", variant="primary")
             yield Button("Stop", id="chat-stop", variant="error")
-            yield Button("New chat", id="new")
-            yield Button("Save", id="chat-save")
+            yield KeyButton("New chat", "chat.new", id="new")
+            yield KeyButton("Save", "chat.save", id="chat-save")
             yield Button("Back", id="back")
 
     # -- what is shown

@@ -85,7 +85,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
             yield FormField(
                 "Metric",
                 Select(metrics, value=old.metric or "", allow_blank=False, id="metric", compact=True),
-                "How an answer is scored against its label; chosen by itself, the way that fits the labels",
+                "How an answer is scored against its label; by default the metric that fits the labels",
             )
             yield FormField(
                 "Examples",
@@ -110,7 +110,7 @@ class OptionsDialog(FormDialog[CompareOptions]):
         wrong = [one for one in inputs if (found := one.validate(one.value)) and not found.is_valid]
         if wrong:
             wrong[0].focus()
-            self.notify("Mend the marked number first", severity="error")
+            self.notify("Correct the marked number first", severity="error")
             return
         value = {one.id: one.value for one in inputs}
         metric = str(self.query_one("#metric", Select).value) or None

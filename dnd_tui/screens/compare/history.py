@@ -89,7 +89,7 @@ class HistoryDialog(FormDialog[AskedPrompt]):
         self._list.highlighted = 0 if self._found else None
         self.query_one("#take", Button).disabled = not self._found
         if not self._found:
-            self._answers.update("Nothing was asked so far" if not self._all else "Nothing of this was asked")
+            self._answers.update("Nothing was asked so far" if not self._all else "Nothing has these words")
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:

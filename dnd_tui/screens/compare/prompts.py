@@ -30,7 +30,8 @@ from engine.text import shared_start
 _PAGE = 200
 # Rows below the cursor that should be there before it comes to them.
 _AHEAD = 20
-_SHOWN = 200
+# Characters of a prompt; terminal cells of a line of the list, more than any terminal shows.
+_SHOWN, _WIDEST = 200, 250
 _SHORTEST_COMMON = 20
 
 
@@ -130,8 +131,8 @@ class PromptList(Vertical):
             yield Static()
 
     def on_mount(self) -> None:
-        """Its column."""
-        self._table.add_column("", key="prompt")
+        """Its column. Were it measured by Textual, rows painted before that would stay blank."""
+        self._table.add_column("", key="prompt", width=_WIDEST)
 
     @property
     def _table(self) -> DataTable[Text]:
@@ -196,7 +197,7 @@ class PromptList(Vertical):
                 line = self._line(self._listed.rows[key])
                 # Drawing a table is dear, and pieces of text come many times a second.
                 if line != self._table.get_cell(key, "prompt"):
-                    self._table.update_cell(key, "prompt", line, update_width=numbers is None)
+                    self._table.update_cell(key, "prompt", line)
 
     def _add(self, row: ListedPrompt) -> None:
         self._listed.rows[str(row.number)] = row

@@ -86,7 +86,7 @@ An adapter that was combined or imported has no prompts of its own: choose or dr
         &.-chat Panes, &.-chat CompareFoot { display: none; }
         &.-chat ChatView { display: block; }
         &.-short #typed { margin-bottom: 0; }
-        &.-short #verdict { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-short #verdict { max-height: 3; }
     }
     """
 

@@ -252,6 +252,8 @@ class Subject:
             dtype=request.models.dtype,
             source=request.source,
             column=request.column,
+            label=request.label,
+            template=request.template,
             dataset=request.source.name,
             held_out=request.held_out,
             adapter=request.adapter,
@@ -313,9 +315,15 @@ class Subject:
         """Base and chain, with the adapter if there is one, on the held-out rows."""
         record = self.record
         adapted = (one_line(record.adapter_name),) if record.adapter else ()
+        prompts = PromptChoice(
+            source=record.held_out or record.source,
+            column=record.column,
+            label=record.label,
+            template=record.template,
+        )
         return Compared(
             models=record.models,
-            prompts=PromptChoice(source=record.held_out or record.source, column=record.column),
+            prompts=prompts,
             labels=(BASE, *adapted, f"chain, {record.length} layers"),
             base_id=record.base_id,
             name=self.name,

@@ -23,7 +23,7 @@ from dnd_tui.state.adapter_record import AdapterRecord
 from dnd_tui.state.depth import DepthChoices, RememberedDepth, in_own_folder
 from dnd_tui.text import one_line
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import Form, FormField, WholeNumber
+from dnd_tui.widgets.form_field import TEMPLATE_HELP, Form, FormField, TemplateText, WholeNumber
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput
@@ -54,6 +54,10 @@ class DepthForm(Form):
             kind="either", placeholder="rows of Prompts", takes_drops=True, compact=True, id="held-out"
         )
         self._column = DropInput(placeholder="found by its name", compact=True, id="column")
+        self._label = DropInput(placeholder="found by its name", compact=True, id="label")
+        self._template = DropInput(
+            placeholder="none: the column as it is", validators=TemplateText(), compact=True, id="template"
+        )
         self._adapter: Select[str] = Select([_NO_ADAPTER], allow_blank=False, compact=True, id="adapter")
         self._chains = DropInput(validators=WholeNumber(1), compact=True, id="chains")
         self._rows = DropInput(validators=WholeNumber(FEWEST_SEARCH_ROWS), compact=True, id="rows")
@@ -69,7 +73,10 @@ class DepthForm(Form):
         yield FormField("Rows", self._rows, "How many rows score each chain")
         yield FormField("Moves", self._moves, "What the search may do with layers")
         yield FormField("Seed", self._seed, "Seed of everything that is drawn at random")
+        # No field for text files: they hold no labels.
         yield FormField("Column", self._column, "Column that holds the prompts")
+        yield FormField("Labels", self._label, "Column that holds the labels")
+        yield FormField("Template", self._template, TEMPLATE_HELP)
 
     @property
     def choices(self) -> DepthChoices:
@@ -78,6 +85,8 @@ class DepthForm(Form):
             source=self._source.value,
             held_out=self._held_out.value,
             column=self._column.value,
+            label=self._label.value,
+            template=self._template.value,
             adapter=str(self._adapter.value),
             chains=self._chains.value,
             rows=self._rows.value,
@@ -91,6 +100,8 @@ class DepthForm(Form):
             self._source.value, self._held_out.value = choices.source, choices.held_out
             for field, text in (
                 (self._column, choices.column),
+                (self._label, choices.label),
+                (self._template, choices.template),
                 (self._chains, choices.chains),
                 (self._rows, choices.rows),
                 (self._seed, choices.seed),

@@ -16,20 +16,18 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
-from textual.validation import ValidationResult, Validator
 from textual.widgets import Input, Select
 
 from dnd_tui.screens.drop.context import QueryView
 from dnd_tui.settings import Settings
 from dnd_tui.text import printable
 from dnd_tui.widgets.disk import ask_disk
-from dnd_tui.widgets.form_field import FormField, WholeNumber, problem_in
+from dnd_tui.widgets.form_field import TEMPLATE_HELP, FormField, TemplateText, WholeNumber, problem_in
 from dnd_tui.widgets.path_completion import BaseSuggester
 from dnd_tui.widgets.path_field import PathField
 from dnd_tui.widgets.path_inputs import DropInput, Dropped
 from engine.prompts.places import file_format
 from engine.prompts.prompt_set import FILES, LINES
-from engine.prompts.templates import parse_template
 from engine.requests import ContextChoice, ModelChoice, PreviewRequest, PromptChoice
 from engine.solver.plan import AUTO, BOTH, EXAMPLES, GENERATOR, INSTRUCTION
 
@@ -81,7 +79,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             [("found by its name", ("", ""))], allow_blank=False, compact=True, id="label"
         )
         self._template = DropInput(
-            placeholder="none: the column as it is", validators=_TemplateText(), compact=True, id="template"
+            placeholder="none: the column as it is", validators=TemplateText(), compact=True, id="template"
         )
         self._text_files = Select(_TEXT_FILES, allow_blank=False, compact=True, id="text-files")
         self._made_from = Select(_MADE_FROM, allow_blank=False, compact=True, id="made-from")
@@ -103,7 +101,7 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         with Vertical(classes="part"):
             yield FormField("Prompt column", self._column, "The column that holds the prompts")
             yield FormField("Label column", self._label, "The column that holds the answers")
-            yield FormField("Template", self._template, "Makes prompts of columns, such as Classify: {ticket}\\nTopic:")
+            yield FormField("Template", self._template, TEMPLATE_HELP)
             yield FormField("Text files", self._text_files, "What a prompt is in them; auto: what they look like")
             yield FormField(
                 "Prompts",
@@ -174,11 +172,11 @@ class ChoicesForm(VerticalScroll, can_focus=False):
         finding = ("found by its name" if not found else f"{printable(found)} (found)", ("", found))
         with self.prevent(Select.Changed):
             others = self._otherwise if select is self._column else {}
-            told = {
+            offered = {
                 **{name: printable(name) for name in names},
                 **{name: printable(text) for name, text in others.items()},
             }
-            select.set_options([finding, *((text, (name, "")) for name, text in told.items())])
+            select.set_options([finding, *((text, (name, "")) for name, text in offered.items())])
             select.value = (chosen, "") if chosen else ("", found)
         select.disabled = not names
 
@@ -317,19 +315,6 @@ class ChoicesForm(VerticalScroll, can_focus=False):
             message.stop()
             self._base.value = str(path)
             self.post_message(self.Decided())
-
-
-class _TemplateText(Validator):
-    """A template, or nothing."""
-
-    def validate(self, value: str) -> ValidationResult:
-        """Whether the text is one."""
-        try:
-            if value.strip():
-                parse_template(value)
-        except ValueError as error:
-            return self.failure(str(error))
-        return self.success()
 
 
 def _select(values: Sequence[str], id: str) -> Select[str]:

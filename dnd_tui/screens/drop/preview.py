@@ -16,7 +16,7 @@ from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
@@ -31,7 +31,7 @@ from dnd_tui.services import app_of
 from dnd_tui.text import one_line, short_path
 from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Facts
-from dnd_tui.widgets.panes import Pane, Panes
+from dnd_tui.widgets.panes import MadeLater, Pane, Panes
 from engine.events import Note, StageAdvanced
 from engine.host import Failed, Finished
 from engine.prompts.sample import MOST_LOOKED_AT
@@ -43,7 +43,7 @@ _FIRST_ROWS, _PAGE_ROWS = 100, 200
 _PATIENCE = 0.3
 
 
-class PreviewView(Vertical):
+class PreviewView(MadeLater):
     """The preview of one source."""
 
     DEFAULT_CSS = """
@@ -108,7 +108,7 @@ class PreviewView(Vertical):
         self._form = ChoicesForm()
         self._models = ModelsLine(id="models-line")
 
-    def compose(self) -> ComposeResult:
+    def parts(self) -> ComposeResult:
         """Name above, panes, button below."""
         with Horizontal(id="source"):
             yield Static(classes="name", markup=False)

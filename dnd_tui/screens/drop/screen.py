@@ -144,6 +144,7 @@ folder or a GGUF adapter, is imported into the Library.
         """Ready for a drop; at the first start, with what is done here in four lines."""
         self.query_one(StartView).focus_zone()
         self._begin_tour()
+        self.call_after_refresh(self.call_after_refresh, self.query_one(PreviewView).make)
 
     @work(group="tour")
     async def _begin_tour(self) -> None:
@@ -186,7 +187,7 @@ folder or a GGUF adapter, is imported into the Library.
             return
         if source.kind == "prompts":
             self._show_note(_several(source), folder=source.folder)
-            self._preview(source.path)
+            await self._preview(source.path)
         elif source.kind == "adapter":
             await self.dnd.import_adapter(source.path)
         elif source.kind == "adapter among others":
@@ -203,12 +204,14 @@ folder or a GGUF adapter, is imported into the Library.
         else:
             self.open((source,))
 
-    def _preview(self, path: Path) -> None:
+    async def _preview(self, path: Path) -> None:
+        view = self.query_one(PreviewView)
+        await view.make()
         if not self._previewing:
             self._end_tour()
         self.query_one(ContentSwitcher).current = "preview"
         self.set_focus(None)
-        self.query_one(PreviewView).begin(path)
+        view.begin(path)
         self._suggest_bases()
         self.refresh_bindings()
 
@@ -221,9 +224,7 @@ folder or a GGUF adapter, is imported into the Library.
         chosen = f"{name} is a {source.kind} model" if source.kind == "base" else f"{name} is a generator"
         if self._previewing:
             self.query_one(PreviewView).choose_models(models)
-            self._show_note(f"{chosen}: chosen.")
-        else:
-            self._show_note(f"{chosen}: chosen. Now drop prompts.")
+        self._show_note(f"{chosen}: chosen." + ("" if self._previewing else " Now drop prompts."))
 
     def _show_note(self, text: str, remark: str = "", *, folder: Path | None = None) -> None:
         """A line above all, with a remark on how the source is read; nothing hides it."""

@@ -235,7 +235,7 @@ that uses the new folder: choose one with the arrow keys and copy it.
         else:
             hint = "Generate it again from the Library (key 5)"
             where = str(self.record.folder) if self.record else ""
-            gone = EngineError("is no adapter folder any more", where=where, hint=hint)
+            gone = EngineError("no longer holds an adapter", where=where, hint=hint)
             failure = outcome if isinstance(outcome, Failed) else gone
             programs.remark(failure.problem)
             self.dnd.show_error(failure)

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -18,6 +17,7 @@ from textual.widgets import DataTable, Static
 from dnd_tui.state.adapter_record import MADE_FROM_WORDS, REFINED, AdapterRecord
 from dnd_tui.text import answers_words, duration, figure, one_line, when_words
 from dnd_tui.widgets.loss_plot import LossPlot
+from dnd_tui.widgets.table import Table
 from engine.adapter.peft_folder import CONFIG_FILE, read_peft_layout
 from engine.adapter.provenance import Trained, read_provenance
 from engine.errors import EngineError
@@ -270,7 +270,7 @@ class History(Vertical):
     """A table; choosing a run shows its times and picture again."""
 
     DEFAULT_CSS = """
-    History { height: 1fr; DataTable { height: 1fr; } Static { color: $text-muted; } }
+    History { height: 1fr; Table { height: 1fr; } Static { color: $text-muted; } }
     """
 
     class Chosen(Message):
@@ -287,12 +287,10 @@ class History(Vertical):
     def compose(self) -> ComposeResult:
         """The table, or a line where there is nothing yet."""
         yield Static(id="none", markup=False)
-        yield DataTable(cursor_type="row", id="runs")
+        yield Table(("Adapter", "Made", "To adapter", "Whole run", "Start", "Prompts"), id="runs")
 
     async def on_mount(self) -> None:
         """Fill it."""
-        table = self.query_one(DataTable)
-        table.add_columns("Adapter", "Made", "To adapter", "Whole run", "Start", "Prompts")
         await self.refresh_rows()
 
     async def refresh_rows(self) -> None:
@@ -304,12 +302,11 @@ class History(Vertical):
             records, none = [], f"✗ {one_line(str(error))}"
         generated = (record for record in records if isinstance(record, AdapterRecord) and record.prompts)
         self._records = {record.id: record for record in generated}
-        table = self.query_one(DataTable)
-        table.clear()
         today = datetime.now().astimezone()
+        rows = {}
         for record in self._records.values():
             facts = RunFacts.of(record)
-            cells = (
+            rows[record.id] = (
                 one_line(record.name),
                 when_words(record.made, today),
                 duration(facts.own_seconds),
@@ -317,9 +314,10 @@ class History(Vertical):
                 "warm" if record.warm else "cold",
                 one_line(record.dataset),
             )
-            table.add_row(*map(Text, cells), key=record.id)
         self.query_one("#none", Static).update(none)
         self.query_one("#none").display = not self._records
+        table = self.query_one(Table)
+        table.fill(rows)
         table.display = bool(self._records)
 
     @on(DataTable.RowSelected)

@@ -274,7 +274,7 @@ far.
         if left and self._facts.training.gained:
             # It was in the middle of a step and had no time to write. The same run with so many steps ends at once.
             self._saving = True
-            self.notify("Stopped; the best state so far is being written. Stop once more to give it up")
+            self.notify("Stopped; the best state so far is being written. Stop again to discard it")
             self._submit(replace(request, steps=self._facts.training.steps), plan)
             return True
         return False

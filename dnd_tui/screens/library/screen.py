@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Center, Horizontal, VerticalScroll
-from textual.coordinate import Coordinate
 from textual.widget import Widget
 from textual.widgets import Button, DataTable, Input, Static
 
@@ -30,6 +28,7 @@ from dnd_tui.widgets.heat_map import AdapterMap
 from dnd_tui.widgets.lines import Facts
 from dnd_tui.widgets.panes import Pane, Panes
 from dnd_tui.widgets.path_inputs import DropInput
+from dnd_tui.widgets.table import Table
 from engine.errors import EngineError
 
 # Actions on the entry under the cursor.
@@ -110,7 +109,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
                 "Adapters",
                 DropInput(placeholder="Search", id="search"),
                 Center(Static(_EMPTY, markup=False), id="empty"),
-                DataTable(cursor_type="row", zebra_stripes=True, id="table"),
+                Table(("", *COLUMNS), zebra_stripes=True, id="table"),
                 Static(id="more", markup=False),
                 id="adapters",
                 share=3,
@@ -136,8 +135,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             yield KeyButton("Undo", "library.undo", id="undo", disabled=True)
 
     async def on_mount(self) -> None:
-        """The columns."""
-        self.query_one("#table", DataTable).add_columns("", *COLUMNS)
+        """What is there."""
         await self.reload()
 
     async def on_screen_resume(self) -> None:
@@ -160,18 +158,12 @@ it here. It is checked on its base, brought into our form, and kept beside the o
             self._show_table()
 
     def _show_table(self) -> None:
-        table = self.query_one("#table", DataTable)
-        here = self._chosen_id
-        table.clear()
+        table = self.query_one(Table)
         wanted = self.query_one("#search", DropInput).value
         found = self._search.found(self._entries.values(), wanted)
         shown = found[:_MOST_ROWS]
         today = datetime.now().astimezone()
-        for entry in shown:
-            mark = "✓" if entry.id in self._marked else " "
-            table.add_row(*map(Text, (mark, *cells(entry, today))), key=entry.id)
-        if here in table.rows:
-            table.move_cursor(row=table.get_row_index(here), animate=False)  # type: ignore[arg-type]
+        table.fill({entry.id: (self._mark(entry.id), *cells(entry, today)) for entry in shown})
         table.display = bool(shown)
         if shown and self.focused is None and self.is_current:
             table.focus()
@@ -185,22 +177,18 @@ it here. It is checked on its base, brought into our form, and kept beside the o
 
     # -- the chosen adapter
 
-    @property
-    def _chosen_id(self) -> str | None:
-        table = self.query_one("#table", DataTable)
-        if not table.row_count:
-            return None
-        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+    def _mark(self, id: str) -> str:
+        return "✓" if id in self._marked else " "
 
     @property
     def chosen(self) -> AdapterRecord | None:
         """The adapter under the cursor; None also where it is damaged."""
-        entry = self._entries.get(self._chosen_id or "")
+        entry = self._entries.get(self.query_one(Table).current or "")
         return entry if isinstance(entry, AdapterRecord) else None
 
     @on(DataTable.RowHighlighted)
     def _show_details(self) -> None:
-        entry = self._entries.get(self._chosen_id or "")
+        entry = self._entries.get(self.query_one(Table).current or "")
         count = len(self._marked)
         self.query_one("#adapters", Pane).border_subtitle = f"{count} marked: c compares, m combines" if count else ""
         self.query_one("#facts", Facts).set(facts(entry) if entry else [])
@@ -245,9 +233,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         """Mark or unmark the chosen adapter."""
         if self.chosen:
             self._marked ^= {self.chosen.id}
-            table = self.query_one("#table", DataTable)
-            mark = Text("✓" if self.chosen.id in self._marked else " ")
-            table.update_cell_at(Coordinate(table.cursor_row, 0), mark)
+            self.query_one(Table).mark(self._mark(self.chosen.id))
             self._show_details()
 
     @property
@@ -309,7 +295,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
 
     async def action_delete(self) -> None:
         """Delete the chosen adapter; no question, since it can be undone."""
-        id = self._chosen_id
+        id = self.query_one(Table).current
         if id:
             if await self._change(lambda: self.dnd.library.delete(id)):
                 self._deleted.append(id)
@@ -362,7 +348,7 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         if action == "undo":
             return bool(self._deleted)
         if self.is_mounted and action in _NEED_ENTRY:
-            return True if (self._chosen_id if action == "delete" else self.chosen) else None
+            return True if (self.query_one(Table).current if action == "delete" else self.chosen) else None
         if action in ("combine", "import", "stop") and self.is_mounted:
             running = self.query_one(LibraryJob).running
             possible = not running and (action != "combine" or bool(self._picked))
@@ -382,9 +368,8 @@ it here. It is checked on its base, brought into our form, and kept beside the o
         with self.prevent(Input.Changed):
             search.value = ""
         await self.reload()
-        table = self.query_one("#table", DataTable)
-        if record.id in table.rows:
-            table.move_cursor(row=table.get_row_index(record.id), animate=False)
+        table = self.query_one(Table)
+        table.point_at(record.id)
         self.notify(finished_words(record))
         if self.is_current:
             table.focus()

@@ -17,6 +17,7 @@ from dnd_tui.bug_report import bug_report, tail
 from dnd_tui.config import data_folder, log_folder
 from dnd_tui.screens.base import TabbedScreen
 from dnd_tui.screens.log.tabs import JournalList, LogTail, RunList
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.path_inputs import DropInput
 from engine.errors import EngineError
 from engine.files import write_text
@@ -65,7 +66,7 @@ are in it.
         """Search and button, tabs."""
         with Horizontal(id="top"):
             yield DropInput(placeholder="Search", id="search", select_on_focus=False)
-            yield Button("Copy bug report [b]c[/b]", id="report", tooltip="Copy it and save it as a file (key c)")
+            yield KeyButton("Copy bug report", "log.report", id="report")
         with TabbedContent(id="tabs"):
             with TabPane("Journal", id="journal"):
                 yield JournalList(id="journal-list")

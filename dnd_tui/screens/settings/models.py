@@ -16,6 +16,7 @@ from dnd_tui import jobs
 from dnd_tui.screens.settings.field import SettingField
 from dnd_tui.screens.settings.model_rows import KINDS, ModelRow, base_looked_up, generator_looked_up, listed, own
 from dnd_tui.services import app_of
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Cell, Facts, TableLine
 from dnd_tui.widgets.stages import StageList, ending
 from engine.errors import EngineError
@@ -62,9 +63,9 @@ class ModelsPane(VerticalScroll, can_focus=False):
         yield Static(_line("", "model", "kind", "size", "state", "licence", "where"), classes="titles")
         yield OptionList(id="model-lines", compact=True)
         with Horizontal(classes="buttons"):
-            yield Button("Use [b]u[/b]", id="use", variant="primary", tooltip="Use it for new drops (key u, Enter)")
-            yield Button("Fetch [b]f[/b]", id="fetch", tooltip="Fetch it now (key f)")
-            yield Button("Stop [b]s[/b]", id="stop", variant="error", tooltip="Stop fetching (key s)")
+            yield KeyButton("Use", "settings.use", id="use", variant="primary")
+            yield KeyButton("Fetch", "settings.fetch", id="fetch")
+            yield KeyButton("Stop", "settings.stop", id="stop", variant="error")
         yield StageList(id="fetch-stages")
         yield Facts(id="model-facts")
 

@@ -23,6 +23,7 @@ from dnd_tui.screens.settings.keys import KeysPane
 from dnd_tui.screens.settings.models import ModelsPane
 from dnd_tui.screens.theme_dialog import ThemeList
 from dnd_tui.services import app_of
+from dnd_tui.widgets.bars import KeyButton
 from dnd_tui.widgets.lines import Facts
 from engine.errors import EngineError
 
@@ -54,8 +55,8 @@ class FilePane(VerticalScroll, can_focus=False):
         yield Facts(id="places")
         yield Static(id="problems", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button("Edit [b]e[/b]", id="edit", variant="primary", tooltip="Open it in your editor (key e)")
-            yield Button("Reload [b]r[/b]", id="reload", tooltip="Read it again (key r)")
+            yield KeyButton("Edit", "settings.edit", id="edit", variant="primary")
+            yield KeyButton("Reload", "settings.reload", id="reload")
         yield SettingField("editor")
 
     def on_mount(self) -> None:
