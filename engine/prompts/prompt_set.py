@@ -222,12 +222,13 @@ def _hint_on_header(hint: str, place: Place, row: Any) -> str:
     first = f'{setting("column")} "{unnamed_column(1)}"'
     if not is_table(place.format):
         return hint
-    if file_format(place.files[0]) == "txt":
-        hint += f". If each line is a prompt: {setting('text_files')} {LINES}"
+    lines = (
+        f". If each line is a prompt: {setting('text_files')} {LINES}" if file_format(place.files[0]) == "txt" else ""
+    )
     if place.header:
-        return f"{hint}. If the first line is a row: {first}"
+        return f"{hint}. If the first line is a row: {first}{lines}"
     found = f"No header line was found ({unnamed_columns_told(row)})"
-    return f"{found}: name the prompt column, as in {first}, or by its name if the first line is the header"
+    return f"{found}: name the prompt column, as in {first}, or by its name if the first line is the header{lines}"
 
 
 def _parsed(template: str | None, column: str | None) -> Template | None:

@@ -84,6 +84,13 @@ def test_tables_under_the_name_of_text(tmp_path: Path, text: str, format: str) -
     assert read_prompts(path, text_files="lines").format == "txt"
 
 
+@pytest.mark.parametrize("text", ["Where?\tnow\nWho?\tyou\n", "what\tnow\nhow\tyou\n"])
+def test_text_taken_for_a_table_can_be_read_by_lines(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        rows(tmp_path / "p.txt", text)
+    assert str(caught.value.hint).endswith("If each line is a prompt: text files lines")
+
+
 def test_a_line_end_inside_quotes_stays(tmp_path: Path) -> None:
     assert rows(tmp_path / "p.csv", 'prompt;response\r"a\rb";c\r') == [("a\rb", ("c",))]
 
