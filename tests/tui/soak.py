@@ -27,6 +27,7 @@ from textual import events
 from textual.pilot import OutOfBounds, Pilot
 
 from dnd_tui.app import DndApp
+from engine.base.fetch import cache_folder
 from engine.requests import ContextChoice, ModelChoice, PromptChoice
 
 KEYS = (
@@ -38,7 +39,7 @@ KEYS = (
 """Any of them may come, but for those that end the app or what runs it."""
 SIZES = ((20, 5), (60, 20), (80, 24), (100, 30), (120, 36), (200, 50))
 _MIB = 2**20
-PATIENCE = 100.0
+PATIENCE = 300.0
 """Seconds after which what was done last is a hang."""
 _KEYS_AT_ONCE = 12
 
@@ -57,6 +58,7 @@ class Soak:
     done: Counter[str] = field(default_factory=Counter)
     looks: list[tuple[float, float, int, int]] = field(default_factory=list)
     last: str = ""
+    others: set[int] = field(default_factory=set)
 
     def prepare(self) -> None:
         """What can be dropped: good files, broken ones, an adapter of none, a folder, text."""
@@ -75,6 +77,7 @@ class Soak:
     async def run(self, seconds: float, said: Callable[[str], None] = lambda line: None) -> None:
         """Until the time is over; an app that was left is opened anew."""
         chance = random.Random(self.seed)
+        self.others = {each.pid for each in psutil.Process().children(recursive=True)}
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             app = DndApp(models=self.models)
@@ -153,9 +156,9 @@ class Soak:
 
     def left(self) -> list[str]:
         """Processes that outlived the app, and what is half written."""
-        alive = [
-            f"process {each.pid}: {' '.join(each.cmdline())}" for each in psutil.Process().children(recursive=True)
-        ]
+        children = [each for each in psutil.Process().children(recursive=True) if each.pid not in self.others]
+        _, outlived = psutil.wait_procs(children, timeout=5)
+        alive = [f"process {each.pid}: {' '.join(each.cmdline())}" for each in outlived]
         parts = [str(path) for path in self.folder.rglob(".*") if path.suffix in (".part", ".old")]
         return alive + parts
 
@@ -165,11 +168,12 @@ def _median(values: list[float]) -> float:
 
 
 def alone(folder: Path) -> dict[str, str]:
-    """The environment in which nothing outside of `folder` is written and nothing is fetched."""
+    """The environment in which nothing outside of `folder` and the cache of models is written, and nothing fetched."""
     names = ("DND_TUI_CONFIG", "DND_TUI_DATA", "HOME", "TMPDIR")
     places = {name: str(folder / name.lower()) for name in names}
     for place in places.values():
         Path(place).mkdir(parents=True, exist_ok=True)
+    places["DND_TUI_CACHE"] = str(cache_folder())
     return places | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
 
 
