@@ -173,6 +173,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("csv", b"prompt,x\n" + b"a b,1\n" * 5),
         ("json", b'[{"prompt": "one"}, {"prompt": "two"}]\n'),
     ],
+    ids=["jsonl", "jsonl.gz", "csv", "json"],  # what is packed holds the time
 )
 @pytest.mark.parametrize("moment", ["before a pass", "in a pass"])
 @pytest.mark.parametrize("change", ["grows", "shrinks", "is replaced"])
