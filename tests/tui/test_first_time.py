@@ -139,9 +139,9 @@ async def test_screens_open_on_what_they_are_for_and_name_each_key_once(still_li
             await until(pilot, lambda: app.focused and name in (app.focused.id, type(app.focused).__name__), name)
             await pilot.pause()
             below = {key.action for key in app.screen.query(FooterKey)}
-            bindings = [each for each in app.screen.BINDINGS if isinstance(each, Binding)]
             for button in app.screen.query(KeyButton):
-                action = next(each.action for each in bindings if each.id == button.binding)
+                around = (each for node in button.ancestors for each in type(node).BINDINGS)
+                action = next(each.action for each in around if isinstance(each, Binding) and each.id == button.binding)
                 assert button.shows_key == bool(button.region.area), f"{button.title} shows its key"
                 assert not (button.shows_key and action in below), f"{button.title} stands in both"
             assert all(button.region.height <= 1 for button in app.screen.query("#buttons Button"))
