@@ -239,6 +239,7 @@ async def test_folders_of_an_export(rows: Path, models: ModelChoice, tmp_path: P
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "letter.txt").write_text("")
         folder.value = str(tmp_path / "other")
+        await until(pilot, lambda: dialog.query_one("#export").region.height == 1, "the size of a short terminal")
         await pilot.click("#export")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog), "a folder of other files")
         assert "letter.txt" in app.screen.text  # type: ignore[attr-defined]

@@ -378,7 +378,7 @@ async def test_a_deleted_or_damaged_adapter_is_told_and_the_screen_lives_on(
     (emptied.folder / "left.jsonl").write_text(json.dumps({"prompt": "Something else?"}) + "\n")
     app = DndApp()
     async with app.run_test(size=(100, 30)) as pilot:
-        problems = [(record, "no such"), (changed, "was changed after it was written"), (emptied, "is no adapter")]
+        problems = [(record, "no such"), (changed, "was changed after it was written"), (emptied, "no longer holds")]
         for broken, problem in problems:
             await app.export(broken)
             text = await failed(pilot, app)

@@ -55,13 +55,13 @@ async def test_stages_picture_facts_and_library(app_folders: Path, tiny_models: 
         assert app.library.record(record.id) == record
         assert len(record.norms) == 14 and set(record.norms) == set(screen(app)._norms)
         assert "14 modules" in str(screen(app).query_one(AdapterMap).render())
-        told = facts(app)
-        assert "cold" in told["whole run"] and "throughput" in told
+        await until(pilot, lambda: "cold" in facts(app).get("whole run", ""), "the first run's facts")
+        assert "throughput" in facts(app)
         assert headline(app) == f"{prompt_file.name} → {record.name}"
         await until(pilot, lambda: app.focused and app.focused.id == "compare", "the focus on what comes next")
         again = await generated(pilot, app, prompt_file, tiny_models)
         assert again.id != record.id and again.name == f"{record.name} 2" and again.warm
-        assert "warm" in facts(app)["whole run"]
+        await until(pilot, lambda: "warm" in facts(app).get("whole run", ""), "the second run's facts")
         await until(pilot, lambda: screen(app).query_one("#runs", DataTable).row_count == 2, "both runs in the history")
 
 

@@ -41,8 +41,8 @@ class DepthForm(Form):
 
     DEFAULT_CSS = """
     DepthForm {
-        .label { width: 10; }
-        .problem { margin-left: 10; }
+        FormField .label { width: 10; }
+        FormField .problem { margin-left: 10; }
     }
     """
 

@@ -20,8 +20,8 @@ class ForgeForm(Form):
 
     DEFAULT_CSS = """
     ForgeForm {
-        .label { width: 11; }
-        .problem { margin-left: 11; }
+        FormField .label { width: 11; }
+        FormField .problem { margin-left: 11; }
     }
     """
 
