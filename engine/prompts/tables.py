@@ -169,11 +169,13 @@ def _table(path: Path, likely: str, header: bool) -> Rows:
 
 def _names(header: Sequence[str]) -> list[str]:
     """The names of columns, each once: a second "prompt", in column 3, is "prompt 3"; without a name "unnamed 3"."""
-    names: list[str] = []
+    names: dict[str, None] = {}  # a header may have very many
     for number, field in enumerate(header, 1):
         name = field.strip() or f"unnamed {number}"
-        names.append(name if name not in names else f"{name} {number}")
-    return names
+        while name in names:
+            name = f"{name} {number}"
+        names[name] = None
+    return list(names)
 
 
 def _delimiter(path: Path, likely: str) -> tuple[str, int]:
