@@ -134,11 +134,10 @@ def fitting_rows(base: LoadedBase, rows: Sequence[PromptRow], reporter: Reporter
 def token_rows(base: LoadedBase, rows: Sequence[PromptRow]) -> list[TokenRow]:
     """Prompt and first label of each row, as the base's chat format has them."""
     from engine.base.chat import answers_ids, prompts_ids
-    from engine.training.packing import TokenRow
+    from engine.training import packing
 
     prompts = prompts_ids(base.tokenizer, [row.prompt for row in rows])
-    answers = answers_ids(base.tokenizer, [row.references[0] for row in rows])
-    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+    return packing.token_rows(prompts, answers_ids(base.tokenizer, [row.references[0] for row in rows]))
 
 
 def _check_enough(rows: Sequence[PromptRow], source: Path) -> None:

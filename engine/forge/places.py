@@ -10,6 +10,9 @@ from pathlib import Path
 
 LIBRARY_FILE, FRAME_FILE, LOG_FILE, CURVE_FILE = "library.json", "frame.safetensors", "log.jsonl", "curve.svg"
 
+WARM_START, LANGUAGE_LOSS, DISTILLATION = "warm start", "language loss", "distillation"
+"""The stages of training, in their order."""
+
 
 def checkpoint_folder(library: Path) -> Path:
     """Where the checkpoints of the tasks lie."""
@@ -29,6 +32,11 @@ def run_folder(generator: Path) -> Path:
 def condition_folder(run: Path) -> Path:
     """The encoded prompts of the training tasks; gone when training is done."""
     return run / "conditions"
+
+
+def state_name(stage: str) -> str:
+    """The name of a training stage's state."""
+    return stage.replace(" ", "-")
 
 
 def state_file(folder: Path, name: str) -> Path:

@@ -19,12 +19,16 @@ from engine.errors import EngineError
 from engine.files import digest_json, read_json
 from engine.forge.curves import read_pace
 from engine.forge.places import (
+    DISTILLATION,
     FRAME_FILE,
+    LANGUAGE_LOSS,
     LIBRARY_FILE,
+    WARM_START,
     checkpoint_folder,
     condition_folder,
     run_folder,
     state_file,
+    state_name,
 )
 from engine.forge.recipe import Recipe, recipe_from_json, training_identity
 from engine.generator.about import ABOUT
@@ -143,13 +147,13 @@ def plan_train(tasks: Path, library: Path, recipe: Recipe | None, out: Path | No
         StagePlan("tokenize", "tasks", len(using)),
         StagePlan("encode", "tasks", len(using), min(len(using), encoded)),
         StagePlan("spread", "tasks", collected),
-        StagePlan("warm start", "steps", warm, _steps_of(run, "warm-start", warm)),
+        StagePlan(WARM_START, "steps", warm, _steps_of(run, state_name(WARM_START), warm)),
         StagePlan(
-            "language loss", "steps", language, _steps_of(run, "language-loss", language),
+            LANGUAGE_LOSS, "steps", language, _steps_of(run, state_name(LANGUAGE_LOSS), language),
             tokens_a_step=recipe.language_loss.tasks * recipe.language_loss.packs * recipe.data.pack_tokens,
         ),
         StagePlan(
-            "distillation", "steps", distilled, _steps_of(run, "distillation", distilled),
+            DISTILLATION, "steps", distilled, _steps_of(run, state_name(DISTILLATION), distilled),
             # The frame reads each sequence once, the adapter once.
             tokens_a_step=2 * recipe.distillation.tasks * recipe.data.pack_tokens,
         ),
@@ -228,7 +232,7 @@ def _changed(library: Mapping[str, Any], using: Sequence[Task], folder: Path) ->
 
 
 def _other_run(run: Path | None, identity: str) -> str | None:
-    for name in ("warm-start", "language-loss", "distillation"):
+    for name in map(state_name, (WARM_START, LANGUAGE_LOSS, DISTILLATION)):
         about = _state_about(run, name)
         if about and about.get("identity") != f"{name}/{identity}":
             return "holds a run with another recipe, data, base or seed"
@@ -305,7 +309,7 @@ def collect_disk(layout: Layout, recipe: Recipe, collected: int) -> DiskPlan:
 
 
 def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: int) -> DiskPlan:
-    """The artifact; the encoded prompts of `tasks` tasks, at most, and the training states of both stages.
+    """The artifact; the encoded prompts of `tasks` tasks, at most, and the training states of the stages.
 
     Args:
         kind: of the library's frame.
@@ -313,7 +317,7 @@ def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: 
     """
     import torch
 
-    from engine.forge.rows import POOL
+    from engine.forge.rows import ANSWERED_ROWS, POOL
     from engine.generator.hyperconv import HyperConvDecoder
     from engine.weights.frame import generated_shapes
     from engine.weights.tokens import token_grid
@@ -324,8 +328,10 @@ def train_disk(layout: Layout, kind: str, recipe: Recipe, channels: int, tasks: 
     with torch.device("meta"):
         decoder = HyperConvDecoder((first, *wanted.cascade, last), wanted.kernel)
     parameters = sum(parameter.numel() for parameter in decoder.parameters())
-    conditions = tasks * POOL * wanted.prompts * wanted.prompt_tokens * channels * _FLOAT16
+    distilled = recipe.distillation.steps > 0
+    texts = POOL * wanted.prompts + (ANSWERED_ROWS if distilled else 0)
+    conditions = tasks * texts * wanted.prompt_tokens * channels * _FLOAT16
     moving = parameters + (layout.generated_parameters(kind) if recipe.language_loss.frame_learning_rate else 0)
-    # Of the second stage the values at the lowest held-out loss too.
-    states = parameters * _STATE + _COPIES * moving * (_STATE + _FLOAT32)
+    # Of the later stages the values at the lowest held-out loss too.
+    states = parameters * _STATE + _COPIES * (moving + distilled * parameters) * (_STATE + _FLOAT32)
     return DiskPlan((parameters + layout.parameters) * _FLOAT16, conditions + states)

@@ -20,7 +20,7 @@ from engine.base.chat import prompts_ids
 from engine.forge.recipe import DataRecipe, DistillationRecipe, LanguageLossRecipe
 from engine.forge.rows import ANSWERED_ROWS, TaskTokens
 from engine.tasks.tasks import without_instruction
-from engine.training.packing import TokenRow, take_that_fit
+from engine.training.packing import TokenRow, take_that_fit, token_rows
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -90,5 +90,4 @@ def draw_queries(
     shown = [(without_instruction(tokens.prompts[each]), tokens.answers[each]) for each in examples]
     shown[0] = (tokens.prompts[examples[0]], shown[0][1])
     asked = prompts_ids(base.tokenizer, [without_instruction(tokens.prompts[each]) for each in rows], shown)
-    teacher = [TokenRow(tuple(ids), tokens.rows[each].answer) for ids, each in zip(asked, rows, strict=True)]
-    return Queries(kind, tuple(teacher), student, examples)
+    return Queries(kind, tuple(token_rows(asked, [tokens.rows[each].answer for each in rows])), student, examples)

@@ -6,7 +6,7 @@ What a step sees depends on (seed, stage, step, task) alone, so a resumed run se
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from engine.events import Reporter
 from engine.files import digest_json, replacing_file
 from engine.forge.recipe import DataRecipe
 from engine.tasks.tasks import Task, TaskRow, read_rows, without_instruction
-from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit
+from engine.training.packing import PackedBatch, TokenRow, pack, take_that_fit, token_rows
 from engine.weights.storage import read_tensors
 from engine.workers import join_workers
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 POOL = 2
 ANSWERED_ROWS = 64
 """So many of a task's rows are encoded with their answers, where these are asked for."""
+_PROMPTS, _ANSWERED = "hidden", "answered"
 
 
 @dataclass(frozen=True)
@@ -147,28 +148,24 @@ def as_batch(base: LoadedBase, packs: Sequence[Sequence[TokenRow]], recipe: Data
 
 def _tokenize(base: LoadedBase, task: Task, labelled: Sequence[TaskRow], recipe: DataRecipe) -> TaskTokens:
     answers = answers_ids(base.tokenizer, [row.response for row in labelled])
-    full = _with_answers(base, [row.prompt for row in labelled], answers)
+    full = token_rows(prompts_ids(base.tokenizer, [row.prompt for row in labelled]), answers)
     fitting = [place for place, row in enumerate(full) if len(row) <= recipe.row_tokens]
     prompts = [labelled[place].prompt for place in fitting]
-    hidden = _with_answers(base, [without_instruction(prompt) for prompt in prompts], [answers[p] for p in fitting])
+    bare = prompts_ids(base.tokenizer, [without_instruction(prompt) for prompt in prompts])
+    hidden = token_rows(bare, [answers[place] for place in fitting])
     rows = tuple(full[place] for place in fitting)
     texts = tuple(labelled[place].response for place in fitting)
     return TaskTokens(task, tuple(prompts), rows, tuple(hidden), texts)
 
 
-def _with_answers(base: LoadedBase, prompts: Sequence[str], answers: Sequence[list[int]]) -> list[TokenRow]:
-    asked = prompts_ids(base.tokenizer, prompts)
-    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, answers, strict=True)]
-
-
 class ConditionPool:
-    """For each task a pool of encoded prompts to draw prompt batches from: (pool, L, C) float16."""
+    """For each task a pool of encoded prompts, and of answered rows, to draw batches from: (pool, L, C) float16."""
 
     def __init__(self, folder: Path, prompts: int, tokens: int) -> None:
         self._folder = folder
         self.prompts = prompts
         self.tokens = tokens
-        self._pools: dict[str, Tensor] = {}
+        self._pools: dict[str, dict[str, Tensor]] = {}
 
     def fill(
         self, encoder: TextEncoder, data: Sequence[TaskTokens], seed: int, reporter: Reporter, *, answered: bool = False
@@ -179,11 +176,12 @@ class ConditionPool:
             answered: encode the first ANSWERED_ROWS rows with their answers too, in their order.
         """
         workers, fingerprint = join_workers(), encoder.fingerprint
-        texts = {each.name: _draw_texts(each, self.prompts * POOL, seed) for each in data}
+        texts = {each.name: {_PROMPTS: _draw_texts(each, self.prompts * POOL, seed)} for each in data}
         if answered:
-            texts |= {answered_name(each.name): _answered_texts(each) for each in data}
+            for each in data:
+                texts[each.name][_ANSWERED] = _answered_texts(each)
         paths = {
-            name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, drawn])[:12]}.safetensors"
+            name: self._folder / f"{name}-{digest_json([fingerprint, self.tokens, *drawn.values()])[:12]}.safetensors"
             for name, drawn in texts.items()
         }
         with reporter.stage("encode", len(data), "tasks") as stage:
@@ -194,15 +192,18 @@ class ConditionPool:
             for name, path in paths.items():
                 # Processes of other machines may have written elsewhere; then it is encoded here too.
                 self._encode(encoder, texts[name], path)
-                self._pools[name] = read_tensors(path)["hidden"]
+                self._pools[name] = read_tensors(path)
 
-    def _encode(self, encoder: TextEncoder, texts: Sequence[str], path: Path) -> None:
+    def _encode(self, encoder: TextEncoder, texts: Mapping[str, Sequence[str]], path: Path) -> None:
         if path.is_file():
             return
-        hidden = encoder.encode(texts, self.tokens).to(torch.float16)
-        used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
+        tensors = {}
+        for name, each in texts.items():
+            hidden = encoder.encode(each, self.tokens).to(torch.float16)
+            used = int(hidden.abs().sum((0, 2)).nonzero().max()) + 1
+            tensors[name] = hidden[:, :used].contiguous()
         with replacing_file(path) as part:
-            save_file({"hidden": hidden[:, :used].contiguous()}, part)
+            save_file(tensors, part)
 
     def draw(
         self,
@@ -221,23 +222,17 @@ class ConditionPool:
         pool = self._pools[task]
         most = self.prompts - len(answered)
         count = chance.randint(1, most) if chance.random() < few else most
-        places = chance.sample(range(pool.shape[0]), min(count, pool.shape[0]))
-        parts = [self._taken(task, places, device)]
+        there = pool[_PROMPTS].shape[0]
+        parts = [self._taken(pool[_PROMPTS], chance.sample(range(there), min(count, there)), device)]
         if answered:
-            parts.insert(0, self._taken(answered_name(task), answered, device))
+            parts.insert(0, self._taken(pool[_ANSWERED], answered, device))
         return fill_condition(torch.cat(parts), self.prompts)
 
-    def _taken(self, name: str, places: Sequence[int], device: torch.device | None) -> Tensor:
-        pool = self._pools[name]
+    def _taken(self, pool: Tensor, places: Sequence[int], device: torch.device | None) -> Tensor:
         hidden = torch.zeros(len(places), self.tokens, pool.shape[2], device=device)
         # What is sent to a device is as small as it is kept.
         hidden[:, : pool.shape[1]] = pool[torch.tensor(places)].to(device)
         return hidden
-
-
-def answered_name(task: str) -> str:
-    """Under what name a pool keeps a task's answered rows."""
-    return f"{task}.answered"
 
 
 def _answered_texts(tokens: TaskTokens) -> list[str]:

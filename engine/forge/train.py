@@ -26,7 +26,7 @@ from torch import Tensor
 from engine.base.device import device_memory
 from engine.events import Reporter, Stage
 from engine.forge.library import Library
-from engine.forge.places import LOG_FILE, state_file
+from engine.forge.places import DISTILLATION, LANGUAGE_LOSS, LOG_FILE, WARM_START, state_file, state_name
 from engine.forge.queries import Queries, draw_queries, drawn_queries, others
 from engine.forge.recipe import DistillationRecipe, LanguageLossRecipe, Recipe, training_identity
 from engine.forge.rows import ConditionPool, TaskTokens, as_batch, draw_batch
@@ -49,7 +49,6 @@ from engine.workers import Workers, join_workers
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
 
-WARM_START, LANGUAGE_LOSS, DISTILLATION = "warm start", "language loss", "distillation"
 _HELD_OUT_ARMS = (MULTI_TASK, GENERATED, OTHER_PROMPTS)
 
 
@@ -152,7 +151,8 @@ def _warm_start(run: _Run, library: Library, spread: Mapping[str, Tensor], repor
     targets = {task: (grid.cut(library.checkpoints(task)) / scales).to(torch.float16) for task in library.task_names}
     parameters = dict(generator.decoder.named_parameters())
     optimizer = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.01)
-    state = TrainingState(state_file(run.out, "warm-start"), parameters, optimizer, f"warm-start/{run.identity}")
+    name = state_name(WARM_START)
+    state = TrainingState(state_file(run.out, name), parameters, optimizer, f"{name}/{run.identity}")
     first = state.restore()
     names = sorted(targets)
     with reporter.stage(WARM_START, settings.steps) as stage:
@@ -273,7 +273,7 @@ def _train_decoder(
     Args:
         moving: trained along with the decoder, by name; `groups` are its settings, for the optimizer.
     """
-    place_name = stage_name.replace(" ", "-")
+    place_name = state_name(stage_name)
     parameters = dict(run.generator.decoder.named_parameters())
     own: list[dict[str, Any]] = [{"params": list(parameters.values())}]
     parameters |= moving

@@ -28,7 +28,7 @@ from engine.solver.plan import AUTO, BOTH, EXAMPLES, INSTRUCTION, ContextPlan, i
 from engine.solver.solve import Norms, ReadContext, SolveSettings, read_context, solve, solve_streamed
 from engine.tasks.labels import baselines, chosen_metric, few_labels
 from engine.tasks.metrics import score
-from engine.training.packing import TokenRow
+from engine.training.packing import TokenRow, token_rows
 from engine.weights.lora import LoraAdapter, norms_by_layer
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _read_rows(
     drawn = shown_examples(base, plan, in_turn(plan.rows, seed)[:examples])
     queries = student_rows(base, plan, held_out) if held_out else []
     asked = prompts_ids(base.tokenizer, [plan.shown(row.prompt) for row in held_out], drawn) if held_out else []
-    shown = [TokenRow(tuple(ids), row.answer) for ids, row in zip(asked, queries, strict=True)]
+    shown = token_rows(asked, [row.answer for row in queries])
     kept = [number for number, row in enumerate(shown) if len(row) <= window(base)]
     if not kept:
         return [], {}

@@ -23,7 +23,7 @@ from engine.judge.answer_log import AnswerLog, ScoredAnswer
 from engine.judge.table import Cost, QualityTable, Run, TaskRuns
 from engine.tasks.metrics import score
 from engine.training.losses import answer_nats, bits_per_byte
-from engine.training.packing import TokenRow
+from engine.training.packing import token_rows
 from engine.workers import Workers, join_workers
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ class _Judge:
         )
         answering = (time.perf_counter() - began) / len(texts)
         references = [answers[0] for _, answers in task.rows]
-        asked = zip(prompts, answers_ids(tokenizer, references), strict=True)
-        rows = [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in asked]
+        rows = token_rows(prompts, answers_ids(tokenizer, references))
         nats = answer_nats(self.base, rows, self.batch, lambda: stage.advance(0))
         return [
             ScoredAnswer(

@@ -23,7 +23,7 @@ from engine.solver.matching import ContextRow
 from engine.solver.plan import INSTRUCTION, ContextPlan, in_turn
 from engine.tasks.labels import few_labels
 from engine.tasks.metrics import normalised
-from engine.training.packing import TokenRow, take_that_fit
+from engine.training.packing import TokenRow, take_that_fit, token_rows
 
 if TYPE_CHECKING:
     from engine.base.load import LoadedBase
@@ -92,7 +92,7 @@ def context_tokens(
         texts = answers(shown)
         pairs = _pairs(base, plan, rows, texts, ())
         students = [pair.student for pair in pairs]
-        return ContextTokens([pairs], 0, students, [_in_sight(base, plan, rows, texts)])
+        return ContextTokens([pairs], 0, students, [_in_sight(base, plan, rows, texts, pairs)])
     fewest = examples
     groups: list[Sequence[ContextRow]] = []
     in_sight: list[Sequence[ContextRow]] = []
@@ -102,9 +102,10 @@ def context_tokens(
         taken, _ = fitting_examples(base, [plan.shown(row.prompt) for row in own], before, longest)
         fewest = min(fewest, len(taken))
         texts = [row.references[0] for row in own]
-        groups.append(_affordable(_pairs(base, plan, own, texts, taken)))
+        pairs = _pairs(base, plan, own, texts, taken)
+        groups.append(_affordable(pairs))
         if plan.instruction:
-            in_sight.append(_affordable(_in_sight(base, plan, own, texts, taken)))
+            in_sight.append(_affordable(_in_sight(base, plan, own, texts, pairs)))
     if fewest == 0 and not plan.instruction:
         hint = "Use shorter examples, or another base"
         raise EngineError(f"no example fits before a prompt into the {limit:,} tokens that the base reads", hint=hint)
@@ -179,13 +180,12 @@ def _in_sight(
     plan: ContextPlan,
     rows: Sequence[PromptRow],
     answers: Sequence[str],
-    examples: Sequence[tuple[str, str]] = (),
+    pairs: Sequence[ContextRow],
 ) -> list[ContextRow]:
-    """Some rows once more, with the instruction before the student's query: there the adapter must do no harm."""
-    rows, answers = rows[::_IN_SIGHT_EVERY], answers[::_IN_SIGHT_EVERY]
-    prompts = [plan.shown(row.prompt) for row in rows]
-    both = _tokens(base, prompts, answers, examples), _tokens(base, prompts, answers)
-    return [ContextRow(*pair) for pair in zip(*both, strict=True)]
+    """Some of `pairs` once more, with the instruction before the student's query: there the adapter must do no harm."""
+    some = slice(None, None, _IN_SIGHT_EVERY)
+    students = _tokens(base, [plan.shown(row.prompt) for row in rows[some]], answers[some])
+    return [ContextRow(pair.teacher, student) for pair, student in zip(pairs[some], students, strict=True)]
 
 
 def _affordable(pairs: Sequence[ContextRow]) -> Sequence[ContextRow]:
@@ -197,5 +197,4 @@ def _affordable(pairs: Sequence[ContextRow]) -> Sequence[ContextRow]:
 def _tokens(
     base: LoadedBase, prompts: Sequence[str], answers: Sequence[str], examples: Sequence[tuple[str, str]] = ()
 ) -> list[TokenRow]:
-    asked, answered = prompts_ids(base.tokenizer, prompts, examples), answers_ids(base.tokenizer, answers)
-    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(asked, answered, strict=True)]
+    return token_rows(prompts_ids(base.tokenizer, prompts, examples), answers_ids(base.tokenizer, answers))

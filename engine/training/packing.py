@@ -12,7 +12,7 @@ The logits equal those of separate rows (tested), at less than half of the token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,11 @@ class TokenRow:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
+
+
+def token_rows(prompts: Iterable[Sequence[int]], answers: Iterable[Sequence[int]]) -> list[TokenRow]:
+    """Token ids of prompts and of as many answers, row by row."""
+    return [TokenRow(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.events import Reporter
+from engine.condition import answered_text
+from engine.events import Event, Reporter, StageAdvanced
 from engine.forge.rows import ConditionPool, TaskTokens
 from engine.tasks.tasks import Task
 
@@ -66,3 +68,16 @@ def test_a_batch_is_drawn_by_place_and_few_prompts_are_repeated(tmp_path: Path) 
     assert sorted(lengths[:3]) == [1, 2, 3] and lengths[3] == lengths[0]
     drawn = {len(pool.draw("many", f"place {number}", few=1.0)[:, 0, 0].unique()) for number in range(20)}
     assert drawn == set(range(1, PROMPTS + 1))
+
+
+def test_answered_rows_come_first_and_count_as_prompts(tmp_path: Path) -> None:
+    rows = replace(tokens_of("many", 50), answers=tuple("y" * (length + 100) for length in range(50)))
+    steps: list[Event] = []
+    encoder: Any = LengthEncoder()
+    pool = ConditionPool(tmp_path, PROMPTS, TOKENS)
+    pool.fill(encoder, [rows], 0, Reporter(steps.append), answered=True)
+    lengths = pool.draw("many", "place", answered=[7, 2])[:, 0, 0].tolist()
+    assert lengths[:2] == [len(answered_text(rows.prompts[place], rows.answers[place])) for place in (7, 2)]
+    assert all(length <= 50 for length in lengths[2:]) and len(lengths) == PROMPTS
+    assert len(list(tmp_path.iterdir())) == 1, "one file a task, as plans count them"
+    assert max(event.step for event in steps if isinstance(event, StageAdvanced)) == 1

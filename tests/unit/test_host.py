@@ -138,22 +138,23 @@ def test_kill_in_mid_job_ends_the_job_and_the_next_one_runs(front: Front, prompt
     assert isinstance(front.outcome(waiting), Finished)
 
 
-def test_a_crash_tells_its_signal_and_last_words(front: Front, prompts: Path) -> None:
+def crashed(front: Front, number: signal.Signals) -> object:
+    """The outcome of a job whose process got this signal."""
     job = front.engine.submit(loading())
     front.wait(JobStarted, job)
     assert front.engine.pid
-    os.kill(front.engine.pid, signal.SIGSEGV)
-    outcome = front.outcome(job)
+    os.kill(front.engine.pid, number)
+    return front.outcome(job)
+
+
+def test_a_crash_tells_its_signal_and_last_words(front: Front) -> None:
+    outcome = crashed(front, signal.SIGSEGV)
     assert isinstance(outcome, Failed) and "SIGSEGV" in outcome.problem
     assert "Segmentation fault" in outcome.details  # faulthandler wrote it into the log
 
 
-def test_weights_that_are_cut_off_while_they_are_read(front: Front, prompts: Path) -> None:
-    job = front.engine.submit(loading())
-    front.wait(JobStarted, job)
-    assert front.engine.pid
-    os.kill(front.engine.pid, signal.SIGBUS)
-    outcome = front.outcome(job)
+def test_weights_that_are_cut_off_while_they_are_read(front: Front) -> None:
+    outcome = crashed(front, signal.SIGBUS)
     assert isinstance(outcome, Failed) and "cut off meanwhile" in outcome.problem and outcome.hint
 
 
