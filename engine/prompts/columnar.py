@@ -194,5 +194,5 @@ def _broken(path: Path, kind: str, error: Exception) -> EngineError:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of what a library says, or its name for the error."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of what a library says, as a part of a sentence, or its name for the error."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
